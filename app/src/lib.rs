@@ -1,1 +1,4 @@
-//! Placeholder.
+//! What people see. See ARCHITECTURE.md.
+
+#[cfg(feature = "ssr")]
+pub mod backend;

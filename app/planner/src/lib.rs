@@ -1,1 +1,15 @@
-//! Placeholder.
+//! Plimsoll's capacity model: what a language model takes of a GPU's memory and time.
+//!
+//! Pure: no IO, no clock, no globals; the same function answers the browser, the server, the runner's pre-flight check
+//! and the command line.
+
+pub mod bytes;
+pub mod document;
+
+pub use bytes::{Bytes, Tokens};
+pub use document::estimate::Estimate;
+pub use document::plan::Plan;
+pub use document::row::MeasurementRow;
+
+/// Version of the planner; an estimate that is kept is kept with it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The wire types that server, runner and browser share: serde only, native and wasm32.
+//!
+//! Words as in ARCHITECTURE.md: a *sweep* is a grid of *cases*, a *run* one execution of a sweep on one *machine*, a
+//! *job* a sweep asked of the fleet, a *lease* a runner's hold on it.
+
+pub mod case;
+pub mod error;
+pub mod ids;
+pub mod job;
+pub mod link;
+pub mod machine;
+pub mod measurement;
+pub mod protocol;
+pub mod run;
+pub mod statistics;
+pub mod sweep;
+
+/// Version of the REST interface, as in `/api/v1`.
+pub const API_VERSION: u32 = 1;

@@ -1,0 +1,6 @@
+//! The two documents of the plan contract: what is to run where, and what it takes.
+
+pub mod estimate;
+pub mod plan;
+pub mod precision;
+pub mod row;

@@ -1,0 +1,76 @@
+//! What the pages ask of whoever serves them. The server implements it with the store and provides it as context
+//! (`Arc<dyn Backend>`), so that no page knows a database.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use contract::ids::{JobId, RunId};
+use contract::job::Job;
+use contract::link::StoredPlan;
+use contract::protocol::Runner;
+use contract::run::{Page, RunDetail, RunFilter, RunSummary};
+
+/// The answer of a [`Backend`], when it is there.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
+
+/// What a page could not be given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// There is no such thing: the page answers 404.
+    #[error("there is no {what} {id}")]
+    NotFound {
+        /// `run`, `job`, `plan`.
+        what: &'static str,
+        /// The id that was asked.
+        id: String,
+    },
+    /// The store failed: the page answers 500; the cause is in the server's log.
+    #[error("the server could not read its database; its log says why")]
+    Unavailable,
+}
+
+/// Facts that every page may need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// Whether writes need a token (the server is not on loopback).
+    pub writes_need_token: bool,
+    /// Whether there is no run yet.
+    pub is_empty: bool,
+    /// Whether the example results have been imported.
+    pub has_examples: bool,
+}
+
+/// What the pages ask.
+pub trait Backend: Send + Sync + 'static {
+    /// Facts that every page may need.
+    fn site(&self) -> Answer<'_, Site>;
+    /// A page of runs, newest first.
+    fn runs(&self, filter: RunFilter) -> Answer<'_, Page<RunSummary>>;
+    /// A run whole.
+    fn run(&self, id: RunId) -> Answer<'_, RunDetail>;
+    /// Every distinct model, machine and precision among the stored cases, for the filters.
+    fn facets(&self) -> Answer<'_, Facets>;
+    /// A page of jobs, newest first.
+    fn jobs(&self, page: u32) -> Answer<'_, Page<Job>>;
+    /// A job.
+    fn job(&self, id: JobId) -> Answer<'_, Job>;
+    /// The runners, those heard last first.
+    fn runners(&self) -> Answer<'_, Vec<Runner>>;
+    /// A stored plan by the id of its short link.
+    fn plan(&self, id: String) -> Answer<'_, StoredPlan>;
+}
+
+/// Values that the list of runs can be filtered by.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facets {
+    /// Models.
+    pub models: Vec<String>,
+    /// Machines.
+    pub machines: Vec<String>,
+    /// Precisions.
+    pub precisions: Vec<String>,
+}
+
+/// The backend as pages find it in their context.
+pub type SharedBackend = Arc<dyn Backend>;

@@ -1,0 +1,170 @@
+//! A case: one point of a sweep, and what came of it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use planner::document::plan::Attention;
+use planner::{Estimate, Plan, Tokens};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{CaseId, RunId, UnixMillis};
+use crate::measurement::Measurement;
+
+/// Where a case computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Device {
+    /// The processor, in host memory.
+    Cpu,
+    /// A CUDA device by its ordinal.
+    Cuda(u32),
+}
+
+/// A device that is neither `cpu` nor `cuda:N`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown device \"{0}\"; accepted: cpu, cuda:0, cuda:1, …")]
+pub struct UnknownDevice(pub String);
+
+impl FromStr for Device {
+    type Err = UnknownDevice;
+    fn from_str(s: &str) -> Result<Self, UnknownDevice> {
+        match s {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => s
+                .strip_prefix("cuda:")
+                .and_then(|n| n.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| UnknownDevice(s.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Device {
+    type Error = UnknownDevice;
+    fn try_from(s: String) -> Result<Self, UnknownDevice> {
+        s.parse()
+    }
+}
+
+impl From<Device> for String {
+    fn from(d: Device) -> Self {
+        d.to_string()
+    }
+}
+
+/// What a case is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CaseSpec {
+    /// The model by the name that the runner advertises.
+    pub model: String,
+    /// `native` (as stored), or `fp32`, `bf16`, `fp16`.
+    pub precision: String,
+    /// The attention variant; null: the engine's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<Attention>,
+    /// Where it computes.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub device: Device,
+    /// Sequences at once.
+    pub batch: u32,
+    /// Tokens of each prompt.
+    pub prompt_tokens: Tokens,
+    /// Tokens generated after the prompt.
+    pub generate_tokens: Tokens,
+    /// Timed repetitions.
+    pub repetitions: u32,
+}
+
+impl CaseSpec {
+    /// A readable name, the same for the same case: `smollm2-135m native b1 p512 g64 cpu`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let attention = match &self.attention {
+            None => String::new(),
+            Some(a) => format!(" {}", serde_json::to_string(a).unwrap_or_default()),
+        };
+        format!(
+            "{} {}{attention} b{} p{} g{} {} r{}",
+            self.model, self.precision, self.batch, self.prompt_tokens, self.generate_tokens, self.device, self.repetitions
+        )
+    }
+}
+
+/// How a case ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum CaseStatus {
+    /// Measured.
+    Ok,
+    /// The device or the host had no memory for it.
+    OutOfMemory,
+    /// The process died of something else.
+    Crashed,
+    /// The engine cannot do what was asked; nothing ran.
+    Refused,
+    /// The engine reported an error.
+    Failed,
+}
+
+impl CaseStatus {
+    /// As stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::OutOfMemory => "out-of-memory",
+            Self::Crashed => "crashed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for CaseStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A case that ended: immutable once stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// [`CaseId::derive`] of the run and the key.
+    pub id: CaseId,
+    /// Its run.
+    pub run_id: RunId,
+    /// Its place in the sweep, from 0.
+    pub position: u32,
+    /// What it is.
+    pub spec: CaseSpec,
+    /// The engine that ran it, for example `candle 0.11.1 stock quantized_llama`.
+    pub engine: String,
+    /// The same as a plan, for the planner; null where the model could not be read.
+    pub plan: Option<Plan>,
+    /// What the planner said before it ran; null where there was no plan or no answer.
+    pub estimate: Option<Estimate>,
+    /// How it ended.
+    pub status: CaseStatus,
+    /// Why, where it is not ok: a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What was measured; null where nothing was.
+    pub measurement: Option<Measurement>,
+    /// When it ended.
+    pub finished_at: UnixMillis,
+}

@@ -1,0 +1,169 @@
+//! A sweep: the grid of cases that a run executes.
+
+use planner::Tokens;
+use planner::document::plan::Attention;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::case::{CaseSpec, Device};
+
+/// A grid of cases: every combination of the axes, in this order, the last varying fastest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// Models by the name that the runner advertises.
+    pub models: Vec<String>,
+    /// Precisions: `native` (as stored), or `fp32`, `bf16`, `fp16`.
+    pub precisions: Vec<String>,
+    /// Attention variants; empty: the engine's default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attentions: Vec<Attention>,
+    /// Sequences at once.
+    pub batches: Vec<u32>,
+    /// Tokens of each prompt.
+    pub prompts: Vec<Tokens>,
+    /// Tokens generated after the prompt.
+    pub generates: Vec<Tokens>,
+    /// `cpu`, `cuda:0`, …
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub device: Device,
+    /// Timed repetitions of each case, after one warm-up.
+    pub repetitions: u32,
+}
+
+/// The most cases that one sweep may have.
+pub const MAX_CASES: usize = 4096;
+
+/// Why a sweep cannot run as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SweepError {
+    /// An axis without values.
+    #[error("{axis}: empty; give at least one value")]
+    EmptyAxis {
+        /// Its field.
+        axis: &'static str,
+    },
+    /// A value outside its range.
+    #[error("{axis}: {given} is out of range; accepted: {accepted}")]
+    OutOfRange {
+        /// Its field.
+        axis: &'static str,
+        /// What was given.
+        given: String,
+        /// What is accepted.
+        accepted: &'static str,
+    },
+    /// More cases than [`MAX_CASES`].
+    #[error("the grid has {cases} cases; at most {MAX_CASES}: shorten an axis")]
+    TooManyCases {
+        /// How many it has.
+        cases: usize,
+    },
+}
+
+impl Sweep {
+    /// Checks every axis.
+    ///
+    /// # Errors
+    /// Names the first axis that is empty or out of range, or says that the grid is too large.
+    pub fn check(&self) -> Result<(), SweepError> {
+        let axes: [(&'static str, usize); 5] = [
+            ("models", self.models.len()),
+            ("precisions", self.precisions.len()),
+            ("batches", self.batches.len()),
+            ("prompts", self.prompts.len()),
+            ("generates", self.generates.len()),
+        ];
+        if let Some((axis, _)) = axes.iter().find(|(_, n)| *n == 0) {
+            return Err(SweepError::EmptyAxis { axis });
+        }
+        if let Some(b) = self.batches.iter().find(|b| !(1..=65_536).contains(*b)) {
+            return Err(SweepError::OutOfRange { axis: "batches", given: b.to_string(), accepted: "1 to 65536" });
+        }
+        if let Some(p) = self.prompts.iter().find(|p| !(1..=16_777_216).contains(&p.0)) {
+            return Err(SweepError::OutOfRange { axis: "prompts", given: p.to_string(), accepted: "1 to 16777216" });
+        }
+        if let Some(g) = self.generates.iter().find(|g| g.0 > 16_777_216) {
+            return Err(SweepError::OutOfRange { axis: "generates", given: g.to_string(), accepted: "0 to 16777216" });
+        }
+        if !(1..=1000).contains(&self.repetitions) {
+            return Err(SweepError::OutOfRange {
+                axis: "repetitions",
+                given: self.repetitions.to_string(),
+                accepted: "1 to 1000",
+            });
+        }
+        let cases = self.len();
+        if cases > MAX_CASES {
+            return Err(SweepError::TooManyCases { cases });
+        }
+        Ok(())
+    }
+
+    /// Number of cases.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        [
+            self.models.len(),
+            self.precisions.len(),
+            self.attentions.len().max(1),
+            self.batches.len(),
+            self.prompts.len(),
+            self.generates.len(),
+        ]
+        .into_iter()
+        .fold(1usize, usize::saturating_mul)
+    }
+
+    /// Whether it has no case.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every case, in order. Repeated values of an axis give one case, not two.
+    #[must_use]
+    pub fn cases(&self) -> Vec<CaseSpec> {
+        let attentions: Vec<Option<Attention>> = if self.attentions.is_empty() {
+            vec![None]
+        } else {
+            self.attentions.iter().cloned().map(Some).collect()
+        };
+        let mut cases: Vec<CaseSpec> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        for model in &self.models {
+            for precision in &self.precisions {
+                for attention in &attentions {
+                    for &batch in &self.batches {
+                        for &prompt_tokens in &self.prompts {
+                            for &generate_tokens in &self.generates {
+                                let case = CaseSpec {
+                                    model: model.clone(),
+                                    precision: precision.clone(),
+                                    attention: attention.clone(),
+                                    device: self.device,
+                                    batch,
+                                    prompt_tokens,
+                                    generate_tokens,
+                                    repetitions: self.repetitions,
+                                };
+                                if seen.insert(case.key()) {
+                                    cases.push(case);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        cases
+    }
+
+    /// A name for the same grid, whenever and wherever it is asked: SHA-256 of its JSON, 16 hex digits.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        Sha256::digest(json).iter().take(8).map(|b| format!("{b:02x}")).collect()
+    }
+}
