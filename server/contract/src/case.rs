@@ -97,7 +97,13 @@ impl CaseSpec {
         };
         format!(
             "{} {}{attention} b{} p{} g{} {} r{}",
-            self.model, self.precision, self.batch, self.prompt_tokens, self.generate_tokens, self.device, self.repetitions
+            self.model,
+            self.precision,
+            self.batch,
+            self.prompt_tokens,
+            self.generate_tokens,
+            self.device,
+            self.repetitions
         )
     }
 }

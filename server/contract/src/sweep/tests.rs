@@ -1,0 +1,81 @@
+use super::{MAX_CASES, Sweep, SweepError, first_benchmark};
+use planner::Tokens;
+
+fn sweep() -> Sweep {
+    first_benchmark()
+}
+
+#[test]
+fn the_grid_is_cartesian_and_the_last_axis_varies_fastest() {
+    let mut s = sweep();
+    s.precisions = vec!["fp32".to_owned(), "bf16".to_owned()];
+    s.batches = vec![1, 2];
+    s.prompts = vec![Tokens(8)];
+    s.generates = vec![Tokens(1), Tokens(2)];
+    let keys: Vec<String> =
+        s.cases().iter().map(|c| format!("{} b{} g{}", c.precision, c.batch, c.generate_tokens)).collect();
+    assert_eq!(
+        keys,
+        [
+            "fp32 b1 g1",
+            "fp32 b1 g2",
+            "fp32 b2 g1",
+            "fp32 b2 g2",
+            "bf16 b1 g1",
+            "bf16 b1 g2",
+            "bf16 b2 g1",
+            "bf16 b2 g2"
+        ]
+    );
+    assert_eq!(s.len(), keys.len());
+}
+
+#[test]
+fn a_repeated_value_is_one_case() {
+    let mut s = sweep();
+    let before = s.cases().len();
+    s.batches.push(s.batches[0]);
+    assert_eq!(s.cases().len(), before);
+}
+
+#[test]
+fn each_bad_axis_is_named() {
+    type Spoil = fn(&mut Sweep);
+    let table: [(&str, Spoil); 10] = [
+        ("models", |s| s.models.clear()),
+        ("precisions", |s| s.precisions.clear()),
+        ("batches", |s| s.batches.clear()),
+        ("batches", |s| s.batches = vec![0]),
+        ("batches", |s| s.batches = vec![1, 65_537]),
+        ("prompts", |s| s.prompts.clear()),
+        ("prompts", |s| s.prompts = vec![Tokens(0)]),
+        ("generates", |s| s.generates.clear()),
+        ("generates", |s| s.generates = vec![Tokens(u64::MAX)]),
+        ("repetitions", |s| s.repetitions = 0),
+    ];
+    assert_eq!(sweep().check(), Ok(()));
+    for (axis, spoil) in table {
+        let mut s = sweep();
+        spoil(&mut s);
+        let message = s.check().unwrap_err().to_string();
+        assert!(message.starts_with(axis), "{message:?} does not name {axis}");
+    }
+}
+
+#[test]
+fn a_grid_beyond_the_limit_is_refused_without_building_it() {
+    let mut s = sweep();
+    s.batches = (1..=65_536).collect();
+    s.prompts = (1..=65_536).map(Tokens).collect();
+    s.generates = (1..=65_536).map(Tokens).collect();
+    assert_eq!(s.check(), Err(SweepError::TooManyCases { cases: s.len() }));
+    assert!(s.len() > MAX_CASES);
+}
+
+#[test]
+fn the_fingerprint_follows_the_grid() {
+    let (a, mut b) = (sweep(), sweep());
+    assert_eq!(a.fingerprint(), b.fingerprint());
+    b.repetitions += 1;
+    assert_ne!(a.fingerprint(), b.fingerprint());
+}
