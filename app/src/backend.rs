@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use contract::ids::{JobId, RunId};
+use contract::ids::{JobId, RunId, UnixMillis};
 use contract::job::Job;
 use contract::link::StoredPlan;
 use contract::protocol::Runner;
@@ -39,6 +39,12 @@ pub struct Site {
     pub is_empty: bool,
     /// Whether the example results have been imported.
     pub has_examples: bool,
+    /// Whether there are example results to import.
+    pub examples_available: bool,
+    /// Whether this visitor may write: always on loopback, else where the cookie of a login came with the request.
+    pub may_write: bool,
+    /// The moment of the request, for relative times.
+    pub now: UnixMillis,
 }
 
 /// What the pages ask.

@@ -1,4 +1,14 @@
 //! What people see. See ARCHITECTURE.md.
+//!
+//! Pages are rendered on the server (feature `ssr`); the few interactive parts are islands, compiled to WASM with the
+//! feature `hydrate`. Every page and form works without JavaScript.
 
 #[cfg(feature = "ssr")]
 pub mod backend;
+#[cfg(feature = "ssr")]
+pub mod pages;
+#[cfg(feature = "ssr")]
+mod shell;
+
+#[cfg(feature = "ssr")]
+pub use shell::{App, shell};
