@@ -1,1 +1,26 @@
-//! End-to-end tests.
+//! End-to-end tests: what crosses crates, with the real binaries.
+
+mod browser;
+mod candle_memory;
+mod command_line;
+mod first_start;
+mod loop_by_hand;
+mod resume;
+
+use contract::case::Device;
+use contract::sweep::Sweep;
+use planner::Tokens;
+
+/// A sweep small enough for a test: random weights in the smallest catalogue shape.
+fn small_sweep(batches: &[u32], prompts: &[u64], repetitions: u32) -> Sweep {
+    Sweep {
+        models: vec!["HuggingFaceTB/SmolLM2-135M".to_owned()],
+        precisions: vec!["bf16".to_owned()],
+        attentions: Vec::new(),
+        batches: batches.to_vec(),
+        prompts: prompts.iter().copied().map(Tokens).collect(),
+        generates: vec![Tokens(4)],
+        device: Device::Cpu,
+        repetitions,
+    }
+}
