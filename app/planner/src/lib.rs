@@ -5,11 +5,17 @@
 
 pub mod bytes;
 pub mod document;
+pub mod engine;
+pub mod error;
+pub mod ggml;
+pub mod model;
 
 pub use bytes::{Bytes, Tokens};
 pub use document::estimate::Estimate;
 pub use document::plan::Plan;
 pub use document::row::MeasurementRow;
+pub use error::{PlanError, PlanErrorKind};
+pub use model::{Model, ModelError};
 
 /// Version of the planner; an estimate that is kept is kept with it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

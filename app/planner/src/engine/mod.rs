@@ -1,0 +1,6 @@
+//! The engines: how each holds weights and cache, and what is alive at its peaks.
+
+pub mod candle;
+mod request;
+
+pub use request::{CandlePeaks, CandleRequest, Device, Peak, PhaseOfPeak, WeightStorage};

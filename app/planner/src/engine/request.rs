@@ -1,0 +1,96 @@
+//! What Candle's memory model is asked, and what it answers.
+
+use crate::bytes::{Bytes, Tokens};
+use crate::document::plan::Attention;
+use crate::ggml::GgmlType;
+use crate::model::Dtype;
+
+/// What is to run in Candle.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CandleRequest {
+    /// How the weights are held.
+    pub weights: WeightStorage,
+    /// Activations and cache. Candle's quantized models compute in fp32 whatever is asked; the plan is checked for it.
+    pub activations: Dtype,
+    /// Sequences at once, at least 1.
+    pub batch: u64,
+    /// Tokens of each prompt, at least 1.
+    pub prompt: Tokens,
+    /// Tokens generated after it.
+    pub generate: Tokens,
+    /// Where it computes.
+    pub device: Device,
+    /// Instruction set of the processor (`avx2`, `avx512`, `neon`, `generic`); none: not known.
+    pub isa: Option<String>,
+    /// Threads that compute; none: not known.
+    pub threads: Option<u32>,
+    /// Attention variant; none: the engine's default (eager).
+    pub attention: Option<Attention>,
+}
+
+/// How the weights are held.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WeightStorage {
+    /// Every tensor in one number format: candle-transformers' models over a `VarBuilder`.
+    Dense(Dtype),
+    /// A GGUF file: candle-transformers' `quantized_*` models. One entry for each of [`crate::Model::tensors`], in the
+    /// same order. Where only the header's sums by type are known, the entries are the likeliest assignment and
+    /// `total_bytes` is exact.
+    Gguf {
+        /// Type of each tensor.
+        types: Vec<GgmlType>,
+        /// Bytes of all tensors as the file holds them.
+        total_bytes: Bytes,
+    },
+}
+
+/// Where Candle computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Device {
+    /// In host memory.
+    Cpu,
+    /// On a CUDA device.
+    Cuda,
+}
+
+/// What Candle takes, in bytes of tensors alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CandlePeaks {
+    /// What stays allocated after loading: parameters as held in memory (dequantised embeddings among them), rotary
+    /// tables, masks that are kept.
+    pub weights_bytes: Bytes,
+    /// The caches at the end of the last token, as allocated (spare room of a cache that grows in steps included).
+    pub kv_cache_bytes: Bytes,
+    /// Most bytes alive while loading.
+    pub load_peak: Bytes,
+    /// Most bytes alive in the prefill.
+    pub prefill_peak: Bytes,
+    /// Most bytes alive in any decode step; equal to what stays where nothing is generated.
+    pub decode_peak: Bytes,
+    /// What makes up the largest of the peaks beside `weights_bytes`.
+    pub peak: Peak,
+}
+
+/// The largest peak, taken apart: `weights_bytes + kv_cache + activations + temporary` is that peak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peak {
+    /// When it is reached.
+    pub phase: PhaseOfPeak,
+    /// Caches alive at that moment.
+    pub kv_cache: Bytes,
+    /// Activations alive at that moment.
+    pub activations: Bytes,
+    /// Copies, masks, upcasts, workspaces alive at that moment; for a cache that grows by copy, its second copy.
+    pub temporary: Bytes,
+}
+
+/// When the largest peak is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PhaseOfPeak {
+    /// While loading.
+    Load,
+    /// In the prefill.
+    Prefill,
+    /// In a decode step.
+    Decode,
+}
