@@ -46,7 +46,7 @@ pub struct Job {
     pub progress: Progress,
     /// Whether its cancellation was asked and the runner has yet to stop.
     pub cancel_requested: bool,
-    /// How often it was leased.
+    /// How often it was leased since a case of it last arrived.
     pub attempts: u32,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,7 +75,7 @@ pub enum JobState {
     Cancelled,
 }
 
-/// Leases after which a job that never finishes is given up.
+/// Leases without a single new case after which a job is given up.
 pub const MAX_ATTEMPTS: u32 = 5;
 
 impl JobState {
