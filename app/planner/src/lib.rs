@@ -4,11 +4,14 @@
 //! and the command line.
 
 pub mod bytes;
+pub mod catalogue;
 pub mod document;
 pub mod engine;
 pub mod error;
 pub mod ggml;
+pub mod gguf;
 pub mod model;
+pub mod safetensors;
 
 pub use bytes::{Bytes, Tokens};
 pub use document::estimate::Estimate;

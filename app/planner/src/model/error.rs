@@ -55,15 +55,24 @@ pub enum ModelError {
         /// What is wrong with it and what would be right.
         problem: String,
     },
+    /// Metadata of a file's header that describe no model.
+    #[error("{key}: {problem}")]
+    Metadata {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl ModelError {
     /// The field that is at fault, relative to the configuration; none where it is the whole.
     #[must_use]
-    pub const fn field(&self) -> Option<&'static str> {
+    pub fn field(&self) -> Option<&str> {
         match self {
             Self::NotAnObject { .. } => None,
             Self::NoArchitecture { .. } => Some("model_type"),
+            Self::Metadata { key, .. } => Some(key),
             Self::UnknownArchitecture { field, .. }
             | Self::Missing { field, .. }
             | Self::OutOfRange { field, .. }
