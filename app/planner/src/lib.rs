@@ -8,16 +8,21 @@ pub mod catalogue;
 pub mod document;
 pub mod engine;
 pub mod error;
+mod estimate;
 pub mod ggml;
 pub mod gguf;
+pub mod link;
 pub mod model;
+pub mod recipe;
 pub mod safetensors;
+pub mod solve;
 
 pub use bytes::{Bytes, Tokens};
 pub use document::estimate::Estimate;
 pub use document::plan::Plan;
 pub use document::row::MeasurementRow;
 pub use error::{PlanError, PlanErrorKind};
+pub use estimate::estimate;
 pub use model::{Model, ModelError};
 
 /// Version of the planner; an estimate that is kept is kept with it.

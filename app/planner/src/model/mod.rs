@@ -7,6 +7,7 @@
 mod architecture;
 mod config;
 mod error;
+mod reference;
 mod tensors;
 
 pub use architecture::Architecture;

@@ -65,6 +65,12 @@ macro_rules! dtypes {
                 match name { $($name => Some(Self::$variant),)+ _ => None }
             }
 
+            /// The format of a name in a plan's `stored`.
+            #[must_use]
+            pub fn from_stored(name: &str) -> Option<Self> {
+                match name { $($stored => Some(Self::$variant),)+ _ => None }
+            }
+
             /// As a plan's `stored` calls it.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

@@ -1,0 +1,204 @@
+//! Workspaces of the `gemm` crate (0.19.0), which multiplies f32 and f16 on a processor.
+//!
+//! `gemm-common/src/gemm.rs` and `gemm-f16/src/gemm.rs`, `gemm_basic_generic`; blocking from
+//! `gemm-common/src/cache.rs`, `kernel_params`.
+
+use crate::bytes::Bytes;
+
+/// A processor's cache of one level, as the crate reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cache {
+    /// Ways.
+    pub ways: u64,
+    /// Size, of one core's share below level 3.
+    pub bytes: u64,
+}
+
+/// Caches of levels 1 to 3. A plan does not say them; sizes change how a product is cut, so the workspaces by fractions
+/// of a MiB beside models of hundreds. These are of the processors that the recorded cases ran on (AMD Milan) and close
+/// to what other server processors have.
+pub(super) const CACHES: [Cache; 3] = [
+    Cache { ways: 8, bytes: 32 << 10 },
+    Cache { ways: 8, bytes: 512 << 10 },
+    Cache { ways: 16, bytes: 32 << 20 },
+];
+
+const LINE: u64 = 64;
+
+/// Shape of a micro-kernel: `lanes` of a vector, `rows` × `columns` of a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kernel {
+    lanes: u64,
+    rows: u64,
+    columns: u64,
+    /// Products of few rows and columns take a kernel without packing.
+    horizontal: bool,
+}
+
+impl Kernel {
+    /// x86 with FMA (`gemm-f32/src/microkernel.rs`, `fma`); the AVX-512 kernels are behind a feature that Candle leaves off.
+    pub(super) const FMA: Self = Self { lanes: 8, rows: 16, columns: 6, horizontal: true };
+    /// aarch64.
+    pub(super) const NEON: Self = Self { lanes: 4, rows: 16, columns: 4, horizontal: false };
+    /// Anything else.
+    pub(super) const SCALAR: Self = Self { lanes: 1, rows: 2, columns: 4, horizontal: false };
+}
+
+/// Strides of an operand in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Strides {
+    pub row: u64,
+    pub column: u64,
+}
+
+/// A product of `m` × `k` and `k` × `n` into a row-major result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Product {
+    pub m: u64,
+    pub n: u64,
+    pub k: u64,
+    pub lhs: Strides,
+    pub rhs: Strides,
+}
+
+/// What a product allocates beside its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Workspace {
+    /// Freed when the product is done: the packed operands.
+    pub packed: Bytes,
+    /// Which threads take a slab of the level 2 cache's size and keep it for ever.
+    pub slabs: Slabs,
+}
+
+/// Who takes a slab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Slabs {
+    /// Nobody.
+    #[default]
+    None,
+    /// The thread that calls.
+    Caller,
+    /// Every worker of the pool.
+    Workers,
+}
+
+/// Bytes of one thread's slab.
+pub(super) const SLAB: Bytes = Bytes(CACHES[1].bytes);
+
+/// Work below which one thread computes (`DEFAULT_THREADING_THRESHOLD`).
+const THREADING_THRESHOLD: u64 = 48 * 48 * 256;
+/// `DEFAULT_RHS_PACKING_THRESHOLD`.
+const RHS_PACKING_THRESHOLD: u64 = 128;
+
+/// Number formats that the crate multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Element {
+    F32,
+    /// Packed as f32.
+    F16,
+}
+
+/// The workspace of one product.
+pub(super) fn workspace(kernel: Kernel, element: Element, threads: u64, product: Product) -> Workspace {
+    // The crate computes the transposed product when the result is row-major, as Candle's always is; a result of one
+    // row counts as column-major already (`gemm/src/gemm.rs`, `do_transpose`: column stride 1 < row stride n).
+    let Product { m, n, k, lhs, rhs } = product;
+    let (m, n, lhs, rhs) = if 1 < n {
+        let turn = |s: Strides| Strides { row: s.column, column: s.row };
+        (n, m, turn(rhs), turn(lhs))
+    } else {
+        (m, n, lhs, rhs)
+    };
+    let (result_row, result_column) = if 1 < product.n { (1, product.n) } else { (product.n.max(1), 1) };
+    if m == 0 || n == 0 || k == 0 {
+        return Workspace::default();
+    }
+    let f16 = element == Element::F16;
+    if !f16 && kernel.horizontal && lhs.column == 1 && rhs.row == 1 && m.saturating_mul(n) <= 256 {
+        return Workspace::default();
+    }
+    if k <= 2
+        || (n <= 1 && lhs.row == 1 && result_row == 1)
+        || (n <= 1 && lhs.column == 1 && rhs.row == 1)
+        || (m <= 1 && rhs.column == 1 && result_column == 1)
+        || (m <= 1 && rhs.row == 1 && lhs.column == 1)
+    {
+        return Workspace::default();
+    }
+    let blocks = if !f16 && m <= 64 && n <= 64 {
+        let depth = k.min(512);
+        Blocks {
+            depth,
+            rows: (CACHES[1].bytes / 4 / depth) / kernel.rows * kernel.rows,
+            columns: n.next_multiple_of(kernel.columns),
+        }
+    } else {
+        Blocks::new(kernel, m, n, k)
+    };
+    // The f16 kernels always pack the right operand, for it is converted there.
+    let pack_rhs = f16
+        || (rhs.row != 1 && m > 2 * kernel.rows)
+        || (rhs.row == 1 && m > RHS_PACKING_THRESHOLD * kernel.rows);
+    let prepack_lhs = m <= 2 * blocks.rows && (!m.is_multiple_of(kernel.lanes) || lhs.row != 1);
+    let mut packed = 0u64;
+    if pack_rhs {
+        packed = packed.saturating_add(
+            blocks.depth.saturating_mul(kernel.columns).saturating_mul(blocks.columns / kernel.columns),
+        );
+    }
+    if prepack_lhs {
+        packed = packed
+            .saturating_add(blocks.depth.saturating_mul(kernel.rows).saturating_mul(m.div_ceil(kernel.rows)));
+    }
+    let columns_at_once = blocks.columns.min(n);
+    let work = m.saturating_mul(columns_at_once).saturating_mul(blocks.depth.min(k));
+    let slabs = match (prepack_lhs, threads > 1 && work >= THREADING_THRESHOLD) {
+        (true, _) => Slabs::None,
+        (false, true) => Slabs::Workers,
+        (false, false) => Slabs::Caller,
+    };
+    Workspace { packed: Bytes(packed) * 4, slabs }
+}
+
+/// How a product is cut, in elements: `kernel_params` for operands of 4 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Blocks {
+    depth: u64,
+    rows: u64,
+    columns: u64,
+}
+
+impl Blocks {
+    fn new(kernel: Kernel, m: u64, n: u64, k: u64) -> Self {
+        const SIZE: u64 = 4;
+        let [l1, l2, l3] = CACHES;
+        let sets = l1.bytes / (LINE * l1.ways);
+        let common = greatest_common_divisor(kernel.rows * SIZE, LINE * sets);
+        let depth_0 = LINE * sets / common;
+        let lhs_ways = kernel.rows * SIZE / common;
+        let rhs_ways = kernel.columns * depth_0 * SIZE / (LINE * sets);
+        let multiplier = l1.ways / (lhs_ways + rhs_ways);
+        let depth = (depth_0 * multiplier.next_power_of_two()).max(512).min(k);
+        let depth = k.div_ceil(k.div_ceil(depth));
+
+        let rhs_panel = kernel.columns * depth * SIZE;
+        let rhs_ways = rhs_panel.div_ceil(l2.bytes / l2.ways);
+        let lhs_ways = (l2.ways - 1).saturating_sub(rhs_ways).max(1);
+        let rows = (lhs_ways * l2.bytes) / (l2.ways * SIZE * depth) / kernel.rows * kernel.rows;
+        let passes = m.div_ceil(rows.max(1));
+        let rows = (m.div_ceil(passes * kernel.rows) * kernel.rows).min(8 * kernel.rows);
+
+        let panel = (l3.ways - 1) * l3.bytes / l3.ways;
+        let columns = panel / (SIZE * depth) / kernel.columns * kernel.columns;
+        let passes = n.div_ceil(columns.max(1));
+        let columns = n.div_ceil(passes * kernel.columns) * kernel.columns;
+        Self { depth, rows, columns }
+    }
+}
+
+fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}

@@ -1,0 +1,217 @@
+//! How Candle holds the weights that a plan asks, and what it computes in.
+
+use crate::bytes::Bytes;
+use crate::document::estimate::Warning;
+use crate::document::plan::{Plan, StoredBlock};
+use crate::document::precision::{ActivationPrecision, CachePrecision, WeightPrecision};
+use crate::engine::WeightStorage;
+use crate::error::PlanError;
+use crate::ggml::GgmlType;
+use crate::model::{Dtype, Model};
+use crate::recipe::{self, Recipe};
+
+/// What Candle 0.11.1 accepts; its `GgmlDType` has no `iq…` types.
+const ACCEPTED: &str = "fp32, bf16, fp16, or a GGUF precision from gguf:q2_k to gguf:f32";
+
+/// Weights as they are held, and the number format of activations and cache.
+#[derive(Debug)]
+pub(super) struct Storage {
+    pub(super) weights: WeightStorage,
+    pub(super) compute: Dtype,
+}
+
+pub(super) fn storage(plan: &Plan, model: &Model, warnings: &mut Vec<Warning>) -> Result<Storage, PlanError> {
+    let weights = weights(plan.precision.weights, model)?;
+    let compute = match weights {
+        WeightStorage::Dense(dtype) => dtype,
+        // candle-transformers' quantized models dequantise into f32 and stay there.
+        WeightStorage::Gguf { .. } => Dtype::F32,
+    };
+    check_compute(plan, &weights, compute, warnings)?;
+    Ok(Storage { weights, compute })
+}
+
+fn weights(precision: Option<WeightPrecision>, model: &Model) -> Result<WeightStorage, PlanError> {
+    let field = "precision.weights";
+    let Some(precision) = precision else {
+        return match (&model.stored, model.native) {
+            (Some(blocks), _) => as_stored(model, blocks),
+            (None, Some(dtype)) => Ok(WeightStorage::Dense(dtype)),
+            (None, None) => Err(PlanError::invalid(
+                field,
+                "left out, and the configuration does not say what the checkpoint is stored in (torch_dtype)",
+                format!("give {ACCEPTED}"),
+            )),
+        };
+    };
+    match precision {
+        WeightPrecision::Fp32 => Ok(WeightStorage::Dense(Dtype::F32)),
+        WeightPrecision::Bf16 => Ok(WeightStorage::Dense(Dtype::Bf16)),
+        WeightPrecision::Fp16 => Ok(WeightStorage::Dense(Dtype::F16)),
+        other => match recipe::recipe(model, other) {
+            Some(Recipe { types, bytes }) => Ok(WeightStorage::Gguf { types, total_bytes: bytes }),
+            None => Err(PlanError::unsupported(
+                field,
+                format!("Candle holds no weights in {other}"),
+                format!("give {ACCEPTED}"),
+            )),
+        },
+    }
+}
+
+/// The weights as a file's header described them.
+fn as_stored(model: &Model, blocks: &[StoredBlock]) -> Result<WeightStorage, PlanError> {
+    let mut kinds: Vec<(GgmlType, u64, Bytes)> = Vec::new();
+    for (index, block) in blocks.iter().enumerate() {
+        match GgmlType::from_name(&block.kind) {
+            Some(kind) if candle_reads(kind) => kinds.push((kind, block.parameters, block.bytes)),
+            // Position numbers and other buffers of integers are not loaded as weights.
+            Some(GgmlType::I8 | GgmlType::I16 | GgmlType::I32 | GgmlType::I64) => {}
+            _ if block.kind.starts_with('u') || block.kind == "bool" => {}
+            _ => {
+                return Err(PlanError::unsupported(
+                    format!("model.stored[{index}].type"),
+                    format!("Candle reads no weights in {}", block.kind),
+                    format!("give precision.weights: {ACCEPTED}"),
+                ));
+            }
+        }
+    }
+    let total_bytes = kinds.iter().map(|(_, _, bytes)| *bytes).sum();
+    let Some(&(largest, _, _)) = kinds.iter().max_by_key(|(_, parameters, _)| *parameters) else {
+        return Err(PlanError::invalid(
+            "model.stored",
+            "holds no weights",
+            "give the sums of the file's header",
+        ));
+    };
+    // A safetensors checkpoint is in one float format; a GGUF file of floats keeps its vectors in f32 beside them.
+    let vectors: u64 =
+        model.tensors().iter().filter(|t| !t.is_matrix()).map(crate::model::WeightTensor::elements).sum();
+    let in_f32 = kinds.iter().filter(|(kind, _, _)| *kind == GgmlType::F32).map(|(_, n, _)| *n).sum::<u64>();
+    let is_gguf =
+        kinds.iter().any(|(kind, _, _)| kind.is_quantized()) || (in_f32 >= vectors && kinds.len() == 2);
+    if !is_gguf {
+        return Ok(WeightStorage::Dense(match largest {
+            GgmlType::F16 => Dtype::F16,
+            GgmlType::Bf16 => Dtype::Bf16,
+            _ => Dtype::F32,
+        }));
+    }
+    let types = match recipe::recognise(model, blocks) {
+        Some(recipe) => recipe.types,
+        None => likeliest(model, &kinds),
+    };
+    Ok(WeightStorage::Gguf { types, total_bytes })
+}
+
+/// Types for a file that no recipe explains: vectors in f32, then each tensor, largest rows of blocks first, in the
+/// most precise type that still has room. The sum is exact either way; only which tensor has which type is a guess.
+fn likeliest(model: &Model, kinds: &[(GgmlType, u64, Bytes)]) -> Vec<GgmlType> {
+    let tensors = model.tensors();
+    let mut left: Vec<(GgmlType, u64)> =
+        kinds.iter().map(|(kind, parameters, _)| (*kind, *parameters)).collect();
+    let bits = |kind: GgmlType| kind.block_bytes() * 8 * 256 / kind.block_elements();
+    left.sort_by_key(|(kind, _)| std::cmp::Reverse(bits(*kind)));
+    let mut types = vec![GgmlType::F32; tensors.len()];
+    let mut order: Vec<usize> = (0..tensors.len()).filter(|&i| tensors[i].is_matrix()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(tensors[i].elements()));
+    for (kind, room) in &mut left {
+        if *kind == GgmlType::F32 {
+            let vectors: u64 =
+                tensors.iter().filter(|t| !t.is_matrix()).map(crate::model::WeightTensor::elements).sum();
+            *room = room.saturating_sub(vectors);
+        }
+    }
+    for index in order {
+        let tensor = &tensors[index];
+        let fits = |kind: GgmlType| tensor.columns.is_multiple_of(kind.block_elements());
+        let place = left
+            .iter()
+            .position(|(kind, room)| fits(*kind) && *room >= tensor.elements())
+            .or_else(|| (0..left.len()).filter(|&i| fits(left[i].0)).max_by_key(|&i| left[i].1));
+        if let Some((kind, room)) = place.and_then(|i| left.get_mut(i)) {
+            types[index] = *kind;
+            *room = room.saturating_sub(tensor.elements());
+        }
+    }
+    types
+}
+
+/// The types of Candle 0.11.1's `GgmlDType` (candle-core, `quantized/mod.rs`).
+const fn candle_reads(kind: GgmlType) -> bool {
+    matches!(
+        kind,
+        GgmlType::F32
+            | GgmlType::F16
+            | GgmlType::Bf16
+            | GgmlType::Q4_0
+            | GgmlType::Q4_1
+            | GgmlType::Q5_0
+            | GgmlType::Q5_1
+            | GgmlType::Q8_0
+            | GgmlType::Q8_1
+            | GgmlType::Q2_K
+            | GgmlType::Q3_K
+            | GgmlType::Q4_K
+            | GgmlType::Q5_K
+            | GgmlType::Q6_K
+            | GgmlType::Q8_K
+    )
+}
+
+/// Stock Candle computes in, and caches in, one number format that follows from the weights.
+fn check_compute(
+    plan: &Plan,
+    weights: &WeightStorage,
+    compute: Dtype,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), PlanError> {
+    let quantized = matches!(weights, WeightStorage::Gguf { .. });
+    let activations = plan.precision.activations.map(|a| (a.as_str(), activation_dtype(a)));
+    let cache = plan.precision.kv_cache.map(|c| (c.as_str(), cache_dtype(c)));
+    let asked = [("precision.activations", activations), ("precision.kv_cache", cache)];
+    for (field, precision) in asked {
+        let Some((given, dtype)) = precision else { continue };
+        if dtype == Some(compute) {
+            continue;
+        }
+        if quantized && dtype.is_some() {
+            let what = field.trim_start_matches("precision.");
+            warnings.push(Warning {
+                code: format!("{}-fp32", what.replace('_', "-")),
+                message: format!("{field} {given}: Candle keeps it in fp32 with GGUF weights, planned so."),
+            });
+            continue;
+        }
+        let why = if quantized {
+            "Candle's quantized models compute and cache in fp32".to_owned()
+        } else {
+            format!("stock Candle computes and caches in the weights' precision, here {}", compute.as_str())
+        };
+        return Err(PlanError::unsupported(
+            field,
+            format!("{given}: {why}"),
+            format!("give {}, or leave it out", compute.as_str()),
+        ));
+    }
+    Ok(())
+}
+
+const fn activation_dtype(precision: ActivationPrecision) -> Option<Dtype> {
+    match precision {
+        ActivationPrecision::Fp32 => Some(Dtype::F32),
+        ActivationPrecision::Bf16 => Some(Dtype::Bf16),
+        ActivationPrecision::Fp16 => Some(Dtype::F16),
+        ActivationPrecision::Tf32 => None,
+    }
+}
+
+const fn cache_dtype(precision: CachePrecision) -> Option<Dtype> {
+    match precision {
+        CachePrecision::Fp32 => Some(Dtype::F32),
+        CachePrecision::Bf16 => Some(Dtype::Bf16),
+        CachePrecision::Fp16 => Some(Dtype::F16),
+        _ => None,
+    }
+}
