@@ -3,4 +3,5 @@
 pub mod estimate;
 pub mod plan;
 pub mod precision;
+mod read;
 pub mod row;
