@@ -1,0 +1,165 @@
+//! Figures as people read them: always with their unit, with as many digits as they carry.
+
+use contract::ids::UnixMillis;
+use planner::Bytes;
+
+/// A count with its thousands apart: `32,768`.
+#[must_use]
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A figure with three significant digits, or all digits before the point: `0.0123`, `1.23`, `12.3`, `1,234`.
+#[must_use]
+pub fn figure(x: f64) -> String {
+    if !x.is_finite() {
+        return "–".to_owned();
+    }
+    match x.abs() {
+        0.0 => "0".to_owned(),
+        a if a >= 99.95 => {
+            let sign = if x < 0.0 { "−" } else { "" };
+            format!("{sign}{}", count(whole(a)))
+        }
+        a if a >= 9.995 => format!("{x:.1}"),
+        a if a >= 0.095 => format!("{x:.2}"),
+        _ => format!("{x:.4}"),
+    }
+}
+
+/// The whole number nearest to a figure that is not negative.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast of a float saturates; that is meant"
+)]
+fn whole(x: f64) -> u64 {
+    x.round() as u64
+}
+
+/// A size in GiB, whatever its magnitude: `0.27 GiB`. For columns that must compare.
+#[must_use]
+pub fn gib(bytes: Bytes) -> String {
+    format!("{} GiB", gib_figure(bytes))
+}
+
+/// The same without its unit, for a column whose head says GiB.
+#[must_use]
+pub fn gib_figure(bytes: Bytes) -> String {
+    let gib = bytes.gib();
+    if gib >= 99.95 {
+        count(whole(gib))
+    } else if gib >= 9.995 {
+        format!("{gib:.1}")
+    } else {
+        format!("{gib:.2}")
+    }
+}
+
+/// A share of a whole in percent: `23 %`, `0.4 %`.
+#[must_use]
+pub fn share(part: Bytes, all: Bytes) -> String {
+    if all == Bytes::ZERO {
+        return "–".to_owned();
+    }
+    let percent = 100.0 * part.0 as f64 / all.0 as f64;
+    if percent > 0.0 && percent < 0.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+}
+
+/// A signed difference in percent: `+1.2 %`, `−0.4 %`.
+#[must_use]
+pub fn signed_percent(percent: f64) -> String {
+    let rounded = (percent * 10.0).round() / 10.0;
+    if rounded == 0.0 {
+        "0.0 %".to_owned()
+    } else if rounded < 0.0 {
+        format!("−{:.1} %", -rounded)
+    } else {
+        format!("+{rounded:.1} %")
+    }
+}
+
+/// Milliseconds in the unit a person would pick: `0.84 ms`, `212 ms`, `1.9 s`, `2 min 5 s`.
+#[must_use]
+pub fn millis(ms: f64) -> String {
+    if !ms.is_finite() {
+        "–".to_owned()
+    } else if ms < 999.5 {
+        format!("{} ms", figure(ms))
+    } else if ms < 99_950.0 {
+        format!("{} s", figure(ms / 1e3))
+    } else {
+        duration(whole(ms))
+    }
+}
+
+/// A duration in its two largest units: `42 s`, `2 min 5 s`, `3 h 20 min`, `2 d 4 h`.
+#[must_use]
+pub fn duration(ms: u64) -> String {
+    let seconds = (ms + 500) / 1000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+/// How long ago, roughly: `just now`, `5 min ago`, `3 h ago`, `12 d ago`; beyond sixty days the date.
+#[must_use]
+pub fn ago(now: UnixMillis, then: UnixMillis) -> String {
+    let seconds = now.0.saturating_sub(then.0).max(0) / 1000;
+    match seconds {
+        0..45 => "just now".to_owned(),
+        45..3570 => format!("{} min ago", (seconds + 30) / 60),
+        3570..86_400 => format!("{} h ago", (seconds + 1800) / 3600),
+        86_400..5_184_000 => format!("{} d ago", seconds / 86_400),
+        _ => date(then),
+    }
+}
+
+/// The day: `2026-11-22`.
+#[must_use]
+pub fn date(at: UnixMillis) -> String {
+    let (year, month, day) = civil(at.0.div_euclid(86_400_000));
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// The moment to the minute: `2026-11-22 19:48 UTC`.
+#[must_use]
+pub fn moment(at: UnixMillis) -> String {
+    let minutes = at.0.rem_euclid(86_400_000) / 60_000;
+    format!("{} {:02}:{:02} UTC", date(at), minutes / 60, minutes % 60)
+}
+
+/// The same as machines read it: `2026-11-22T19:48:05Z`.
+#[must_use]
+pub fn rfc3339(at: UnixMillis) -> String {
+    let seconds = at.0.rem_euclid(86_400_000) / 1000;
+    format!("{}T{:02}:{:02}:{:02}Z", date(at), seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar (Howard Hinnant, "chrono-Compatible
+/// Low-Level Date Algorithms", `civil_from_days`).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests;
