@@ -1,5 +1,11 @@
 //! Small parts that several pages share.
 
+mod answer;
+mod load_line;
+
+pub use answer::{Basis, Facts, Summary, WhereItGoes};
+pub use load_line::{LoadLine, batches};
+
 use contract::case::CaseStatus;
 use contract::ids::UnixMillis;
 use contract::job::JobState;

@@ -2,6 +2,10 @@
 
 mod copy;
 mod job;
+mod planner;
 
+pub use self::planner::PlannerBoard;
+#[cfg(feature = "ssr")]
+pub(crate) use self::planner::{gpu_options, model_options};
 pub use copy::CopyButton;
 pub use job::{CaseLine, JobProgress};

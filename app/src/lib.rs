@@ -11,6 +11,7 @@ pub mod components;
 pub mod format;
 pub mod forms;
 pub mod islands;
+pub mod link;
 #[cfg(feature = "ssr")]
 pub mod pages;
 #[cfg(feature = "ssr")]

@@ -1,15 +1,57 @@
-//! Log in.
+//! The form that asks for the admin token.
 
+use http::StatusCode;
 use leptos::prelude::*;
 use leptos_meta::Title;
+use leptos_router::hooks::use_query_map;
 
-/// The page.
+use super::set_status;
+
+/// Asks for the token; the server answers with a cookie.
 #[component]
 pub fn LoginPage() -> impl IntoView {
+    let query = use_query_map().get_untracked();
+    let wrong = query.get("wrong").is_some();
+    if wrong {
+        set_status(StatusCode::UNAUTHORIZED);
+    }
+    // Only a path of this site: `//host` and `\host` would lead elsewhere.
+    let next = query
+        .get("next")
+        .filter(|next| next.starts_with('/') && !next.starts_with("//") && !next.contains('\\'))
+        .unwrap_or_else(|| "/".to_owned());
     view! {
         <Title text="Log in" />
-        <main id="main" class="page">
+        <main id="main" class="page narrow">
             <h1>"Log in"</h1>
+            <p>
+                "Reading needs no login. Submitting and cancelling jobs, importing and storing plans ask for the admin token \
+                 that this server was started with."
+            </p>
+            <form class="card" method="post" action="/login">
+                <input type="hidden" name="next" value=next />
+                <div class="field">
+                    <label for="token">"Admin token"</label>
+                    <input
+                        type="password"
+                        id="token"
+                        name="token"
+                        required
+                        autocomplete="current-password"
+                        aria-invalid=wrong.then_some("true")
+                        aria-describedby="token-error"
+                    />
+                    {wrong
+                        .then(|| {
+                            view! {
+                                <span class="error" id="token-error" data-test="form-error">
+                                    "This is not the token of this server."
+                                </span>
+                            }
+                        })}
+                </div>
+                <button class="button primary">"Log in"</button>
+            </form>
         </main>
     }
 }

@@ -85,3 +85,26 @@ fn sentence(text: &str) -> String {
     }
     sentence
 }
+
+/// An id that cannot be one of a `what`.
+fn unknown_id(what: &'static str, id: &str) -> BackendError {
+    BackendError::NotFound { what, id: id.to_owned() }
+}
+
+/// Links to the pages before and after; nothing where one page holds all.
+fn pager(path: &str, query: &str, page: u32, per_page: u32, total: u64) -> impl IntoView + use<> {
+    let last = u32::try_from(total.div_ceil(u64::from(per_page.max(1)))).unwrap_or(u32::MAX).max(1);
+    let joined = if query.is_empty() { String::new() } else { format!("{query}&") };
+    let href = |to: u32| format!("{path}?{joined}page={to}");
+    let before = (page > 1).then(|| href(page - 1));
+    let after = (page < last).then(|| href(page + 1));
+    (last > 1).then(|| {
+        view! {
+            <nav class="row" aria-label="Pages">
+                {before.map(|href| view! { <a class="button" rel="prev" href=href>"Newer"</a> })}
+                <span class="muted num">{format!("page {page} of {last}")}</span>
+                {after.map(|href| view! { <a class="button" rel="next" href=href>"Older"</a> })}
+            </nav>
+        }
+    })
+}

@@ -1,15 +1,260 @@
-//! Runs.
+//! The list of runs, with its filters in the address.
 
+use contract::ids::UnixMillis;
+use contract::run::{Page, RunFilter, RunStatus, RunSummary};
 use leptos::prelude::*;
 use leptos_meta::Title;
+use leptos_router::hooks::use_query_map;
+use leptos_router::params::ParamsMap;
 
-/// The page.
+use super::{answered, backend, pager};
+use crate::backend::Facets;
+use crate::components::{State, Tone, When};
+use crate::format;
+
+/// All runs, newest first.
 #[component]
 pub fn RunsPage() -> impl IntoView {
+    let backend = backend();
+    let filter = filter_of(&use_query_map().get_untracked());
+    answered(async move {
+        let site = backend.site().await?;
+        let facets = backend.facets().await?;
+        let page = backend.runs(filter.clone()).await?;
+        let filtered = RunFilter { page: None, per_page: None, ..filter.clone() } != RunFilter::default();
+        let table = if page.items.is_empty() {
+            view! { <Empty filtered /> }.into_any()
+        } else {
+            view! { <RunTable runs=page.items.clone() now=site.now /> }.into_any()
+        };
+        Ok(view! {
+            <Title text="Runs" />
+            <main id="main" class="page">
+                <div class="head">
+                    <div>
+                        <h1>"Runs"</h1>
+                        <p class="muted num">{told(&page)}</p>
+                    </div>
+                    <a class="button" href="/jobs#new">
+                        "New sweep"
+                    </a>
+                </div>
+                <Filters filter=filter.clone() facets />
+                {table}
+                {pager("/runs", &query_of(&filter), page.page, page.per_page, page.total)}
+            </main>
+        }
+        .into_any())
+    })
+}
+
+fn told<T>(page: &Page<T>) -> String {
+    match page.total {
+        0 => "None yet".to_owned(),
+        1 => "One run".to_owned(),
+        n => format!("{} runs, newest first", format::count(n)),
+    }
+}
+
+/// The filter in a query; a value that means nothing filters nothing.
+fn filter_of(query: &ParamsMap) -> RunFilter {
+    let text = |key: &str| query.get(key).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+    let status = text("status").and_then(|s| STATUSES.into_iter().find(|status| status.as_str() == s));
+    RunFilter {
+        model: text("model"),
+        machine: text("machine"),
+        precision: text("precision"),
+        status,
+        page: text("page").and_then(|n| n.parse().ok()),
+        per_page: None,
+    }
+}
+
+const STATUSES: [RunStatus; 3] = [RunStatus::Running, RunStatus::Finished, RunStatus::Cancelled];
+
+/// The query of a filter, without its page.
+fn query_of(filter: &RunFilter) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (key, value) in [
+        ("model", filter.model.as_deref()),
+        ("machine", filter.machine.as_deref()),
+        ("precision", filter.precision.as_deref()),
+        ("status", filter.status.map(RunStatus::as_str)),
+    ] {
+        if let Some(value) = value {
+            query.append_pair(key, value);
+        }
+    }
+    query.finish()
+}
+
+/// The form of the filters: a plain GET.
+#[component]
+fn Filters(filter: RunFilter, facets: Facets) -> impl IntoView {
+    let any = filter.model.is_some()
+        || filter.machine.is_some()
+        || filter.precision.is_some()
+        || filter.status.is_some();
+    let options = |values: Vec<String>, chosen: Option<&String>| {
+        values
+            .into_iter()
+            .map(|value| {
+                let selected = Some(&value) == chosen;
+                view! {
+                    <option value=value.clone() selected=selected>
+                        {value.clone()}
+                    </option>
+                }
+            })
+            .collect_view()
+    };
+    let models =
+        facets.models.iter().map(|model| view! { <option value=model.clone()></option> }).collect_view();
     view! {
-        <Title text="Runs" />
-        <main id="main" class="page">
-            <h1>"Runs"</h1>
-        </main>
+        <form class="filters" method="get" action="/runs" data-test="filters">
+            <label class="field">
+                <span>"Model"</span>
+                <input
+                    type="search"
+                    name="model"
+                    list="models"
+                    placeholder="any, or a part of its name"
+                    value=filter.model.clone().unwrap_or_default()
+                />
+                <datalist id="models">{models}</datalist>
+            </label>
+            <label class="field">
+                <span>"Machine"</span>
+                <select name="machine">
+                    <option value="">"any"</option>
+                    {options(facets.machines, filter.machine.as_ref())}
+                </select>
+            </label>
+            <label class="field">
+                <span>"Precision"</span>
+                <select name="precision">
+                    <option value="">"any"</option>
+                    {options(facets.precisions, filter.precision.as_ref())}
+                </select>
+            </label>
+            <label class="field">
+                <span>"Status"</span>
+                <select name="status">
+                    <option value="">"any"</option>
+                    {options(
+                        STATUSES.iter().map(|s| s.as_str().to_owned()).collect(),
+                        filter.status.map(|s| s.as_str().to_owned()).as_ref(),
+                    )}
+                </select>
+            </label>
+            <div class="row">
+                <button class="button primary">"Filter"</button>
+                {any.then(|| view! { <a class="button" href="/runs">"Clear"</a> })}
+            </div>
+        </form>
+    }
+}
+
+#[component]
+fn Empty(filtered: bool) -> impl IntoView {
+    if filtered {
+        view! {
+            <p class="notice">
+                "No run passes these filters. "
+                <a href="/runs">"Show all runs"</a>
+                "."
+            </p>
+        }
+        .into_any()
+    } else {
+        view! {
+            <p class="notice">
+                "Nothing is measured yet. "
+                <a href="/">"Start with the one-minute benchmark or the example results"</a>
+                ", or "
+                <a href="/jobs#new">"submit a sweep"</a>
+                "."
+            </p>
+        }
+        .into_any()
+    }
+}
+
+/// Runs, a line each.
+#[component]
+pub(super) fn RunTable(runs: Vec<RunSummary>, now: UnixMillis) -> impl IntoView {
+    view! {
+        <div class="card flush">
+            <div class="scroll" tabindex="0" role="region" aria-label="Runs">
+                <table style="min-width:860px">
+                    <thead>
+                        <tr>
+                            <th scope="col">"Run"</th>
+                            <th scope="col">"Machine"</th>
+                            <th scope="col">"Models"</th>
+                            <th scope="col" class="n">"Cases"</th>
+                            <th scope="col" class="n">"Best decode"</th>
+                            <th scope="col" class="n">"Largest peak"</th>
+                            <th scope="col">"When"</th>
+                            <th scope="col">"Status"</th>
+                        </tr>
+                    </thead>
+                    <tbody class="num">{runs.into_iter().map(|run| line(run, now)).collect_view()}</tbody>
+                </table>
+            </div>
+        </div>
+    }
+}
+
+fn line(summary: RunSummary, now: UnixMillis) -> impl IntoView {
+    let run = summary.run;
+    let rate = summary.best_decode_tokens_per_second;
+    let unwell = summary.cases_done.saturating_sub(summary.cases_ok);
+    view! {
+        <tr data-test="run-row">
+            <td>
+                <a href=format!("/runs/{}", run.id)>{run.name}</a>
+                <small>{origin(run.origin)}</small>
+            </td>
+            <td>
+                {summary.machine_name}
+                <small>{summary.device_name}</small>
+            </td>
+            <td>
+                {models(&run.sweep.models)}
+                <small>{run.sweep.precisions.join(", ")}</small>
+            </td>
+            <td class="n">
+                {format!("{} / {}", summary.cases_done, summary.cases_total)}
+                {(unwell > 0).then(|| view! { <small>{format!("{unwell} not ok")}</small> })}
+            </td>
+            <td class="n">{rate.map_or_else(|| "–".to_owned(), |r| format!("{} tok/s", format::figure(r)))}</td>
+            <td class="n">{summary.largest_peak.map_or_else(|| "–".to_owned(), format::gib)}</td>
+            <td class="nowrap">
+                <When at=run.started_at now />
+            </td>
+            <td>
+                <State word=run.status.as_str() tone=Tone::from(run.status) />
+            </td>
+        </tr>
+    }
+}
+
+/// Where a run comes from, in words.
+pub(super) const fn origin(origin: contract::run::RunOrigin) -> &'static str {
+    match origin {
+        contract::run::RunOrigin::Local => "measured by hand",
+        contract::run::RunOrigin::Job => "measured for a job",
+        contract::run::RunOrigin::Example => "example, measured elsewhere",
+    }
+}
+
+/// The first models of a list, and how many more there are.
+pub(super) fn models(models: &[String]) -> String {
+    match models {
+        [one] => one.clone(),
+        [one, two] => format!("{one}, {two}"),
+        [one, rest @ ..] => format!("{one} and {} more", rest.len()),
+        [] => String::new(),
     }
 }

@@ -1,0 +1,102 @@
+use planner::Tokens;
+use planner::document::plan::Workload;
+use serde_json::json;
+
+use super::*;
+
+fn prompt(plan: &Plan) -> (u64, u64, u64) {
+    let Workload::Serve(serve) = &plan.workload else { panic!("not serve: {plan:?}") };
+    (serve.prompt_tokens.0, serve.output_tokens.0, serve.concurrent_sequences)
+}
+
+#[test]
+fn an_empty_query_is_the_first_plan() {
+    assert_eq!(read("").unwrap(), first_plan().unwrap());
+    assert!(planner::estimate(&first_plan().unwrap()).is_ok());
+}
+
+#[test]
+fn what_is_left_out_is_filled() {
+    let plan = read("?model=Qwen/Qwen3-0.6B&gpu=&weights=fp32").unwrap();
+    assert_eq!(plan.model.id.as_deref(), Some("Qwen/Qwen3-0.6B"));
+    assert_eq!(plan.gpu.id, "h100-sxm-80gb");
+    assert_eq!(prompt(&plan), (2048, 512, 1));
+    let plan = read("model=Qwen/Qwen3-0.6B&gpu=l4-24gb&context=100").unwrap();
+    assert_eq!((prompt(&plan), plan.precision.weights), ((100, 0, 1), None));
+}
+
+#[test]
+fn a_link_of_any_plan_is_read_back() {
+    let mut plan = first_plan().unwrap();
+    plan.host.isa = Some("avx2".to_owned());
+    plan.host.threads = Some(2);
+    plan.gpu.id = "cpu".to_owned();
+    assert_eq!(read(&planner::link::to_query(&plan)).unwrap(), plan);
+    let own = catalogue::model("Qwen/Qwen3-0.6B").unwrap().config.clone();
+    plan.model = ModelRef { name: Some("mine".to_owned()), config: Some(own), ..ModelRef::default() };
+    assert_eq!(read(&planner::link::to_query(&plan)).unwrap(), plan);
+    if let Workload::Serve(serve) = &mut plan.workload {
+        serve.output_tokens = Tokens(0);
+    }
+    assert_eq!(read(&planner::link::to_query(&plan)).unwrap(), plan);
+}
+
+#[test]
+fn the_form_says_the_same_as_the_link() {
+    let mut plan = first_plan().unwrap();
+    plan.attention = Some(planner::document::plan::Attention::Eager);
+    plan.gpu.id = "cpu".to_owned();
+    plan.host.threads = Some(2);
+    let rest = rest(&plan).unwrap();
+    assert!(!rest.contains("host") && !rest.contains("model"), "{rest}");
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([
+            ("model", "meta-llama/Llama-3.1-8B"),
+            ("gpu", "cpu"),
+            ("weights", "bf16"),
+            ("context", "2048"),
+            ("output", "512"),
+            ("batch", "4"),
+            ("memory_mib", ""),
+            ("isa", ""),
+            ("threads", "2"),
+            ("plan", rest.as_str()),
+        ])
+        .finish();
+    assert_eq!(read(&form).unwrap(), plan);
+}
+
+#[test]
+fn a_pasted_config_is_a_model() {
+    let config = catalogue::model("Qwen/Qwen3-0.6B").unwrap().config.to_string();
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("config", &config).finish();
+    let plan = read(&query).unwrap();
+    assert_eq!(plan.model.name.as_deref(), Some("pasted model"));
+    for (config, field) in
+        [("{", "model.config"), ("[]", "model"), ("{\"model_type\":\"llama\",\"hidden_size\":-1}", "model")]
+    {
+        let error = pasted(config).unwrap_err();
+        assert!(error.field.starts_with(field), "{config}: {error}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    for (query, field) in [
+        ("context=many", "workload.prompt_tokens"),
+        ("weights=fp7", "precision.weights"),
+        ("modle=x", "modle"),
+        ("threads=x", "host.threads"),
+    ] {
+        assert_eq!(read(query).unwrap_err().field, field, "{query}");
+    }
+}
+
+#[test]
+fn advice_is_merged() {
+    let mut plan = first_plan().unwrap();
+    plan.gpu.memory_mib = Some(100);
+    let change = json!({"gpu": {"id": "cpu", "memory_mib": null}, "workload": {"concurrent_sequences": 2}});
+    let advised = advised(&plan, &change).unwrap();
+    assert_eq!((advised.gpu.id.as_str(), advised.gpu.memory_mib, prompt(&advised).2), ("cpu", None, 2));
+}
