@@ -1,14 +1,14 @@
 //! Inverse questions: the most that fits.
 //!
-//! Memory grows with the batch and with the context, so each answer is found by bisection over [`crate::estimate()`]
-//! itself: there is no second formula that could disagree.
+//! Memory grows with the batch and with the context, so each answer is found by bisection over the total that
+//! [`crate::estimate()`] gives: there is no second formula that could disagree.
 
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Tokens;
 use crate::document::plan::{Plan, Workload};
 use crate::error::PlanError;
-use crate::estimate::{MAX_SEQUENCES, Question, answer};
+use crate::estimate::{MAX_SEQUENCES, Question, total};
 
 /// A point of the load line: with `batch` sequences at once, `context` tokens of each are the most that fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,14 +89,14 @@ fn no_serve() -> PlanError {
 
 fn fits(plan: &Plan) -> Result<bool, PlanError> {
     let question = Question::of(plan)?;
-    if question.capacity.is_none() {
+    let Some(capacity) = question.capacity else {
         return Err(PlanError::invalid(
             "gpu.memory_mib",
             "left out for the processor, so that what fits is not known",
             "give the host's memory in MiB",
         ));
-    }
-    Ok(answer(&question)?.fits)
+    };
+    Ok(total(&question)? <= capacity)
 }
 
 /// The largest of `low..=high` that works, where `low` does and all beyond the answer do not.

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Question, answer};
-use crate::bytes::Bytes;
+use super::{Question, answer, total};
 use crate::catalogue;
 use crate::document::estimate::{Advice, Estimate};
 use crate::document::plan::Plan;
@@ -41,7 +40,7 @@ fn precisions(plan: &Plan, question: &Question) -> Vec<Advice> {
             &[("gguf:q4_k_m", "about 4.8 bits a weight: a measurable loss of quality")]
         }
     };
-    let before = total(question);
+    let Ok(before) = total(question) else { return Vec::new() };
     candidates
         .iter()
         .filter_map(|(precision, cost)| {
@@ -90,7 +89,7 @@ fn larger_gpu(plan: &Plan, question: &Question) -> Option<Advice> {
     question.gpu?;
     let mut gpus: Vec<_> = catalogue::gpus().iter().collect();
     gpus.sort_by_key(|g| g.visible().bytes());
-    let needed = total(question);
+    let needed = total(question).ok()?;
     gpus.into_iter().filter(|g| g.visible().bytes() >= needed && g.id != plan.gpu.id).find_map(|gpu| {
         let mut changed = plan.clone();
         changed.gpu.id.clone_from(&gpu.id);
@@ -105,10 +104,6 @@ fn larger_gpu(plan: &Plan, question: &Question) -> Option<Advice> {
         let estimate = again(&changed)?;
         estimate.fits.then(|| of(&estimate, change, format!("another GPU: {}", gpu.name)))
     })
-}
-
-fn total(question: &Question) -> Bytes {
-    answer(question).map_or(Bytes(u64::MAX), |e| e.per_gpu.total)
 }
 
 fn again(plan: &Plan) -> Option<Estimate> {

@@ -70,6 +70,12 @@ pub(crate) fn answer(question: &Question) -> Result<Estimate, PlanError> {
     Ok(estimate)
 }
 
+/// Only whether it fits and how large it is: what the solvers ask again and again.
+pub(crate) fn total(question: &Question) -> Result<Bytes, PlanError> {
+    let peaks = candle::peaks(&question.model, &question.request)?;
+    Ok(components(&peaks, question.request.device == Device::Cuda).total)
+}
+
 fn largest_peak(peaks: &CandlePeaks) -> Bytes {
     peaks.load_peak.max(peaks.prefill_peak).max(peaks.decode_peak)
 }

@@ -1,1 +1,455 @@
+//! Estimates: exact where they must be, refused where they cannot be, and never a panic.
 
+use serde_json::{Value, json};
+
+use super::*;
+use crate::catalogue;
+use crate::document::precision::WeightPrecision;
+use crate::error::PlanErrorKind;
+
+fn plan(value: Value) -> Plan {
+    Plan::from_value(value.clone()).unwrap_or_else(|e| panic!("{e}: {value}"))
+}
+
+fn base() -> Value {
+    json!({
+        "schema": 1,
+        "model": { "id": "meta-llama/Llama-3.1-8B" },
+        "gpu": { "id": "h100-sxm-80gb" },
+        "workload": { "kind": "serve", "prompt_tokens": 2048, "output_tokens": 512, "concurrent_sequences": 4 }
+    })
+}
+
+/// `base` with the fields of `change` in it.
+fn changed(change: &Value) -> Value {
+    let mut whole = base();
+    merge(&mut whole, change);
+    whole
+}
+
+/// RFC 7396.
+fn merge(target: &mut Value, change: &Value) {
+    match (target, change) {
+        (Value::Object(target), Value::Object(change)) => {
+            for (key, value) in change {
+                if value.is_null() {
+                    target.remove(key);
+                } else {
+                    merge(target.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (target, change) => *target = change.clone(),
+    }
+}
+
+#[test]
+fn components_add_up_to_the_peak() {
+    let estimate = estimate(&plan(base())).unwrap();
+    let parts = estimate.per_gpu;
+    assert_eq!(
+        parts.total,
+        parts.weights + parts.kv_cache + parts.activations + parts.temporary + parts.runtime + parts.context
+    );
+    assert_eq!(estimate.totals.process, parts.total);
+    assert_eq!(
+        estimate.totals.allocated,
+        parts.weights + parts.kv_cache + parts.activations + parts.temporary
+    );
+    let phases = estimate.phases.unwrap();
+    assert_eq!(phases.iter().map(|p| p.phase.as_str()).collect::<Vec<_>>(), ["load", "prefill", "decode"]);
+    assert_eq!(phases.iter().map(|p| p.peak_bytes).max(), Some(estimate.totals.allocated));
+    assert!(estimate.error_band.low <= parts.total && parts.total <= estimate.error_band.high);
+    assert!(estimate.fits);
+    assert_eq!(estimate.capacity_bytes, Bytes::from_mib(81_090));
+    assert_eq!(estimate.engine.variant.as_deref(), Some("stock"));
+}
+
+/// Parameters × 2 bytes, and persistent buffers of less than 1 % (rotary tables).
+#[test]
+fn weights_are_the_parameters_and_persistent_buffers() {
+    for id in
+        ["meta-llama/Llama-3.1-8B", "HuggingFaceTB/SmolLM2-135M", "Qwen/Qwen3-0.6B", "google/gemma-3-270m"]
+    {
+        let parameters = catalogue::model(id).unwrap().parameters;
+        let change = json!({ "model": { "id": id }, "workload": { "concurrent_sequences": 1 } });
+        let weights = estimate(&plan(changed(&change))).unwrap().per_gpu.weights.0;
+        assert!(weights >= parameters * 2, "{id}: {weights} for {parameters}");
+        let buffers = weights - parameters * 2;
+        // Rotary tables of the longest context: a few percent of the smallest models.
+        assert!((buffers as f64) < parameters as f64 * 0.1, "{id}: {buffers} bytes of buffers");
+    }
+}
+
+/// 32 layers × 8 key and value heads × 128 elements × 2 bytes × 2.
+#[test]
+fn a_token_of_llama_3_1_8b_takes_128_kib_of_cache() {
+    let estimate = estimate(&plan(base())).unwrap();
+    assert_eq!(estimate.kv.bytes_per_token, Bytes(131_072));
+    assert_eq!(estimate.kv.pool_bytes, Bytes::ZERO, "Candle has no pool");
+    let tokens = 4 * (2048 + 512);
+    let cache = estimate.per_gpu.kv_cache.0;
+    // The cache of the last token that is generated is never filled; a cache grown in steps may have room to spare.
+    assert!((cache as f64 / (tokens as f64 * 131_072.0) - 1.0).abs() < 0.05, "{cache}");
+}
+
+#[test]
+fn what_is_refused_names_its_field() {
+    use PlanErrorKind::{Invalid, NotPlannedYet, Unsupported};
+    let config = catalogue::model("Qwen/Qwen3-8B").unwrap().config.clone();
+    let own = |change: Value| -> Value {
+        let mut config = config.clone();
+        merge(&mut config, &change);
+        json!({ "model": { "id": null, "name": "mine", "config": config } })
+    };
+    let stored = |blocks: Value| -> Value {
+        json!({ "model": { "id": null, "name": "mine", "config": config, "stored": blocks } })
+    };
+    let cases = [
+        (json!({ "schema": 2 }), "schema", Invalid, "give 1"),
+        (
+            json!({ "model": { "id": "meta-llama/Llama-3.1-8C" } }),
+            "model.id",
+            Invalid,
+            "meta-llama/Llama-3.1-8B",
+        ),
+        (json!({ "model": { "id": null } }), "model", Invalid, "give id"),
+        (json!({ "model": { "config": {} } }), "model.config", Invalid, "leave one"),
+        (json!({ "model": { "stored": [] } }), "model.stored", Invalid, "config"),
+        (json!({ "model": { "id": null, "gguf": "a.gguf" } }), "model.gguf", Invalid, "command line"),
+        (
+            json!({ "model": { "id": null, "safetensors": "a" } }),
+            "model.safetensors",
+            Invalid,
+            "command line",
+        ),
+        (own(json!({ "hidden_size": 0 })), "model.config.hidden_size", Invalid, "from 1 to"),
+        (own(json!({ "vocab_size": -5 })), "model.config.vocab_size", Invalid, "-5"),
+        (own(json!({ "num_hidden_layers": u64::MAX })), "model.config.num_hidden_layers", Invalid, "4096"),
+        (own(json!({ "model_type": "mamba" })), "model.config.model_type", NotPlannedYet, "known: llama"),
+        (own(json!({ "torch_dtype": null })), "precision.weights", Invalid, "torch_dtype"),
+        (
+            stored(json!([{ "type": "q9_x", "parameters": 1, "bytes": 1 }])),
+            "model.stored[0].type",
+            Invalid,
+            "q9_x",
+        ),
+        (
+            stored(json!([{ "type": "q4_k", "parameters": 256, "bytes": 145 }])),
+            "model.stored[0].bytes",
+            Invalid,
+            "144",
+        ),
+        (
+            stored(json!([{ "type": "q4_k", "parameters": 1, "bytes": 1 }])),
+            "model.stored[0].bytes",
+            Invalid,
+            "blocks",
+        ),
+        (
+            stored(json!([{ "type": "f16", "parameters": 1, "bytes": 2 }])),
+            "model.stored",
+            Invalid,
+            "8190735360",
+        ),
+        (
+            stored(json!([{ "type": "iq4_nl", "parameters": 8_190_735_360u64, "bytes": 4_607_288_640u64 }])),
+            "model.stored[0].type",
+            Unsupported,
+            "iq4_nl",
+        ),
+        (json!({ "gpu": { "id": "h100" } }), "gpu.id", Invalid, "h100-sxm-80gb"),
+        (json!({ "gpu": { "count": 2 } }), "gpu.count", Invalid, "give 1"),
+        (json!({ "gpu": { "count": 0 } }), "gpu.count", Invalid, "give 1"),
+        (json!({ "gpu": { "memory_mib": 0 } }), "gpu.memory_mib", Invalid, "at least 1"),
+        (json!({ "gpu": { "in_use_mib": 100_000 } }), "gpu.in_use_mib", Invalid, "81090"),
+        (json!({ "gpu": { "price_per_hour": -1.0 } }), "gpu.price_per_hour", Invalid, "at least 0"),
+        (json!({ "gpu": { "gpus_per_node": 0 } }), "gpu.gpus_per_node", Invalid, "at least 1"),
+        (json!({ "engine": { "name": "vllm" } }), "engine.name", NotPlannedYet, "vllm"),
+        (
+            json!({ "engine": { "name": "candle", "version": "0.1" } }),
+            "engine.version",
+            NotPlannedYet,
+            "0.11.1",
+        ),
+        (
+            json!({ "engine": { "name": "candle", "variant": "plimsoll" } }),
+            "engine.variant",
+            NotPlannedYet,
+            "stock",
+        ),
+        (json!({ "engine": { "name": "candle", "variant": "turbo" } }), "engine.variant", Invalid, "turbo"),
+        (json!({ "precision": { "weights": "fp8" } }), "precision.weights", Unsupported, "gguf:q2_k"),
+        (json!({ "precision": { "weights": "gguf:iq4_nl" } }), "precision.weights", Unsupported, "iq4_nl"),
+        (json!({ "precision": { "kv_cache": "fp8" } }), "precision.kv_cache", Unsupported, "bf16"),
+        (json!({ "precision": { "activations": "fp32" } }), "precision.activations", Unsupported, "bf16"),
+        (
+            json!({ "precision": { "weights": "gguf:q8_0", "kv_cache": "q8_0" } }),
+            "precision.kv_cache",
+            Unsupported,
+            "fp32",
+        ),
+        (json!({ "attention": { "kind": "flash" } }), "attention.kind", NotPlannedYet, "eager"),
+        (
+            json!({ "attention": { "kind": "sliding-window", "window": 5 } }),
+            "attention.kind",
+            NotPlannedYet,
+            "sliding",
+        ),
+        (json!({ "cache": { "kind": "paged" } }), "cache.kind", NotPlannedYet, "growing"),
+        (json!({ "parallelism": { "tensor": 2 } }), "parallelism.tensor", NotPlannedYet, "2 ranks"),
+        (json!({ "parallelism": { "data": 0 } }), "parallelism.data", Invalid, "give 1"),
+        (json!({ "parallelism": { "zero_stage": 3 } }), "parallelism.zero_stage", NotPlannedYet, "ZeRO"),
+        (
+            json!({ "parallelism": { "offload": { "parameters": "cpu" } } }),
+            "parallelism.offload",
+            NotPlannedYet,
+            "off",
+        ),
+        (
+            json!({ "workload": { "concurrent_sequences": 0 } }),
+            "workload.concurrent_sequences",
+            Invalid,
+            "1 to",
+        ),
+        (
+            json!({ "workload": { "concurrent_sequences": u64::MAX } }),
+            "workload.concurrent_sequences",
+            Invalid,
+            "1 to",
+        ),
+        (json!({ "workload": { "prompt_tokens": 0 } }), "workload.prompt_tokens", Invalid, "131072"),
+        (json!({ "workload": { "prompt_tokens": 131_073 } }), "workload.prompt_tokens", Invalid, "131072"),
+        (
+            json!({ "workload": { "prompt_tokens": 131_000 } }),
+            "workload.output_tokens",
+            Invalid,
+            "at most 72",
+        ),
+        (json!({ "workload": { "output_tokens": u64::MAX } }), "workload.output_tokens", Invalid, "at most"),
+        (json!({ "workload": { "max_model_len": 100 } }), "workload.max_model_len", Invalid, "2560"),
+        (
+            json!({ "workload": { "memory_fraction": 0.9 } }),
+            "workload.memory_fraction",
+            Unsupported,
+            "leave it out",
+        ),
+        (json!({ "workload": { "gpu_layers": 9 } }), "workload.gpu_layers", Unsupported, "leave it out"),
+        (
+            json!({ "compression": { "prune": { "kind": "2:4" } } }),
+            "compression.prune",
+            NotPlannedYet,
+            "pruning",
+        ),
+        (
+            json!({ "agent_memory": { "turns": 1, "tokens_per_turn": 1, "policy": { "kind": "full-history" } } }),
+            "agent_memory",
+            NotPlannedYet,
+            "agent",
+        ),
+        (json!({ "host": { "threads": 0 } }), "host.threads", Invalid, "at least 1"),
+        (
+            json!({ "model": { "id": "sentence-transformers/all-MiniLM-L6-v2" } }),
+            "workload.kind",
+            Invalid,
+            "encoder",
+        ),
+    ];
+    for (change, field, kind, needle) in cases {
+        let error = estimate(&plan(changed(&change))).expect_err(&change.to_string());
+        let text = error.to_string();
+        assert_eq!((error.field.as_str(), error.kind), (field, kind), "{text}");
+        assert!(text.contains(needle), "{needle} is not in: {text}");
+        assert!(!error.remedy.is_empty());
+    }
+    let mut training = base();
+    training["workload"] = json!({ "kind": "train", "method": "full", "sequence_tokens": 2048 });
+    assert_eq!(estimate(&plan(training)).unwrap_err().field, "workload.kind");
+    let mut embedding = base();
+    embedding["workload"] = json!({ "kind": "embed", "sequence_tokens": 512, "batch": 32 });
+    assert_eq!(estimate(&plan(embedding)).unwrap_err().field, "workload.kind");
+}
+
+#[test]
+fn an_unknown_field_is_named() {
+    for (path, field) in [("", "turbo"), ("/gpu", "clock"), ("/workload", "tokens"), ("/precision", "weight")]
+    {
+        let mut document = base();
+        document["precision"] = json!({});
+        document.pointer_mut(path).unwrap()[field] = json!(1);
+        let error = Plan::from_value(document).unwrap_err();
+        assert_eq!(error.field, field, "{error}");
+    }
+    let mut document = base();
+    document.as_object_mut().unwrap().remove("workload");
+    assert_eq!(Plan::from_value(document).unwrap_err().field, "workload");
+    assert!(Plan::from_json("{").unwrap_err().problem.contains("EOF"));
+}
+
+/// Every model × GPU × precision × length: an estimate whose parts add up, or an error that names its field.
+#[test]
+fn every_combination_is_answered() {
+    let mut answered = 0;
+    let gpus: Vec<&str> = catalogue::gpus().iter().map(|g| g.id.as_str()).chain(["cpu"]).collect();
+    for entry in catalogue::models() {
+        let precisions = WeightPrecision::ALL.iter().copied().map(Some).chain([None]);
+        for (index, precision) in precisions.enumerate() {
+            // Every GPU meets every precision; not each with every length, which would only repeat itself.
+            for (offset, gpu) in gpus.iter().enumerate() {
+                let (prompt, output, batch) =
+                    [(1, 0, 1), (512, 64, 1), (512, 64, 8), (4096, 1, 3)][(index + offset) % 4];
+                let plan = plan(json!({
+                    "schema": 1, "model": { "id": entry.id }, "gpu": { "id": gpu },
+                    "precision": precision.map_or(json!({}), |p| json!({ "weights": p })),
+                    "workload": { "kind": "serve", "prompt_tokens": prompt, "output_tokens": output,
+                                  "concurrent_sequences": batch }
+                }));
+                let Ok(question) = Question::of(&plan) else { continue };
+                match answer(&question) {
+                    Ok(estimate) => {
+                        let p = estimate.per_gpu;
+                        let parts = [p.weights, p.kv_cache, p.activations, p.temporary, p.runtime, p.context];
+                        assert_eq!(parts.into_iter().sum::<Bytes>(), p.total);
+                        assert!(p.total.0 < 1 << 50, "{plan:?}");
+                        answered += 1;
+                    }
+                    Err(error) => assert!(!error.field.is_empty() && !error.remedy.is_empty()),
+                }
+            }
+        }
+    }
+    assert!(answered > 4000, "only {answered} were answered");
+}
+
+/// The solvers rest on it.
+#[test]
+fn memory_never_shrinks_with_batch_or_context() {
+    for (id, weights) in [
+        ("HuggingFaceTB/SmolLM2-135M", "bf16"),
+        ("google/gemma-3-270m", "bf16"),
+        ("Qwen/Qwen3-0.6B", "gguf:q8_0"),
+        ("microsoft/Phi-3-mini-4k-instruct", "fp16"),
+    ] {
+        let total = |batch: u64, prompt: u64| {
+            let change = json!({ "model": { "id": id }, "precision": { "weights": weights },
+                "workload": { "concurrent_sequences": batch, "prompt_tokens": prompt, "output_tokens": 16 } });
+            estimate(&plan(changed(&change))).map(|e| e.per_gpu.total)
+        };
+        let mut last = Bytes::ZERO;
+        for prompt in [1, 2, 31, 32, 33, 500, 511, 512, 513, 1000, 2048, 4000] {
+            let Ok(now) = total(1, prompt) else { continue };
+            assert!(now >= last, "{id}: {now} at {prompt} tokens, {last} before");
+            last = now;
+        }
+        assert!(last > Bytes::ZERO, "{id} was never answered");
+        let mut last = Bytes::ZERO;
+        for batch in 1..20 {
+            let Ok(now) = total(batch, 100) else { continue };
+            assert!(now >= last, "{id}: {now} at {batch} sequences, {last} before");
+            last = now;
+        }
+    }
+}
+
+#[test]
+fn advice_keeps_its_promises() {
+    let document = changed(&json!({
+        "gpu": { "id": "rtx-4090-24gb", "in_use_mib": 500 },
+        "precision": { "weights": "bf16", "kv_cache": "bf16" },
+        "workload": { "prompt_tokens": 8192, "concurrent_sequences": 16 }
+    }));
+    let estimate_of = |document: &Value| estimate(&plan(document.clone())).unwrap();
+    let before = estimate_of(&document);
+    assert!(!before.fits);
+    assert!(!before.advice.is_empty());
+    let first_that_does_not = before.advice.iter().position(|a| !a.fits).unwrap_or(before.advice.len());
+    assert!(before.advice[first_that_does_not..].iter().all(|a| !a.fits), "what fits comes first");
+    assert!(before.advice.iter().any(|a| a.fits));
+    for advice in &before.advice {
+        let mut after = document.clone();
+        merge(&mut after, &advice.change);
+        let after = estimate_of(&after);
+        assert_eq!((after.per_gpu.total, after.fits), (advice.total_bytes, advice.fits), "{}", advice.change);
+        assert!(after.fits || after.per_gpu.total < before.per_gpu.total, "{}", advice.change);
+    }
+    assert!(estimate_of(&base()).advice.is_empty(), "a plan that fits needs none");
+}
+
+#[test]
+fn in_use_memory_is_not_available() {
+    let with = |mib: u64| estimate(&plan(changed(&json!({ "gpu": { "in_use_mib": mib } })))).unwrap();
+    assert_eq!(with(1000).capacity_bytes, Bytes::from_mib(80_090));
+    assert!(with(0).fits && !with(80_000).fits);
+    let own = estimate(&plan(changed(&json!({ "gpu": { "memory_mib": 40_000 } })))).unwrap();
+    assert_eq!(own.capacity_bytes, Bytes::from_mib(40_000));
+}
+
+#[test]
+fn a_processor_without_a_size_says_so() {
+    let document = changed(&json!({ "model": { "id": "HuggingFaceTB/SmolLM2-135M" }, "gpu": { "id": "cpu" },
+                                    "precision": { "weights": "fp32" } }));
+    let estimate_of = |document: &Value| estimate(&plan(document.clone())).unwrap();
+    let unknown = estimate_of(&document);
+    assert!(unknown.fits && unknown.speed.is_none());
+    assert!(unknown.warnings.iter().any(|w| w.code == "cpu-memory-unknown"), "{:?}", unknown.warnings);
+    assert_eq!((unknown.per_gpu.context, unknown.per_gpu.runtime), (Bytes::ZERO, Bytes::ZERO));
+    let mut known = document.clone();
+    known["gpu"]["memory_mib"] = json!(64);
+    let known = estimate_of(&known);
+    assert!(!known.fits);
+    assert!(known.warnings.iter().all(|w| w.code != "cpu-memory-unknown"));
+}
+
+#[test]
+fn gguf_weights_compute_in_fp32_whatever_is_asked() {
+    let change = json!({ "precision": { "weights": "gguf:q4_k_m", "kv_cache": "bf16", "activations": "bf16" },
+                         "workload": { "concurrent_sequences": 1 } });
+    let estimate = estimate(&plan(changed(&change))).unwrap();
+    assert_eq!(estimate.kv.bytes_per_token, Bytes(262_144));
+    let codes: Vec<&str> = estimate.warnings.iter().map(|w| w.code.as_str()).collect();
+    assert!(codes.contains(&"kv-cache-fp32") && codes.contains(&"activations-fp32"), "{codes:?}");
+}
+
+/// Bytes over bandwidth: Llama 3.1 8B in bf16 reads 8.03e9 parameters less its embedding, on 3350 GB/s.
+#[test]
+fn speed_is_the_roofline() {
+    let change = json!({ "workload": { "prompt_tokens": 1, "output_tokens": 1, "concurrent_sequences": 1 } });
+    let speed = estimate(&plan(changed(&change))).unwrap().speed.unwrap();
+    let read = (8_030_261_248.0 - 128_256.0 * 4096.0) * 2.0;
+    let milliseconds = read / 3350e9 * 1e3;
+    assert!((speed.time_per_output_token_ms / milliseconds - 1.0).abs() < 0.001, "{speed:?}");
+    assert_eq!(speed.bound, crate::document::estimate::Bound::Memory);
+    // 2048 tokens of prefill: two operations a parameter of the layers, on 989.4 TFLOP/s, and a little attention.
+    let long = estimate(&plan(changed(&json!({ "workload": { "concurrent_sequences": 1 } }))))
+        .unwrap()
+        .speed
+        .unwrap();
+    let layers = 8_030_261_248.0 - 2.0 * 128_256.0 * 4096.0;
+    let least = 2.0 * layers * 2048.0 / 989.4e12 * 1e3;
+    assert!(
+        long.time_to_first_token_ms > least && long.time_to_first_token_ms < least * 1.1,
+        "{long:?} {least}"
+    );
+    // Nothing is known of an H100 with HBM2e.
+    let change = json!({ "gpu": { "id": "h100-96gb" } });
+    assert!(estimate(&plan(changed(&change))).unwrap().speed.is_none());
+}
+
+/// A GGUF header's sums and the same precision by name are the same plan.
+#[test]
+fn stored_sums_are_planned_as_their_recipe() {
+    let entry = catalogue::model("HuggingFaceTB/SmolLM2-135M").unwrap();
+    let stored = json!([
+        { "type": "f32", "parameters": 35_136, "bytes": 140_544 },
+        { "type": "q4_1", "parameters": 106_168_320, "bytes": 66_355_200 },
+        { "type": "q8_0", "parameters": 28_311_552, "bytes": 30_081_024 }
+    ]);
+    let workload = json!({ "prompt_tokens": 128, "concurrent_sequences": 1 });
+    let by_header = changed(&json!({ "gpu": { "id": "cpu" }, "workload": workload,
+        "model": { "id": null, "name": "SmolLM2-135M-Instruct.Q4_1", "config": entry.config, "stored": stored } }));
+    let by_name = changed(&json!({ "gpu": { "id": "cpu" }, "workload": workload,
+        "model": { "id": entry.id }, "precision": { "weights": "gguf:q4_1" } }));
+    let (a, b) = (estimate(&plan(by_header)).unwrap(), estimate(&plan(by_name)).unwrap());
+    assert_eq!(a.per_gpu, b.per_gpu);
+    assert_eq!(a.phases, b.phases);
+}

