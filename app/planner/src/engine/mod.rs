@@ -2,5 +2,6 @@
 
 pub mod candle;
 mod request;
+pub mod tape;
 
 pub use request::{CandlePeaks, CandleRequest, Device, Peak, PhaseOfPeak, WeightStorage};

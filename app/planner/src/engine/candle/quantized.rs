@@ -130,7 +130,8 @@ fn product(
     repacked: &RefCell<Option<Block>>,
     tiles: &RefCell<Option<Block>>,
 ) {
-    let activations = |block: GgmlType| Bytes(m.saturating_mul(k / block.block_elements())) * block.block_bytes();
+    let activations =
+        |block: GgmlType| Bytes(m.saturating_mul(k / block.block_elements())) * block.block_bytes();
     let keep = |place: &RefCell<Option<Block>>, size: Bytes| {
         place.borrow_mut().get_or_insert_with(|| cx.tape.alloc(Kind::Weights, size));
     };

@@ -134,7 +134,7 @@ fn count(dims: &[u64]) -> u64 {
 }
 
 fn row_major(dims: &[u64]) -> Vec<u64> {
-    let mut strides = vec![1; dims.len()];
+    let mut strides = vec![1u64; dims.len()];
     for i in (1..dims.len()).rev() {
         strides[i - 1] = strides[i].saturating_mul(dims[i]);
     }
@@ -203,12 +203,19 @@ impl Tensor {
         if self.is_contiguous() {
             return Ok(());
         }
-        Err(Refused(format!("{what} of a tensor {:?} with strides {:?}, which has to be contiguous", self.dims, self.strides)))
+        Err(Refused(format!(
+            "{what} of a tensor {:?} with strides {:?}, which has to be contiguous",
+            self.dims, self.strides
+        )))
     }
 
     /// A view where contiguous, else a copy.
     pub(super) fn reshape(&self, dims: &[u64]) -> Self {
-        if self.is_contiguous() { self.view(dims.to_vec(), row_major(dims)) } else { self.like(dims, Kind::Temporary) }
+        if self.is_contiguous() {
+            self.view(dims.to_vec(), row_major(dims))
+        } else {
+            self.like(dims, Kind::Temporary)
+        }
     }
 
     pub(super) fn contiguous(&self) -> Self {
@@ -306,7 +313,8 @@ impl Tensor {
         let mut dims = ids.dims.clone();
         dims.push(self.dim_back(0));
         let flat = ids.reshape(&[count(&ids.dims)]);
-        let rows = Self::new(&self.cx, &[count(&flat.dims), self.dim_back(0)], self.element(), Kind::Activation);
+        let rows =
+            Self::new(&self.cx, &[count(&flat.dims), self.dim_back(0)], self.element(), Kind::Activation);
         rows.reshape(&dims)
     }
 

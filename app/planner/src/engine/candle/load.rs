@@ -1,0 +1,149 @@
+//! Weights as the models hold them after loading.
+
+use super::quantized::{self, QMatMul};
+use super::tensor::{Context, Element, Tensor};
+use crate::engine::tape::Kind;
+use crate::error::PlanError;
+use crate::ggml::GgmlType;
+use crate::model::{Dtype, Model, Role, WeightTensor};
+
+/// Weights in one number format.
+pub(super) struct Dense {
+    cx: Context,
+    element: Element,
+    tensors: Vec<WeightTensor>,
+}
+
+impl Dense {
+    pub(super) fn new(cx: &Context, model: &Model, dtype: Dtype) -> Self {
+        Self { cx: cx.clone(), element: element(dtype), tensors: model.tensors() }
+    }
+
+    /// Loads the tensor of a role.
+    pub(super) fn get(&mut self, role: Role, layer: Option<u64>) -> Result<Tensor, PlanError> {
+        self.optional(role, layer).ok_or_else(|| missing(role, layer))
+    }
+
+    /// The same, where the model has one.
+    pub(super) fn optional(&mut self, role: Role, layer: Option<u64>) -> Option<Tensor> {
+        let found = self.tensors.iter().find(|t| t.role == role && t.layer == layer)?;
+        let dims = if found.is_matrix() { vec![found.rows, found.columns] } else { vec![found.columns] };
+        Some(Tensor::new(&self.cx, &dims, self.element, Kind::Weights))
+    }
+}
+
+/// Weights of a GGUF file.
+pub(super) struct Gguf<'a> {
+    cx: Context,
+    tensors: Vec<(WeightTensor, &'a GgmlType)>,
+}
+
+impl<'a> Gguf<'a> {
+    pub(super) fn new(cx: &Context, model: &Model, types: &'a [GgmlType]) -> Result<Self, PlanError> {
+        let tensors = model.tensors();
+        if tensors.len() != types.len() {
+            return Err(PlanError::invalid(
+                "model.stored",
+                format!("{} storage types for {} tensors", types.len(), tensors.len()),
+                "give one type for each tensor",
+            ));
+        }
+        for kind in types {
+            if !readable(*kind) {
+                return Err(PlanError::unsupported(
+                    "precision.weights",
+                    format!("Candle 0.11.1 does not read {kind}"),
+                    "take a file of f32, f16, bf16, q4_0 to q8_1 or q2_k to q6_k",
+                ));
+            }
+        }
+        Ok(Self { cx: cx.clone(), tensors: tensors.into_iter().zip(types).collect() })
+    }
+
+    fn find(&self, role: Role, layer: Option<u64>) -> Result<(WeightTensor, GgmlType), PlanError> {
+        self.tensors
+            .iter()
+            .find(|(t, _)| t.role == role && t.layer == layer)
+            .map(|(t, kind)| (t.clone(), **kind))
+            .ok_or_else(|| missing(role, layer))
+    }
+
+    /// A matrix as `QMatMul`. While it is read, the file's bytes lie beside it (`gguf_file.rs`, `TensorInfo::read`), and
+    /// for unquantized types the blocks beside their f32 copy.
+    pub(super) fn matrix(&mut self, role: Role, layer: Option<u64>) -> Result<QMatMul, PlanError> {
+        let (t, kind) = self.find(role, layer)?;
+        let raw = quantized::bytes(kind, t.rows, t.columns).map_err(super::refused)?;
+        let reading = self.cx.tape.alloc(Kind::Temporary, raw);
+        if !kind.is_quantized() {
+            let stored = self.cx.tape.alloc(Kind::Temporary, raw);
+            drop(reading);
+            let matrix = QMatMul::load(&self.cx, kind, t.rows, t.columns).map_err(super::refused)?;
+            drop(stored);
+            return Ok(matrix);
+        }
+        QMatMul::load(&self.cx, kind, t.rows, t.columns).map_err(super::refused)
+    }
+
+    /// A tensor dequantised to f32: embeddings, norms, biases.
+    pub(super) fn dequantised(&mut self, role: Role, layer: Option<u64>) -> Result<Tensor, PlanError> {
+        let (t, kind) = self.find(role, layer)?;
+        let raw = quantized::bytes(kind, t.rows, t.columns).map_err(super::refused)?;
+        let reading = self.cx.tape.alloc(Kind::Temporary, raw);
+        let _stored = self.cx.tape.alloc(Kind::Temporary, raw);
+        drop(reading);
+        let dims = if t.is_matrix() { vec![t.rows, t.columns] } else { vec![t.columns] };
+        Ok(Tensor::new(&self.cx, &dims, Element::F32, Kind::Weights))
+    }
+
+    /// The output head, which is the quantized embedding where the file has no other.
+    pub(super) fn head(&mut self) -> Result<QMatMul, PlanError> {
+        self.matrix(Role::OutputHead, None).or_else(|_| self.matrix(Role::TokenEmbedding, None))
+    }
+}
+
+/// Types of `candle-core/src/quantized/mod.rs`, `GgmlDType::from_u32`.
+const fn readable(kind: GgmlType) -> bool {
+    matches!(
+        kind,
+        GgmlType::F32
+            | GgmlType::F16
+            | GgmlType::Bf16
+            | GgmlType::Q4_0
+            | GgmlType::Q4_1
+            | GgmlType::Q5_0
+            | GgmlType::Q5_1
+            | GgmlType::Q8_0
+            | GgmlType::Q8_1
+            | GgmlType::Q2_K
+            | GgmlType::Q3_K
+            | GgmlType::Q4_K
+            | GgmlType::Q5_K
+            | GgmlType::Q6_K
+            | GgmlType::Q8_K
+    )
+}
+
+pub(super) const fn element(dtype: Dtype) -> Element {
+    match dtype {
+        Dtype::F32 => Element::F32,
+        Dtype::Bf16 => Element::Bf16,
+        Dtype::F16 => Element::F16,
+    }
+}
+
+/// Tables of cosines and sines of `positions` × `size / 2`, with what making them takes
+/// (`Tensor::arange`, a product, `cos` and `sin`, each converted).
+pub(super) fn rotary(cx: &Context, positions: u64, size: u64, element: Element) -> (Tensor, Tensor) {
+    let half = size / 2;
+    let angles = Tensor::new(cx, &[positions, half], Element::F32, Kind::Temporary);
+    let cos = angles.unary().to_dtype(element);
+    let sin = angles.unary().to_dtype(element);
+    cos.retag(Kind::Weights);
+    sin.retag(Kind::Weights);
+    (cos, sin)
+}
+
+fn missing(role: Role, layer: Option<u64>) -> PlanError {
+    let place = layer.map_or_else(String::new, |l| format!(" of layer {l}"));
+    PlanError::invalid("model", format!("has no {role:?}{place}"), "give the model's own configuration")
+}

@@ -1,0 +1,183 @@
+//! Candle's memory: what stays after loading, and what is alive at the peaks of prefill and decode.
+//!
+//! Nothing here is fitted. Each family is its forward pass of candle-transformers 0.11.1, statement by statement, over
+//! tensors without numbers ([`tensor`]), with the copies, upcasts and workspaces of the CPU backend ([`gemm`],
+//! [`quantized`]). On a CUDA device the same pass is walked without the CPU kernels' workspaces; CUDA's own (cuBLAS, the
+//! quantized kernels' buffers) are outside tensors and not counted here.
+//!
+//! Figures are those after one warm-up of the same sizes: repacked weights and the threads' workspaces, which Candle
+//! makes when first needed and keeps, count as present.
+
+mod gemm;
+mod llama;
+mod load;
+mod quantized;
+mod quantized_llama;
+mod tensor;
+
+use quantized::Isa;
+use tensor::{Context, Element, Refused, Tensor};
+
+use super::request::{CandlePeaks, CandleRequest, Peak, PhaseOfPeak, WeightStorage};
+use super::tape::{Alive, Kind};
+use crate::bytes::Bytes;
+use crate::error::PlanError;
+use crate::model::{Architecture, Model};
+
+/// Instruction set assumed where a plan names none: what nearly every x86 server and desktop has.
+const ASSUMED_ISA: Isa = Isa::Avx2;
+/// Threads assumed where a plan names none. Each costs a slab of the level 2 cache's size.
+const ASSUMED_THREADS: u32 = 8;
+
+/// A family's model, loaded.
+trait Family {
+    /// Logits of the last position of `ids` (batch × tokens), which follow `position` tokens.
+    fn forward(&mut self, ids: &Tensor, position: u64) -> Result<Tensor, Refused>;
+    /// Back to the state after loading, but for what the kernels keep.
+    fn reset(&mut self);
+    /// As if decode steps had gone on until `tokens` are cached. At least one step was done.
+    fn seek(&mut self, tokens: u64);
+}
+
+/// What `model` takes in Candle for `request`.
+///
+/// # Errors
+/// The field of the plan that Candle cannot do, and what it can; families whose forward pass is not walked here yet.
+pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, PlanError> {
+    if request.batch == 0 {
+        return Err(PlanError::invalid("workload.concurrent_sequences", "is 0", "give at least 1"));
+    }
+    if request.prompt.0 == 0 {
+        return Err(PlanError::invalid("workload.prompt_tokens", "is 0", "give at least 1"));
+    }
+    let isa = match &request.isa {
+        None => ASSUMED_ISA,
+        Some(word) => Isa::from_word(word).ok_or_else(|| {
+            PlanError::invalid(
+                "host.isa",
+                format!("\"{word}\" is unknown"),
+                format!("accepted: {}", Isa::WORDS),
+            )
+        })?,
+    };
+    let threads = u64::from(request.threads.unwrap_or(ASSUMED_THREADS));
+    let cx = Context::new(request.device, isa, threads);
+    let mut family = load(&cx, model, request)?;
+    let load_peak = cx.tape.peak().total();
+    let run = Run { cx: &cx, request };
+    run.repetition(family.as_mut())?;
+    let (prefill, decode) = run.repetition(family.as_mut())?;
+    let end = cx.tape.alive();
+    let (phase, high) = if decode.total() > prefill.total() {
+        (PhaseOfPeak::Decode, decode)
+    } else {
+        (PhaseOfPeak::Prefill, prefill)
+    };
+    let peak = if load_peak > high.total() {
+        Peak {
+            phase: PhaseOfPeak::Load,
+            kv_cache: Bytes::ZERO,
+            activations: Bytes::ZERO,
+            temporary: load_peak - high.weights,
+        }
+    } else {
+        Peak { phase, kv_cache: high.cache, activations: high.activations, temporary: high.temporary }
+    };
+    Ok(CandlePeaks {
+        weights_bytes: high.weights,
+        kv_cache_bytes: end.cache,
+        load_peak,
+        prefill_peak: prefill.total(),
+        decode_peak: decode.total(),
+        peak,
+    })
+}
+
+/// Loads the family's model.
+fn load(cx: &Context, model: &Model, request: &CandleRequest) -> Result<Box<dyn Family>, PlanError> {
+    let family = model.architecture;
+    match &request.weights {
+        WeightStorage::Dense(dtype) => {
+            let mut weights = load::Dense::new(cx, model, *dtype);
+            match family {
+                Architecture::Llama => Ok(Box::new(llama::Llama::load(cx, model, *dtype, &mut weights)?)),
+                _ => Err(not_walked(&format!("{} from safetensors", family.model_type()))),
+            }
+        }
+        WeightStorage::Gguf { types, .. } => {
+            let mut weights = load::Gguf::new(cx, model, types)?;
+            if request.batch > 1 {
+                return Err(PlanError::unsupported(
+                    "workload.concurrent_sequences",
+                    "Candle 0.11.1's quantized models take one sequence at a time: with more, the last position's rows \
+                     are not contiguous, which its quantized product refuses",
+                    "plan 1 sequence, or dense weights",
+                ));
+            }
+            match family {
+                Architecture::Llama => {
+                    Ok(Box::new(quantized_llama::QuantizedLlama::load(cx, model, &mut weights)?))
+                }
+                _ => Err(not_walked(&format!("{} from GGUF", family.model_type()))),
+            }
+        }
+    }
+}
+
+fn not_walked(what: &str) -> PlanError {
+    PlanError::not_planned_yet(
+        "model",
+        format!("Candle's memory for {what}"),
+        "plan a family that is (llama, from safetensors or GGUF), or measure this one with `bench-runner run`",
+    )
+}
+
+fn refused(refused: Refused) -> PlanError {
+    PlanError::unsupported(
+        "workload",
+        format!("Candle 0.11.1 refuses {}", refused.0),
+        "change the batch, the lengths or the weights' precision, or plan another engine",
+    )
+}
+
+/// One prompt and its generation, as a program runs it: prefill, then greedy decode on the device.
+struct Run<'a> {
+    cx: &'a Context,
+    request: &'a CandleRequest,
+}
+
+impl Run<'_> {
+    /// Peaks of prefill and decode.
+    fn repetition(&self, family: &mut dyn Family) -> Result<(Alive, Alive), PlanError> {
+        let (batch, prompt) = (self.request.batch, self.request.prompt.0);
+        family.reset();
+        let ids = Tensor::new(self.cx, &[batch, prompt], Element::U32, Kind::Activation);
+        self.cx.tape.reset_peak();
+        let mut token = next(family, &ids, 0).map_err(refused)?;
+        let prefill = self.cx.tape.peak();
+        self.cx.tape.reset_peak();
+        // The prefill gives the first token. Caches grow with every step, so the first and the last step are the ones
+        // to walk: the first repacks and copies what later steps find done.
+        let steps = self.request.generate.0.saturating_sub(1);
+        if steps > 0 {
+            token = next(family, &token, prompt).map_err(refused)?;
+        }
+        if steps > 1 {
+            let last = prompt.saturating_add(steps - 1);
+            family.seek(last);
+            token = next(family, &token, last).map_err(refused)?;
+        }
+        drop(token);
+        Ok((prefill, self.cx.tape.peak()))
+    }
+}
+
+/// A forward pass and the choice of the likeliest token of every sequence.
+fn next(family: &mut dyn Family, ids: &Tensor, position: u64) -> Result<Tensor, Refused> {
+    let logits = family.forward(ids, position)?;
+    let chosen = logits.argmax();
+    Ok(chosen.reshape(&[ids.dims()[0], 1]))
+}
+
+#[cfg(test)]
+mod tests;
