@@ -31,7 +31,13 @@ pub fn largest_batch(plan: &Plan) -> Result<u64, PlanError> {
     if !fits(&one)? {
         return Ok(0);
     }
-    Ok(bisect(1, MAX_SEQUENCES, |batch| serve_of(batch).is_some_and(|p| fits(&p).unwrap_or(false))))
+    let works = |batch: u64| serve_of(batch).is_some_and(|p| fits(&p).unwrap_or(false));
+    // Answers are mostly small: double until one does not fit, then look between.
+    let mut low = 1;
+    while low < MAX_SEQUENCES && works((low * 2).min(MAX_SEQUENCES)) {
+        low = (low * 2).min(MAX_SEQUENCES);
+    }
+    Ok(bisect(low, (low * 2 - 1).min(MAX_SEQUENCES), works))
 }
 
 /// The most tokens of a sequence, prompt and output together, that fit, output and batch as in the plan; 0 where not

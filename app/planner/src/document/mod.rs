@@ -5,3 +5,7 @@ pub mod plan;
 pub mod precision;
 mod read;
 pub mod row;
+mod strict;
+
+#[cfg(test)]
+mod tests;

@@ -214,7 +214,7 @@ pub struct Precisions {
 /// The attention variant computed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields, remote = "Self")]
 pub enum Attention {
     /// Scores are materialised.
     Eager,
@@ -326,7 +326,7 @@ impl Parallelism {
 /// Schedule of pipeline microbatches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "kind", deny_unknown_fields)]
+#[serde(tag = "kind", deny_unknown_fields, remote = "Self")]
 pub enum PipelineSchedule {
     /// One forward, one backward.
     #[serde(rename = "1f1b")]
@@ -390,7 +390,8 @@ pub enum Workload {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Serve {
-    /// Tokens of each prompt.
+    /// Tokens of each prompt; required of a plan that is to be estimated (published rows of weights alone lack it).
+    #[serde(default)]
     pub prompt_tokens: Tokens,
     /// Tokens generated after it.
     #[serde(default)]
@@ -571,7 +572,7 @@ impl Compression {
 /// Pruning.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields, remote = "Self")]
 pub enum Prune {
     /// Nothing is pruned.
     #[default]
@@ -621,7 +622,7 @@ pub struct AgentMemory {
 /// What an agent keeps of its history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields, remote = "Self")]
 #[allow(missing_docs, reason = "the contract's fields, described there")]
 pub enum MemoryPolicy {
     /// Everything.
@@ -668,7 +669,7 @@ pub enum VectorElement {
 /// Index of a vector store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields, remote = "Self")]
 pub enum VectorIndex {
     /// Exhaustive.
     Flat,
@@ -701,6 +702,8 @@ impl Host {
         *self == Self::default()
     }
 }
+
+super::strict::strict!(Attention, PipelineSchedule, Prune, MemoryPolicy, VectorIndex);
 
 fn one() -> u64 {
     1
