@@ -173,14 +173,14 @@ pub enum EngineName {
     Vllm,
     /// TensorRT-LLM.
     TensorrtLlm,
-    /// SGLang.
+    /// `SGLang`.
     Sglang,
     /// llama.cpp.
     #[serde(rename = "llama.cpp")]
     LlamaCpp,
     /// Hugging Face Transformers.
     Transformers,
-    /// LitGPT.
+    /// `LitGPT`.
     Litgpt,
     /// torchtune.
     Torchtune,
@@ -188,7 +188,7 @@ pub enum EngineName {
     Torchtitan,
     /// Megatron-LM.
     Megatron,
-    /// DeepSpeed.
+    /// `DeepSpeed`.
     Deepspeed,
 }
 
@@ -220,7 +220,7 @@ pub enum Attention {
     Eager,
     /// Blocked online softmax.
     MemoryEfficient,
-    /// FlashAttention.
+    /// `FlashAttention`.
     Flash,
     /// Each token sees the last `window`.
     SlidingWindow {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {what} precision \"{given}\"; accepted: {accepted}")]
 pub struct UnknownPrecision {
-    /// Of what: weights, kv_cache or activations.
+    /// Of what: `weights`, `kv_cache` or `activations`.
     pub what: &'static str,
     /// What was given.
     pub given: String,

@@ -290,11 +290,8 @@ fn check_tensors(
     order.sort_by_key(|t| t.offset);
     let mut names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
     names.sort_unstable();
-    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(HeaderError::Lies {
-            what: format!("tensor {:?}", pair[0]),
-            problem: "is there twice".into(),
-        });
+    if let Some([name, _]) = names.array_windows().find(|[a, b]| a == b) {
+        return Err(HeaderError::Lies { what: format!("tensor {name:?}"), problem: "is there twice".into() });
     }
     let mut end_of_last = 0u64;
     for tensor in order {

@@ -180,7 +180,7 @@ fn encoders_have_their_published_counts() {
                        "type_vocab_size": 2 });
     assert_eq!(Model::from_config("bert-base-uncased", &bert).unwrap().parameters().total, 109_482_240);
     let roberta = json!({ "model_type": "xlm-roberta", "hidden_size": 768, "num_hidden_layers": 12,
-                          "num_attention_heads": 12, "intermediate_size": 3072, "vocab_size": 250002,
+                          "num_attention_heads": 12, "intermediate_size": 3072, "vocab_size": 250_002,
                           "max_position_embeddings": 514, "type_vocab_size": 1 });
     let model = Model::from_config("xlm-roberta-base", &roberta).unwrap();
     assert_eq!(model.parameters().total, 278_043_648);
