@@ -1,1 +1,20 @@
-//! Placeholder.
+//! Runs Candle models across precisions, batches and lengths, and records memory and speed by phase.
+//!
+//! The binary is a thin shell around this library: [`cli`] reads the command line, [`sweep`] executes a run, [`case`]
+//! runs each case in a process of its own, [`engine`] computes, [`memory`] measures, [`daemon`] pulls jobs of a server.
+
+pub mod build_info;
+pub mod case;
+pub mod catalogue;
+pub mod cli;
+pub mod clock;
+pub mod daemon;
+pub mod engine;
+pub mod machine;
+pub mod memory;
+pub mod model;
+pub mod plan;
+pub mod report;
+pub mod stop;
+pub mod sweep;
+pub mod validate;

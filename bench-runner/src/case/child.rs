@@ -1,0 +1,272 @@
+//! The child's side: loads the model, computes, measures, reports.
+
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+use candle_core::Device;
+use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Sample};
+use planner::Bytes;
+
+use super::{EXIT_OUT_OF_MEMORY, Event, FAULT_VARIABLE, Request};
+use crate::engine::{self, EngineError, Session};
+use crate::memory::{self, Probe, ProbeError, Reading, allocator};
+
+/// Why a child could not do its work at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// Its input or output is broken.
+    #[error("the runner cannot be reached: {0}")]
+    Pipe(#[from] std::io::Error),
+    /// The request is not one.
+    #[error("the request is not understood: {0}")]
+    Request(#[from] serde_json::Error),
+}
+
+/// Why a case failed.
+#[derive(Debug, thiserror::Error)]
+enum CaseError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Pipe(#[from] std::io::Error),
+}
+
+impl From<candle_core::Error> for CaseError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+/// Reads a request from standard input, runs the case and writes events to standard output.
+///
+/// # Errors
+/// Where either is broken; a case that fails is an event, not an error.
+pub fn run() -> Result<(), ChildError> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    let request: Request = serde_json::from_str(&line)?;
+    drop(line);
+    allocator::exit_when_refused(EXIT_OUT_OF_MEMORY);
+    // Where memory runs out the kernel should take the case, not the runner. Raising one's own score is always allowed;
+    // a system without the file has no such killer.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    end_with_the_runner();
+    let mut output = std::io::stdout().lock();
+    let event = match measure(&request, &mut |phase| write_event(&mut output, &Event::Phase { phase })) {
+        Ok(measurement) => Event::Measured { measurement },
+        Err(CaseError::Engine(error)) => {
+            Event::Failed { out_of_memory: error.is_out_of_memory(), message: error.to_string() }
+        }
+        Err(error) => Event::Failed { out_of_memory: false, message: error.to_string() },
+    };
+    write_event(&mut output, &event)?;
+    Ok(())
+}
+
+/// The runner holds this process's input open while it lives: its end is the runner's.
+fn end_with_the_runner() {
+    std::thread::spawn(|| {
+        let ended = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        std::process::exit(i32::from(ended.is_err()));
+    });
+}
+
+fn write_event(output: &mut impl Write, event: &Event) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(event)?;
+    line.push(b'\n');
+    output.write_all(&line)?;
+    output.flush()
+}
+
+/// Runs the case: one warm-up, then the repetitions, each from the state right after loading.
+fn measure(
+    request: &Request,
+    report: &mut impl FnMut(String) -> std::io::Result<()>,
+) -> Result<Measurement, CaseError> {
+    let (spec, prepared) = (&request.spec, &request.prepared);
+    let device = prepared.open_device()?;
+    let staged = prepared.stage()?;
+    let (batch, prompt_tokens) = (as_size(u64::from(spec.batch)), as_size(spec.prompt_tokens.0));
+    let generate = as_size(spec.generate_tokens.0);
+    // Everything of this program's own that grows with the case is allocated before the probe's zero.
+    let prompt = Prompt {
+        ids: engine::prompt(batch, prompt_tokens, request.vocabulary),
+        shape: (batch, prompt_tokens),
+    };
+    let further = generate.saturating_sub(1);
+    let mut samples: Vec<Sample> = (0..spec.repetitions)
+        .map(|_| Sample { prefill_ms: 0.0, ttft_ms: 0.0, token_ms: Vec::with_capacity(further) })
+        .collect();
+    let mut warm_up = Sample { prefill_ms: 0.0, ttft_ms: 0.0, token_ms: Vec::with_capacity(1) };
+
+    // Candle's threads as well: they are the process's, not the model's.
+    if device.is_cpu() {
+        let _pool = candle_core::utils::barrier_pool();
+    }
+    let mut probe = memory::probe(&device)?;
+    report("load".to_owned())?;
+    probe.begin()?;
+    let start = Instant::now();
+    let mut session = prepared.load(&staged, &device)?;
+    device.synchronize()?;
+    let load_ms = milliseconds(start);
+    let mut high = HighMarks { load: probe.read()?, ..HighMarks::default() };
+    drop(staged);
+    inject_fault(&spec.key());
+
+    let mut runner = Repetition { session: session.as_mut(), device: &device, prompt: &prompt };
+    report("warm-up".to_owned())?;
+    runner.run(&mut warm_up, further.min(1), probe.as_mut(), &mut high)?;
+    for (index, sample) in samples.iter_mut().enumerate() {
+        report(format!("repetition {} of {}", index + 1, spec.repetitions))?;
+        runner.run(sample, further, probe.as_mut(), &mut high)?;
+    }
+    let threads = match device {
+        Device::Cpu => u32::try_from(candle_core::utils::get_num_threads()).ok(),
+        _ => None,
+    };
+    Ok(Measurement {
+        phases: high.phases(),
+        load_ms,
+        samples,
+        methods: Methods {
+            allocated: probe.allocated_method(),
+            process: probe.process_method(),
+            time: "monotonic clock of the host, each token when it is in host memory".to_owned(),
+        },
+        threads,
+    })
+}
+
+/// High marks by phase, over the warm-up and all repetitions.
+#[derive(Default)]
+struct HighMarks {
+    load: Reading,
+    prefill: Option<Reading>,
+    decode: Option<Reading>,
+}
+
+impl HighMarks {
+    fn phases(&self) -> Vec<PhaseMemory> {
+        [(Phase::Load, Some(self.load)), (Phase::Prefill, self.prefill), (Phase::Decode, self.decode)]
+            .into_iter()
+            .filter_map(|(phase, reading)| {
+                reading.map(|r| PhaseMemory {
+                    phase,
+                    peak_allocated: r.peak_allocated,
+                    live_at_end: r.live,
+                    peak_reserved: r.peak_reserved,
+                    process: r.process,
+                    device: r.device,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The higher of two readings in every figure; the live bytes of the later one.
+fn higher(earlier: Option<Reading>, later: Reading) -> Reading {
+    let Some(earlier) = earlier else { return later };
+    let max = |a: Option<Bytes>, b: Option<Bytes>| a.into_iter().chain(b).max();
+    Reading {
+        peak_allocated: earlier.peak_allocated.max(later.peak_allocated),
+        live: later.live,
+        peak_reserved: max(earlier.peak_reserved, later.peak_reserved),
+        process: max(earlier.process, later.process),
+        device: max(earlier.device, later.device),
+    }
+}
+
+/// One prompt and its generation.
+struct Repetition<'a> {
+    session: &'a mut dyn Session,
+    device: &'a Device,
+    prompt: &'a Prompt,
+}
+
+/// Token ids of a batch of prompts, in host memory.
+struct Prompt {
+    ids: Vec<u32>,
+    /// Sequences, tokens of each.
+    shape: (usize, usize),
+}
+
+impl Repetition<'_> {
+    /// Fills `sample`: the prompt, the first token, then `further` tokens.
+    fn run(
+        &mut self,
+        sample: &mut Sample,
+        further: usize,
+        probe: &mut dyn Probe,
+        high: &mut HighMarks,
+    ) -> Result<(), CaseError> {
+        self.session.reset();
+        probe.begin()?;
+        let start = Instant::now();
+        let prompt = candle_core::Tensor::from_slice(&self.prompt.ids, self.prompt.shape, self.device)?;
+        let logits = self.session.forward(&prompt, 0)?;
+        // On CUDA the pass is only queued until here. Once a repetition, so that the allocator is hardly disturbed.
+        self.device.synchronize()?;
+        sample.prefill_ms = milliseconds(start);
+        let mut token = engine::greedy(&logits)?;
+        drop((logits, prompt));
+        arrived(&token)?;
+        sample.ttft_ms = milliseconds(start);
+        high.prefill = Some(higher(high.prefill, probe.read()?));
+        if further == 0 {
+            return Ok(());
+        }
+        let (_, prompt_tokens) = self.prompt.shape;
+        probe.begin()?;
+        let mut last = Instant::now();
+        for index in 0..further {
+            let logits = self.session.forward(&token, prompt_tokens + index)?;
+            token = engine::greedy(&logits)?;
+            drop(logits);
+            // The copy waits for the device, as a program that shows the token would.
+            arrived(&token)?;
+            let now = Instant::now();
+            sample.token_ms.push(now.duration_since(last).as_secs_f64() * 1e3);
+            last = now;
+        }
+        high.decode = Some(higher(high.decode, probe.read()?));
+        Ok(())
+    }
+}
+
+/// Brings the tokens, one a sequence, to the host.
+fn arrived(token: &candle_core::Tensor) -> Result<Vec<u32>, CaseError> {
+    Ok(token.flatten_all()?.to_vec1()?)
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+/// Saturates: what is larger than this machine can index is refused by the allocator.
+fn as_size(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// Does what [`FAULT_VARIABLE`] asks, for the tests of crash handling.
+fn inject_fault(key: &str) {
+    let Ok(asked) = std::env::var(FAULT_VARIABLE) else { return };
+    let (fault, pattern) = asked.split_once('@').unwrap_or((&asked, ""));
+    if !key.contains(pattern) {
+        return;
+    }
+    match fault {
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(7),
+        // More than any address space has: the system refuses, as it does where memory is limited.
+        "allocate" => drop(std::hint::black_box(Vec::<u8>::with_capacity(1 << 60))),
+        "kill" => {
+            let killed =
+                std::process::Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
+            eprintln!("kill -9 of this process: {killed:?}");
+        }
+        other => eprintln!("{FAULT_VARIABLE}: unknown fault {other}"),
+    }
+}

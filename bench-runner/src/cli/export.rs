@@ -1,0 +1,56 @@
+//! `bench-runner export`: a stored run, for other programs.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use contract::ids::RunId;
+
+use super::CliError;
+use crate::sweep::SqliteSink;
+
+/// Write a stored run to standard output: as measurement rows (one JSON document a line, what `validate` reads) or whole.
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// Database of results
+    #[arg(long, env = "PLIMSOLL_DB", value_name = "FILE", default_value = "plimsoll.db")]
+    db: PathBuf,
+    /// The run [default: the newest]
+    #[arg(long, env = "PLIMSOLL_RUN", value_name = "ID")]
+    run: Option<RunId>,
+    /// What to write
+    #[arg(long, env = "PLIMSOLL_FORMAT", value_name = "FORMAT", value_enum, default_value_t = Format::Rows)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A measurement row a line, one for each measured case
+    Rows,
+    /// The run whole, one JSON document
+    Run,
+}
+
+pub(super) fn export(args: &ExportArgs) -> Result<(), CliError> {
+    if !args.db.exists() {
+        return Err(CliError::Input(format!("--db {}: there is no such file", args.db.display())));
+    }
+    let store = SqliteSink::open(&args.db)?;
+    let id = match args.run {
+        Some(id) => id,
+        None => store
+            .newest()?
+            .ok_or_else(|| CliError::Input(format!("--db {}: there is no run in it", args.db.display())))?,
+    };
+    let detail = store.run(id)?.ok_or_else(|| {
+        CliError::Input(format!("--run {id}: there is no such run in {}", args.db.display()))
+    })?;
+    match args.format {
+        Format::Run => println!("{}", serde_json::to_string_pretty(&detail).map_err(CliError::work)?),
+        Format::Rows => {
+            for row in contract::export::rows(&detail) {
+                println!("{}", serde_json::to_string(&row).map_err(CliError::work)?);
+            }
+        }
+    }
+    Ok(())
+}

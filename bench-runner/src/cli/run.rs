@@ -1,0 +1,322 @@
+//! `bench-runner run`: a sweep by hand.
+
+use std::collections::HashSet;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::Args;
+use contract::case::{CaseStatus, Device};
+use contract::ids::RunId;
+use contract::machine::Machine;
+use contract::run::{Run, RunDetail, RunOrigin, RunStatus};
+use contract::sweep::Sweep;
+use uuid::Uuid;
+
+use super::CliError;
+use super::axes::{Attentions, Batches, Numbers, Words, default_name, option_of};
+use crate::engine::Precision;
+use crate::model::Model;
+use crate::report::{self, Reporter};
+use crate::stop::{Reason, Stop};
+use crate::sweep::{Collected, Models, Sink, SqliteSink, Work};
+use crate::{build_info, clock, machine};
+
+/// Measure every case of a sweep on this machine: the product of all axes, each case in a process of its own, each result
+/// stored as soon as it is there.
+///
+/// Numbers of an axis: 4, a list 1,2,4, a range with both ends 1..8, a step 128..512+128, a factor 1..16*2.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    bench-runner run --model SmolLM2-135M-Instruct.Q4_1.gguf\n  \
+    bench-runner run --model ./Qwen3-0.6B --precision fp32,bf16 --batch 1..16*2 --prompt 128..512+128 --generate 64\n  \
+    bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision gguf:q8_0,gguf:q4_0 --no-db --json\n  \
+    bench-runner run --model model.gguf --batch 1..64 --resume      after a crash: go on where it ended")]
+pub(super) struct RunArgs {
+    /// Models: a .gguf file, a folder with config.json and *.safetensors, a config.json or a catalogue id (random weights in
+    /// that shape), a name from --models-dir
+    #[arg(short, long, env = "PLIMSOLL_MODEL", value_name = "M[,M…]", help_heading = "Axes")]
+    model: Words,
+    /// Precisions: native, fp32, bf16, fp16; for random weights also gguf:q8_0, gguf:q6_k, gguf:q5_k, gguf:q4_k, gguf:q4_0, …
+    #[arg(
+        short,
+        long,
+        env = "PLIMSOLL_PRECISION",
+        value_name = "P[,P…]",
+        default_value = "native",
+        help_heading = "Axes"
+    )]
+    precision: Words,
+    /// Sequences at once
+    #[arg(
+        short,
+        long,
+        env = "PLIMSOLL_BATCH",
+        value_name = "N[,N…]",
+        default_value = "1",
+        help_heading = "Axes"
+    )]
+    batch: Batches,
+    /// Tokens of each prompt
+    #[arg(
+        long,
+        env = "PLIMSOLL_PROMPT",
+        value_name = "N[,N…]",
+        default_value = "128",
+        help_heading = "Axes"
+    )]
+    prompt: Numbers,
+    /// Tokens generated after the prompt
+    #[arg(
+        short,
+        long,
+        env = "PLIMSOLL_GENERATE",
+        value_name = "N[,N…]",
+        default_value = "32",
+        help_heading = "Axes"
+    )]
+    generate: Numbers,
+    /// Attention: default (what the engine takes by itself), eager, memory-efficient, flash, sliding-window:TOKENS
+    #[arg(
+        long,
+        env = "PLIMSOLL_ATTENTION",
+        value_name = "A[,A…]",
+        default_value = "default",
+        help_heading = "Axes"
+    )]
+    attention: Attentions,
+
+    /// Where to compute: cpu, cuda:0, cuda:1, …
+    #[arg(
+        short,
+        long,
+        env = "PLIMSOLL_DEVICE",
+        value_name = "DEVICE",
+        default_value = "cpu",
+        help_heading = "Measuring"
+    )]
+    device: Device,
+    /// Timed repetitions of each case, after one warm-up
+    #[arg(
+        short,
+        long,
+        env = "PLIMSOLL_REPETITIONS",
+        value_name = "N",
+        default_value = "3",
+        help_heading = "Measuring"
+    )]
+    repetitions: u32,
+    /// Threads that compute on a CPU [default: physical cores]
+    #[arg(short, long, env = "PLIMSOLL_THREADS", value_name = "N", help_heading = "Measuring")]
+    threads: Option<NonZeroU32>,
+    /// Folder where models are looked for by name
+    #[arg(long, env = "PLIMSOLL_MODELS_DIR", value_name = "DIR", help_heading = "Measuring")]
+    models_dir: Option<PathBuf>,
+
+    /// Database of results
+    #[arg(
+        long,
+        env = "PLIMSOLL_DB",
+        value_name = "FILE",
+        default_value = "plimsoll.db",
+        help_heading = "Results"
+    )]
+    db: PathBuf,
+    /// Keep no database
+    #[arg(long, env = "PLIMSOLL_NO_DB", conflicts_with = "resume", help_heading = "Results")]
+    no_db: bool,
+    /// Go on with the latest unfinished run of the same sweep on this machine, if there is one
+    #[arg(long, env = "PLIMSOLL_RESUME", help_heading = "Results")]
+    resume: bool,
+    /// What the run is called [default: made from the models]
+    #[arg(long, env = "PLIMSOLL_NAME", value_name = "NAME", help_heading = "Results")]
+    name: Option<String>,
+    /// What this machine is called [default: its host name]
+    #[arg(long, env = "PLIMSOLL_MACHINE_NAME", value_name = "NAME", help_heading = "Results")]
+    machine_name: Option<String>,
+    /// Print the run as JSON on standard output instead of the table
+    #[arg(long, env = "PLIMSOLL_JSON", help_heading = "Results")]
+    json: bool,
+    /// Print no progress
+    #[arg(short, long, env = "PLIMSOLL_QUIET", help_heading = "Results")]
+    quiet: bool,
+}
+
+/// Where the run's results are.
+enum Results {
+    Database(Box<SqliteSink>),
+    Memory(Collected),
+}
+
+impl Results {
+    fn sink(&mut self) -> &mut dyn Sink {
+        match self {
+            Self::Database(sink) => sink.as_mut(),
+            Self::Memory(sink) => sink,
+        }
+    }
+
+    fn detail(&self, run: &Run, machine: &Machine) -> Result<RunDetail, CliError> {
+        match self {
+            Self::Database(sink) => sink
+                .run(run.id)?
+                .ok_or_else(|| CliError::Work(format!("run {} is not in the database", run.id))),
+            Self::Memory(sink) => {
+                Ok(RunDetail { run: run.clone(), machine: machine.clone(), cases: sink.cases.clone() })
+            }
+        }
+    }
+}
+
+pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
+    let models = resolve(&args.model.0, args.models_dir.as_deref())?;
+    check_precisions(&args.precision.0, &models)?;
+    check_device(args.device)?;
+    let sweep = Sweep {
+        models: models.keys_in_order,
+        precisions: args.precision.0.clone(),
+        attentions: args.attention.0.clone(),
+        batches: args.batch.0.clone(),
+        prompts: args.prompt.tokens(),
+        generates: args.generate.tokens(),
+        device: args.device,
+        repetitions: args.repetitions,
+    };
+    sweep.check().map_err(|e| CliError::Input(option_of(&e.to_string())))?;
+    let machine = machine::machine(args.machine_name.as_deref());
+    let stop = stop_on_signals()?;
+
+    let mut results = if args.no_db {
+        Results::Memory(Collected::default())
+    } else {
+        Results::Database(Box::new(SqliteSink::open(&args.db)?))
+    };
+    let reporter = &mut Reporter::new(args.quiet);
+    let (mut run, done) = begin(args, sweep, &machine, &results, reporter)?;
+    results.sink().begin(&run, &machine)?;
+    let work = Work {
+        run: &run,
+        machine: &machine,
+        models: &models.by_name,
+        done,
+        threads: args.threads.map(NonZeroU32::get),
+        executable: std::env::current_exe().map_err(CliError::work)?,
+    };
+    let outcome = work.execute(results.sink(), reporter, &stop);
+    reporter.clear();
+    let status = outcome?;
+    results.sink().end(run.id, status)?;
+    run.status = status;
+    run.finished_at = Some(clock::now());
+
+    let detail = results.detail(&run, &machine)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&detail).map_err(CliError::work)?);
+    } else {
+        println!("{}", report::cases_table(&detail.cases));
+        if !args.no_db {
+            println!("\nrun {} in {}", run.id, args.db.display());
+        }
+    }
+    if status == RunStatus::Cancelled {
+        return Err(CliError::Silent(130));
+    }
+    if !detail.cases.iter().any(|c| c.status == CaseStatus::Ok) {
+        return Err(CliError::Work("no case was measured; the reasons are above".into()));
+    }
+    Ok(())
+}
+
+/// The run to execute and what is done of it: the unfinished one where that was asked, else a new one.
+fn begin(
+    args: &RunArgs,
+    sweep: Sweep,
+    machine: &Machine,
+    results: &Results,
+    reporter: &Reporter,
+) -> Result<(Run, HashSet<String>), CliError> {
+    if let (true, Results::Database(sink)) = (args.resume, results) {
+        if let Some(run) = sink.unfinished(&sweep.fingerprint(), machine.id)? {
+            let done: HashSet<String> = sink.done(run.id)?.into_iter().collect();
+            reporter.note(&format!(
+                "resuming run {}: {} of {} cases are done",
+                run.id,
+                done.len(),
+                sweep.cases().len()
+            ));
+            return Ok((run, done));
+        }
+        reporter.note("no unfinished run of this sweep on this machine: a new one begins");
+    }
+    let run = Run {
+        id: RunId(Uuid::now_v7()),
+        name: args.name.clone().unwrap_or_else(|| default_name(&sweep)),
+        job_id: None,
+        machine_id: machine.id,
+        sweep,
+        runner: build_info::build(),
+        status: RunStatus::Running,
+        origin: RunOrigin::Local,
+        started_at: clock::now(),
+        finished_at: None,
+    };
+    Ok((run, HashSet::new()))
+}
+
+/// Models in the order asked, and by name.
+struct Resolved {
+    keys_in_order: Vec<String>,
+    by_name: Models,
+}
+
+fn resolve(names: &[String], models_dir: Option<&std::path::Path>) -> Result<Resolved, CliError> {
+    let mut resolved = Resolved { keys_in_order: Vec::new(), by_name: Models::new() };
+    for text in names {
+        let model = Model::resolve(text, models_dir).map_err(|e| CliError::Input(format!("--model: {e}")))?;
+        match resolved.by_name.get(&model.name) {
+            Some(other) if other.source == model.source => continue,
+            Some(_) => {
+                return Err(CliError::Input(format!(
+                    "--model: two models are named {}; rename one of the files",
+                    model.name
+                )));
+            }
+            None => {}
+        }
+        resolved.keys_in_order.push(model.name.clone());
+        resolved.by_name.insert(model.name.clone(), model);
+    }
+    Ok(resolved)
+}
+
+/// A precision that none of the models has is a slip; one that some have is refused for the others, case by case.
+fn check_precisions(precisions: &[String], models: &Resolved) -> Result<(), CliError> {
+    for precision in precisions {
+        let mut refusal = None;
+        let usable = models.by_name.values().any(|m| match Precision::parse(precision, m) {
+            Ok(_) => true,
+            Err(e) => {
+                refusal = Some(e);
+                false
+            }
+        });
+        if let (false, Some(refusal)) = (usable, refusal) {
+            return Err(CliError::Input(format!("--precision: {refusal}")));
+        }
+    }
+    Ok(())
+}
+
+fn check_device(device: Device) -> Result<(), CliError> {
+    crate::engine::device_is_built(device).map_err(|e| CliError::Input(format!("--device: {e}")))
+}
+
+/// Raised by Ctrl-C and SIGTERM.
+pub(super) fn stop_on_signals() -> Result<Stop, CliError> {
+    let stop = Stop::default();
+    ctrlc::set_handler({
+        let stop = stop.clone();
+        move || stop.ask(Reason::Interrupted)
+    })
+    .map_err(CliError::work)?;
+    Ok(stop)
+}

@@ -1,0 +1,107 @@
+//! `bench-runner validate`: the planner against measurement rows.
+
+use std::io::BufRead;
+use std::path::PathBuf;
+
+use clap::Args;
+use planner::MeasurementRow;
+
+use super::CliError;
+use super::input::Input;
+use super::plan::read_model;
+use crate::report::{Align, Column, render};
+use crate::validate::{Report, validate as compare};
+
+/// Hold the planner against measurement rows (one JSON document a line, as `export --format rows` writes them): per
+/// engine and component the number of figures, mean absolute error, median and worst, in percent of what was measured.
+#[derive(Debug, Args)]
+pub(super) struct ValidateArgs {
+    /// Measurement rows, - for standard input
+    #[arg(value_name = "FILE.jsonl")]
+    file: PathBuf,
+    /// List every figure that is further off than this
+    #[arg(long, env = "PLIMSOLL_LIMIT", value_name = "PERCENT")]
+    limit: Option<f64>,
+    /// Print the same as JSON
+    #[arg(long, env = "PLIMSOLL_JSON")]
+    json: bool,
+}
+
+pub(super) fn validate(args: &ValidateArgs) -> Result<(), CliError> {
+    if let Some(limit) = args.limit
+        && (limit < 0.0 || !limit.is_finite())
+    {
+        return Err(CliError::Input(format!("--limit: {limit} is out of range; accepted: 0 or more")));
+    }
+    let input = Input::open(&args.file, "FILE")?;
+    let mut rows: Vec<MeasurementRow> = Vec::new();
+    for (number, line) in (1..).zip(input.reader().lines()) {
+        let line = line.map_err(|e| input.broken(&e))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let wrong = |e: String| CliError::Input(format!("{} line {number}: {e}", args.file.display()));
+        let mut row: MeasurementRow =
+            serde_json::from_str(&line).map_err(|e| wrong(format!("not a row: {e}")))?;
+        read_model(&mut row.plan.model).map_err(|e| wrong(e.message))?;
+        rows.push(row);
+    }
+    let report = compare(&rows, args.limit, |row| planner::estimate(&row.plan).map_err(|e| e.to_string()));
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).map_err(CliError::work)?);
+    } else {
+        println!("{}", describe(&report, args.limit));
+    }
+    Ok(())
+}
+
+fn describe(report: &Report, limit: Option<f64>) -> String {
+    let columns = [
+        Column("engine", Align::Left),
+        Column("component", Align::Left),
+        Column("n", Align::Right),
+        Column("mean |error| %", Align::Right),
+        Column("median |error| %", Align::Right),
+        Column("worst %", Align::Right),
+        Column("worst row", Align::Left),
+    ];
+    let rows: Vec<Vec<String>> = report
+        .components
+        .iter()
+        .map(|c| {
+            vec![
+                c.engine.clone(),
+                c.component.to_owned(),
+                c.n.to_string(),
+                format!("{:.2}", c.mean_absolute_error_percent),
+                format!("{:.2}", c.median_absolute_error_percent),
+                format!("{:+.2}", c.worst_error_percent),
+                c.worst_id.clone(),
+            ]
+        })
+        .collect();
+    let mut lines = vec![
+        format!(
+            "{} rows, {} answered, {} refused by the planner",
+            report.rows,
+            report.answered,
+            report.refused.len()
+        ),
+        String::new(),
+        render(&columns, &rows),
+    ];
+    if let Some(limit) = limit {
+        lines.push(format!("\n{} figures are further off than {limit} %:", report.beyond.len()));
+        lines.extend(report.beyond.iter().map(|f| {
+            format!(
+                "{}: {} {}: measured {}, estimated {}, {:+.2} %",
+                f.id, f.engine, f.component, f.measured, f.estimated, f.error_percent
+            )
+        }));
+    }
+    if !report.refused.is_empty() {
+        lines.push("\nrefused:".to_owned());
+        lines.extend(report.refused.iter().map(|r| format!("{}: {}: {}", r.id, r.engine, r.reason)));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,70 @@
+//! A loaded model that computes sequences.
+
+use candle_core::Tensor;
+
+use super::EngineError;
+
+/// A loaded model. One batch of sequences of equal length at a time.
+pub trait Session {
+    /// Goes back to the state right after loading: no cache, no masks.
+    fn reset(&mut self);
+
+    /// Logits of the last position of `tokens` (batch × length, u32), which follow `position` tokens computed before.
+    ///
+    /// # Errors
+    /// Where Candle fails.
+    fn forward(&mut self, tokens: &Tensor, position: usize) -> Result<Tensor, EngineError>;
+}
+
+/// A stock model's forward pass.
+pub(super) trait Forward {
+    fn forward(&mut self, tokens: &Tensor, position: usize) -> candle_core::Result<Tensor>;
+}
+
+/// A model that keeps more than its cache can clear (masks by length, slabs): every reset starts from a clone of the
+/// loaded one. Weights are shared between the two, so that a clone costs a few kilobytes of handles.
+pub(super) struct Cloned<M> {
+    loaded: M,
+    running: Option<M>,
+}
+
+impl<M> Cloned<M> {
+    pub(super) fn new(loaded: M) -> Self {
+        Self { loaded, running: None }
+    }
+}
+
+impl<M: Forward + Clone> Session for Cloned<M> {
+    fn reset(&mut self) {
+        // The old cache goes before the new handles come.
+        self.running = None;
+        self.running = Some(self.loaded.clone());
+    }
+
+    fn forward(&mut self, tokens: &Tensor, position: usize) -> Result<Tensor, EngineError> {
+        let loaded = &self.loaded;
+        Ok(self.running.get_or_insert_with(|| loaded.clone()).forward(tokens, position)?)
+    }
+}
+
+/// A model whose cache is a plain buffer from loading on: it is cleared in place, for a clone would copy it.
+pub(super) struct Cleared<M> {
+    model: M,
+    clear: fn(&mut M),
+}
+
+impl<M> Cleared<M> {
+    pub(super) fn new(model: M, clear: fn(&mut M)) -> Self {
+        Self { model, clear }
+    }
+}
+
+impl<M: Forward> Session for Cleared<M> {
+    fn reset(&mut self) {
+        (self.clear)(&mut self.model);
+    }
+
+    fn forward(&mut self, tokens: &Tensor, position: usize) -> Result<Tensor, EngineError> {
+        Ok(self.model.forward(tokens, position)?)
+    }
+}

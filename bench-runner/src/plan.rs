@@ -1,0 +1,75 @@
+//! A case as a plan, so that the planner's answer stands beside what was measured.
+
+use contract::case::{CaseSpec, Device};
+use contract::machine::Machine;
+use planner::Plan;
+use planner::document::plan::{EngineName, EngineRef, GpuRef, Host, Precisions, SCHEMA, Serve, Workload};
+use planner::document::precision::{ActivationPrecision, WeightPrecision};
+
+use crate::engine::{CANDLE_VERSION, Precision, Prepared};
+use crate::model::Model;
+
+/// The plan of `spec` on `machine`.
+#[must_use]
+pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Machine, threads: u32) -> Plan {
+    let dense = match prepared.precision() {
+        Precision::Dense(dtype) => Some(dtype),
+        Precision::AsStored | Precision::Quantised(_) => None,
+    };
+    let activations = match dense {
+        Some(candle_core::DType::BF16) => ActivationPrecision::Bf16,
+        Some(candle_core::DType::F16) => ActivationPrecision::Fp16,
+        // Candle computes in fp32 on quantised weights.
+        _ => ActivationPrecision::Fp32,
+    };
+    let weights = dense.map(|dtype| match dtype {
+        candle_core::DType::BF16 => WeightPrecision::Bf16,
+        candle_core::DType::F16 => WeightPrecision::Fp16,
+        _ => WeightPrecision::Fp32,
+    });
+    let on_cpu = spec.device == Device::Cpu;
+    Plan {
+        schema: SCHEMA,
+        model: model.reference(prepared.precision()),
+        gpu: gpu(spec.device, machine),
+        engine: EngineRef {
+            name: EngineName::Candle,
+            version: Some(CANDLE_VERSION.to_owned()),
+            variant: Some("stock".to_owned()),
+        },
+        precision: Precisions { weights, kv_cache: None, activations: Some(activations) },
+        attention: spec.attention.clone(),
+        cache: None,
+        parallelism: planner::document::plan::Parallelism::default(),
+        workload: Workload::Serve(Serve {
+            prompt_tokens: spec.prompt_tokens,
+            output_tokens: spec.generate_tokens,
+            concurrent_sequences: u64::from(spec.batch),
+            max_model_len: None,
+            max_batched_tokens: None,
+            max_sequences: None,
+            memory_fraction: None,
+            gpu_layers: None,
+        }),
+        compression: planner::document::plan::Compression::default(),
+        agent_memory: None,
+        host: if on_cpu {
+            Host { isa: Some(machine.cpu.isa.clone()), threads: Some(threads) }
+        } else {
+            Host::default()
+        },
+    }
+}
+
+/// The device as the planner names it, with the memory that a program sees here.
+fn gpu(device: Device, machine: &Machine) -> GpuRef {
+    let (id, bytes) = match device {
+        Device::Cpu => ("cpu".to_owned(), Some(machine.memory_bytes)),
+        Device::Cuda(ordinal) => {
+            let gpu = machine.gpus.get(ordinal as usize);
+            let id = gpu.and_then(|g| g.catalogue_id.clone()).unwrap_or_else(|| format!("cuda:{ordinal}"));
+            (id, gpu.map(|g| g.memory_bytes))
+        }
+    };
+    GpuRef { memory_mib: bytes.map(|b| b.0 >> 20), ..GpuRef::one(id) }
+}
