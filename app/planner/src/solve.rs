@@ -1,11 +1,13 @@
 //! Inverse questions: the most that fits.
 //!
-//! Memory grows with the batch and with the context, so each answer is found by bisection over the total that
+//! Memory grows with the batch and with the context, so each answer is found by searching the total that
 //! [`crate::estimate()`] gives: there is no second formula that could disagree.
+
+mod search;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::Tokens;
+use crate::bytes::{Bytes, Tokens};
 use crate::document::plan::{Plan, Workload};
 use crate::error::PlanError;
 use crate::estimate::{MAX_SEQUENCES, Question, total};
@@ -26,18 +28,11 @@ pub struct LoadPoint {
 /// # Errors
 /// Those of [`crate::estimate()`] for the plan with one sequence, and a capacity that is not known.
 pub fn largest_batch(plan: &Plan) -> Result<u64, PlanError> {
-    let serve_of = |batch: u64| with_batch(plan, batch);
-    let Some(one) = serve_of(1) else { return Err(no_serve()) };
-    if !fits(&one)? {
-        return Ok(0);
-    }
-    let works = |batch: u64| serve_of(batch).is_some_and(|p| fits(&p).unwrap_or(false));
-    // Answers are mostly small: double until one does not fit, then look between.
-    let mut low = 1;
-    while low < MAX_SEQUENCES && works((low * 2).min(MAX_SEQUENCES)) {
-        low = (low * 2).min(MAX_SEQUENCES);
-    }
-    Ok(bisect(low, (low * 2 - 1).min(MAX_SEQUENCES), works))
+    let one = with_batch(plan, 1).ok_or_else(no_serve)?;
+    let capacity = capacity(&one)?;
+    let total_of = |batch: u64| with_batch(plan, batch).and_then(|p| total_of(&p).ok());
+    let total = total(&Question::of(&one)?)?;
+    Ok(search::largest((1, total), MAX_SEQUENCES, capacity, total_of).unwrap_or(0))
 }
 
 /// The most tokens of a sequence, prompt and output together, that fit, output and batch as in the plan; 0 where not
@@ -48,13 +43,13 @@ pub fn largest_batch(plan: &Plan) -> Result<u64, PlanError> {
 pub fn longest_context(plan: &Plan) -> Result<Tokens, PlanError> {
     let Workload::Serve(serve) = &plan.workload else { return Err(no_serve()) };
     let shortest = serve.output_tokens + Tokens(1);
-    let Some(smallest) = with_context(plan, shortest) else { return Err(no_serve()) };
-    if !fits(&smallest)? {
-        return Ok(Tokens(0));
-    }
-    let longest = Question::of(&smallest)?.model.max_tokens;
-    let works = |context: u64| with_context(plan, Tokens(context)).is_some_and(|p| fits(&p).unwrap_or(false));
-    Ok(Tokens(bisect(shortest.0, longest.0, works)))
+    let smallest = with_context(plan, shortest).ok_or_else(no_serve)?;
+    let capacity = capacity(&smallest)?;
+    let question = Question::of(&smallest)?;
+    let total_of = |context: u64| with_context(plan, Tokens(context)).and_then(|p| total_of(&p).ok());
+    let total = total(&question)?;
+    let longest = question.model.max_tokens.0;
+    Ok(Tokens(search::largest((shortest.0, total), longest, capacity, total_of).unwrap_or(0)))
 }
 
 /// For each batch the longest context: what the plan's GPU can be loaded with.
@@ -93,29 +88,19 @@ fn no_serve() -> PlanError {
     PlanError::not_planned_yet("workload.kind", "solving for anything but serve", "give serve")
 }
 
-fn fits(plan: &Plan) -> Result<bool, PlanError> {
-    let question = Question::of(plan)?;
-    let Some(capacity) = question.capacity else {
-        return Err(PlanError::invalid(
+/// The memory that may be filled.
+fn capacity(plan: &Plan) -> Result<Bytes, PlanError> {
+    Question::of(plan)?.capacity.ok_or_else(|| {
+        PlanError::invalid(
             "gpu.memory_mib",
             "left out for the processor, so that what fits is not known",
             "give the host's memory in MiB",
-        ));
-    };
-    Ok(total(&question)? <= capacity)
+        )
+    })
 }
 
-/// The largest of `low..=high` that works, where `low` does and all beyond the answer do not.
-fn bisect(mut low: u64, mut high: u64, works: impl Fn(u64) -> bool) -> u64 {
-    while low < high {
-        let middle = low + (high - low).div_ceil(2);
-        if works(middle) {
-            low = middle;
-        } else {
-            high = middle - 1;
-        }
-    }
-    low
+fn total_of(plan: &Plan) -> Result<Bytes, PlanError> {
+    total(&Question::of(plan)?)
 }
 
 #[cfg(test)]

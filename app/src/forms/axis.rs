@@ -8,11 +8,11 @@ pub enum AxisError {
     Empty,
     /// A part is neither a number nor a range.
     #[error(
-        "\"{0}\" is neither a whole number nor a range; accepted: 1,2,4 or 1..8 or 128..4096x2 or 0..64+16"
+        "\"{0}\" is neither a whole number nor a range; accepted: 1,2,4 or 1..8 or 128..4096*2 or 0..64+16"
     )]
     Malformed(String),
     /// A range that ends before it begins, or never ends.
-    #[error("the range \"{0}\" has no end; write the smaller number first, and a step of at least x2 or +1")]
+    #[error("the range \"{0}\" has no end; write the smaller number first, and a step of at least *2 or +1")]
     Endless(String),
     /// More values than a grid may have.
     #[error("more than {MOST} values; give fewer or a larger step")]
@@ -22,7 +22,7 @@ pub enum AxisError {
 /// The most values of one axis.
 const MOST: usize = contract::sweep::MAX_CASES;
 
-/// Reads an axis: numbers and ranges with commas between them. `1..8` counts every number, `128..4096x2` multiplies,
+/// Reads an axis: numbers and ranges with commas between them. `1..8` counts every number, `128..4096*2` multiplies,
 /// `0..64+16` adds; a range includes its end where a step meets it.
 ///
 /// # Errors

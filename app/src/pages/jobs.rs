@@ -196,8 +196,8 @@ fn NewJob(form: JobForm, errors: Vec<FieldError>, runners: Vec<Runner>, site: Si
                     </span>
                     {said("precisions")}
                 </div>
-                {text("batches", "Sequences at once", &form.batches, "1,2,4 or 1..8 or 1..64x2")}
-                {text("prompts", "Prompt, tokens", &form.prompts, "128 or 128..4096x2")}
+                {text("batches", "Sequences at once", &form.batches, "1,2,4 or 1..8 or 1..64*2")}
+                {text("prompts", "Prompt, tokens", &form.prompts, "128 or 128..4096*2")}
                 {text("generates", "Generate, tokens", &form.generates, "32 or 0..64+16")}
                 {text("repetitions", "Timed repetitions", &form.repetitions, "after one warm-up")}
                 <div class="field">

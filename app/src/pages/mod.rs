@@ -108,3 +108,6 @@ fn pager(path: &str, query: &str, page: u32, per_page: u32, total: u64) -> impl 
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

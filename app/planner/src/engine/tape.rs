@@ -65,7 +65,7 @@ impl Counters {
     fn grow(&self, kind: Kind, bytes: Bytes) {
         let mut alive = self.alive.get();
         let part = alive.of(kind);
-        *part = *part + bytes;
+        *part += bytes;
         self.alive.set(alive);
         if alive.total() > self.peak.get().total() {
             self.peak.set(alive);
@@ -135,7 +135,7 @@ impl Block {
         let from = alive.of(self.kind.get());
         *from = *from - bytes;
         let to = alive.of(kind);
-        *to = *to + bytes;
+        *to += bytes;
         self.counters.alive.set(alive);
         self.kind.set(kind);
     }

@@ -46,7 +46,7 @@ fn runner() -> Runner {
     }
 }
 
-const GOOD: &str = "name=&models=smol&precisions=native&batches=1%2C2&prompts=128..512x2&generates=32&repetitions=3&device=cpu&runner_id=";
+const GOOD: &str = "name=&models=smol&precisions=native&batches=1%2C2&prompts=128..512*2&generates=32&repetitions=3&device=cpu&runner_id=";
 
 #[test]
 fn a_good_form_is_a_job() {
@@ -74,8 +74,8 @@ fn each_wrong_field_is_named() {
         (("precisions=native", "precisions="), "precisions", "give at least one precision"),
         (("batches=1%2C2", "batches=0"), "batches", "0 is out of range"),
         (("batches=1%2C2", "batches=9999999999"), "batches", "9999999999 is out of range"),
-        (("prompts=128..512x2", "prompts=many"), "prompts", "\"many\" is neither"),
-        (("prompts=128..512x2", "prompts=2040"), "prompts", "2072 together; smol takes at most 2048"),
+        (("prompts=128..512*2", "prompts=many"), "prompts", "\"many\" is neither"),
+        (("prompts=128..512*2", "prompts=2040"), "prompts", "2072 together; smol takes at most 2048"),
         (("generates=32", "generates="), "generates", "at least one value"),
         (("repetitions=3", "repetitions=-1"), "repetitions", "from 1 to 1000"),
         (("repetitions=3", "repetitions=1001"), "repetitions", "out of range"),

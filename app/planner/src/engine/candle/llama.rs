@@ -1,6 +1,7 @@
 //! `candle-transformers/src/models/llama.rs`, eager attention.
 
 use super::Family;
+use super::kv;
 use super::load::{self, Dense};
 use super::tensor::{Context, Element, Refused, Tensor};
 use crate::engine::tape::Kind;
@@ -94,22 +95,9 @@ impl Family for Llama {
 
     fn seek(&mut self, tokens: u64) {
         for kv in &mut self.cache.kvs {
-            seek(kv, tokens);
+            kv::seek_pair(kv, tokens);
         }
     }
-}
-
-/// A cache of `tokens` positions, contiguous, as it is from the second step on. The old pair goes first, for this is no
-/// step of the model.
-pub(super) fn seek(kv: &mut Option<(Tensor, Tensor)>, tokens: u64) {
-    *kv = kv.take().map(|(k, v)| (lengthened(k, tokens), lengthened(v, tokens)));
-}
-
-fn lengthened(old: Tensor, tokens: u64) -> Tensor {
-    let (cx, element, mut dims) = (old.cx().clone(), old.element(), old.dims().to_vec());
-    drop(old);
-    dims[2] = tokens;
-    Tensor::new(&cx, &dims, element, Kind::Cache)
 }
 
 impl Block {

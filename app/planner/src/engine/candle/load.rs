@@ -2,7 +2,7 @@
 
 use super::quantized::{self, QMatMul};
 use super::tensor::{Context, Element, Tensor};
-use crate::engine::tape::Kind;
+use crate::engine::tape::{Block, Kind};
 use crate::error::PlanError;
 use crate::ggml::GgmlType;
 use crate::model::{Dtype, Model, Role, WeightTensor};
@@ -74,14 +74,9 @@ impl<'a> Gguf<'a> {
         let (t, kind) = self.find(role, layer)?;
         let raw = quantized::bytes(kind, t.rows, t.columns).map_err(super::refused)?;
         let reading = self.cx.tape.alloc(Kind::Temporary, raw);
-        if !kind.is_quantized() {
-            let stored = self.cx.tape.alloc(Kind::Temporary, raw);
-            drop(reading);
-            let matrix = QMatMul::load(&self.cx, kind, t.rows, t.columns).map_err(super::refused)?;
-            drop(stored);
-            return Ok(matrix);
-        }
-        QMatMul::load(&self.cx, kind, t.rows, t.columns).map_err(super::refused)
+        let stored = self.cx.tape.alloc(Kind::Temporary, raw);
+        drop(reading);
+        self.matrix_of(Blocks { stored, kind, rows: t.rows, columns: t.columns })
     }
 
     /// A tensor dequantised to f32: embeddings, norms, biases.
@@ -95,10 +90,46 @@ impl<'a> Gguf<'a> {
         Ok(Tensor::new(&self.cx, &dims, Element::F32, Kind::Weights))
     }
 
-    /// The output head, which is the quantized embedding where the file has no other.
+    /// Blocks as read, not yet a matrix.
+    pub(super) fn blocks(&mut self, role: Role) -> Result<Blocks, PlanError> {
+        let (t, kind) = self.find(role, None)?;
+        let raw = quantized::bytes(kind, t.rows, t.columns).map_err(super::refused)?;
+        let _reading = self.cx.tape.alloc(Kind::Temporary, raw);
+        Ok(Blocks {
+            stored: self.cx.tape.alloc(Kind::Temporary, raw),
+            kind,
+            rows: t.rows,
+            columns: t.columns,
+        })
+    }
+
+    /// A table of embeddings in f32, and the blocks that the models hold until loading ends.
+    pub(super) fn embedding(&mut self) -> Result<(Tensor, Blocks), PlanError> {
+        let blocks = self.blocks(Role::TokenEmbedding)?;
+        let table = Tensor::new(&self.cx, &[blocks.rows, blocks.columns], Element::F32, Kind::Weights);
+        Ok((table, blocks))
+    }
+
+    /// A matrix of blocks that were read before (`QMatMul::from_qtensor`).
+    pub(super) fn matrix_of(&mut self, blocks: Blocks) -> Result<QMatMul, PlanError> {
+        let Blocks { stored, kind, rows, columns } = blocks;
+        // Quantized blocks become the matrix; others are widened beside it.
+        let _beside = (!kind.is_quantized()).then_some(stored);
+        QMatMul::load(&self.cx, kind, rows, columns).map_err(super::refused)
+    }
+
+    /// The output head; where the file has none, the embedding read once more.
     pub(super) fn head(&mut self) -> Result<QMatMul, PlanError> {
         self.matrix(Role::OutputHead, None).or_else(|_| self.matrix(Role::TokenEmbedding, None))
     }
+}
+
+/// A tensor as a GGUF file holds it, in memory.
+pub(super) struct Blocks {
+    stored: Block,
+    kind: GgmlType,
+    rows: u64,
+    columns: u64,
 }
 
 /// Types of `candle-core/src/quantized/mod.rs`, `GgmlDType::from_u32`.

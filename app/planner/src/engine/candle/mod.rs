@@ -8,11 +8,19 @@
 //! Figures are those after one warm-up of the same sizes: repacked weights and the threads' workspaces, which Candle
 //! makes when first needed and keeps, count as present.
 
+#![allow(clippy::many_single_char_names, reason = "the walks keep the names of the sources they follow")]
+
+mod eager;
 mod gemm;
+mod kv;
 mod llama;
 mod load;
 mod quantized;
+mod quantized_gemma3;
 mod quantized_llama;
+mod quantized_qwen2;
+mod quantized_qwen3;
+mod qwen3;
 mod tensor;
 
 use quantized::Isa;
@@ -28,6 +36,9 @@ use crate::model::{Architecture, Model};
 const ASSUMED_ISA: Isa = Isa::Avx2;
 /// Threads assumed where a plan names none. Each costs a slab of the level 2 cache's size.
 const ASSUMED_THREADS: u32 = 8;
+
+/// Positions of all sequences beyond which no machine is meant.
+const MAX_POSITIONS: u64 = 1 << 40;
 
 /// A family's model, loaded.
 trait Family {
@@ -49,6 +60,14 @@ pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, Plan
     }
     if request.prompt.0 == 0 {
         return Err(PlanError::invalid("workload.prompt_tokens", "is 0", "give at least 1"));
+    }
+    let tokens = request.prompt.0.saturating_add(request.generate.0);
+    if request.batch.saturating_mul(tokens) > MAX_POSITIONS {
+        return Err(PlanError::invalid(
+            "workload",
+            format!("{} sequences of {tokens} tokens are more than 2^40 positions", request.batch),
+            "give fewer sequences or shorter ones",
+        ));
     }
     let isa = match &request.isa {
         None => ASSUMED_ISA,
@@ -101,7 +120,15 @@ fn load(cx: &Context, model: &Model, request: &CandleRequest) -> Result<Box<dyn 
             let mut weights = load::Dense::new(cx, model, *dtype);
             match family {
                 Architecture::Llama => Ok(Box::new(llama::Llama::load(cx, model, *dtype, &mut weights)?)),
-                _ => Err(not_walked(&format!("{} from safetensors", family.model_type()))),
+                Architecture::Mistral
+                | Architecture::Qwen2
+                | Architecture::Phi3
+                | Architecture::Gemma2
+                | Architecture::Gemma3 => Ok(Box::new(eager::Eager::load(cx, model, *dtype, &mut weights)?)),
+                Architecture::Qwen3 => Ok(Box::new(qwen3::Qwen3::load(cx, model, *dtype, &mut weights)?)),
+                Architecture::Bert | Architecture::Roberta | Architecture::DistilBert => {
+                    Err(not_walked(&format!("{} from safetensors", family.model_type())))
+                }
             }
         }
         WeightStorage::Gguf { types, .. } => {
@@ -118,6 +145,15 @@ fn load(cx: &Context, model: &Model, request: &CandleRequest) -> Result<Box<dyn 
                 Architecture::Llama => {
                     Ok(Box::new(quantized_llama::QuantizedLlama::load(cx, model, &mut weights)?))
                 }
+                Architecture::Qwen2 => {
+                    Ok(Box::new(quantized_qwen2::QuantizedQwen2::load(cx, model, &mut weights)?))
+                }
+                Architecture::Qwen3 => {
+                    Ok(Box::new(quantized_qwen3::QuantizedQwen3::load(cx, model, &mut weights)?))
+                }
+                Architecture::Gemma3 => {
+                    Ok(Box::new(quantized_gemma3::QuantizedGemma3::load(cx, model, &mut weights)?))
+                }
                 _ => Err(not_walked(&format!("{} from GGUF", family.model_type()))),
             }
         }
@@ -132,10 +168,10 @@ fn not_walked(what: &str) -> PlanError {
     )
 }
 
-fn refused(refused: Refused) -> PlanError {
+fn refused(Refused(what): Refused) -> PlanError {
     PlanError::unsupported(
         "workload",
-        format!("Candle 0.11.1 refuses {}", refused.0),
+        format!("Candle 0.11.1 refuses {what}"),
         "change the batch, the lengths or the weights' precision, or plan another engine",
     )
 }

@@ -1,7 +1,8 @@
 //! `candle-transformers/src/models/quantized_llama.rs`, from GGUF, without experts.
 
 use super::Family;
-use super::llama::{kept_mask, repeat_kv, seek};
+use super::kv::seek_pair;
+use super::llama::{kept_mask, repeat_kv};
 use super::load::{self, Gguf};
 use super::quantized::QMatMul;
 use super::tensor::{Context, Element, Refused, Tensor};
@@ -42,9 +43,9 @@ impl QuantizedLlama {
     pub(super) fn load(cx: &Context, model: &Model, weights: &mut Gguf<'_>) -> Result<Self, PlanError> {
         let rotary_size = model.layers.first().map_or(0, |l| l.attention.rotary_size);
         let rotary = load::rotary(cx, MAX_SEQ_LEN, rotary_size, Element::F32);
-        let tok_embeddings = weights.dequantised(Role::TokenEmbedding, None)?;
+        let (tok_embeddings, embedding) = weights.embedding()?;
         let norm = weights.dequantised(Role::FinalNorm, None)?;
-        let output = weights.head()?;
+        let head = weights.blocks(Role::OutputHead).ok();
         let mut layers = Vec::with_capacity(model.layers.len());
         for (index, layer) in (0u64..).zip(&model.layers) {
             let at = Some(index);
@@ -65,6 +66,11 @@ impl QuantizedLlama {
                 kv_cache: None,
             });
         }
+        // The embedding's blocks live until here: unused beside a head's, else they become the head.
+        let (output, _unused) = match head {
+            Some(head) => (weights.matrix_of(head)?, Some(embedding)),
+            None => (weights.matrix_of(embedding)?, None),
+        };
         Ok(Self { tok_embeddings, layers, norm, output, masks: Vec::new(), rotary })
     }
 }
@@ -101,7 +107,7 @@ impl Family for QuantizedLlama {
 
     fn seek(&mut self, tokens: u64) {
         for layer in &mut self.layers {
-            seek(&mut layer.kv_cache, tokens);
+            seek_pair(&mut layer.kv_cache, tokens);
         }
     }
 }

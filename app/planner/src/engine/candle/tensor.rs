@@ -122,6 +122,13 @@ pub(super) struct Tensor {
     strides: Vec<u64>,
 }
 
+/// Dimensions and strides.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    dims: Vec<u64>,
+    strides: Vec<u64>,
+}
+
 #[derive(Debug)]
 struct Storage {
     element: Element,
@@ -152,6 +159,25 @@ impl Tensor {
             dims: dims.to_vec(),
             strides: row_major(dims),
         }
+    }
+
+    /// A fresh tensor of a layout without gaps.
+    pub(super) fn laid_out(cx: &Context, layout: Layout, element: Element, kind: Kind) -> Self {
+        Self { strides: layout.strides, ..Self::new(cx, &layout.dims, element, kind) }
+    }
+
+    /// This tensor's layout with another length of one dimension; dimensions stay in their order in memory.
+    pub(super) fn layout_of_length(&self, dim: usize, length: u64) -> Layout {
+        let mut dims = self.dims.clone();
+        dims[dim] = length;
+        let mut order: Vec<usize> = (0..dims.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(self.strides[i]));
+        let ordered: Vec<u64> = order.iter().map(|&i| dims[i]).collect();
+        let mut strides = vec![0; dims.len()];
+        for (&i, stride) in order.iter().zip(row_major(&ordered)) {
+            strides[i] = stride;
+        }
+        Layout { dims, strides }
     }
 
     pub(super) fn cx(&self) -> &Context {

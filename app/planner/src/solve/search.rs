@@ -1,0 +1,146 @@
+//! The largest number whose total still fits, in few evaluations.
+//!
+//! Memory is close to a line in the batch and to a parabola in the context (eager scores), so that a curve through known
+//! points lands on or beside the answer; halving keeps the search short where it does not.
+
+use crate::bytes::Bytes;
+
+/// The largest of `low..=high` whose total is within `capacity`; none where not even `low` is. `total` never shrinks; a
+/// number that has no total does not fit, and none above it does.
+pub(super) fn largest(
+    (low, low_total): (u64, Bytes),
+    high: u64,
+    capacity: Bytes,
+    total: impl Fn(u64) -> Option<Bytes>,
+) -> Option<u64> {
+    if low_total > capacity {
+        return None;
+    }
+    if high <= low {
+        return Some(low);
+    }
+    let mut search = Search { low, high, points: vec![(low, low_total)], capacity };
+    if search.fits(high, &total) {
+        return Some(high);
+    }
+    let mut step = 1u64;
+    while search.high - search.low > 1 {
+        let width = search.high - search.low;
+        // Where the curve says, then a little to the side that is still open, then halfway.
+        if let Some(guess) = search.guess() {
+            let beside = if search.fits(guess, &total) {
+                guess.saturating_add(step)
+            } else {
+                guess.saturating_sub(step)
+            };
+            if search.is_open(beside) {
+                search.fits(beside, &total);
+            }
+        }
+        if search.high - search.low > 1 && search.high - search.low > width / 2 {
+            search.fits(search.low + (search.high - search.low) / 2, &total);
+        }
+        step = step.saturating_mul(4);
+    }
+    Some(search.low)
+}
+
+struct Search {
+    /// The largest number that is known to fit.
+    low: u64,
+    /// The smallest that is known not to.
+    high: u64,
+    /// What was evaluated.
+    points: Vec<(u64, Bytes)>,
+    capacity: Bytes,
+}
+
+impl Search {
+    const fn is_open(&self, x: u64) -> bool {
+        x > self.low && x < self.high
+    }
+
+    /// Evaluates `x` and narrows the search.
+    fn fits(&mut self, x: u64, total: &impl Fn(u64) -> Option<Bytes>) -> bool {
+        let found = total(x);
+        if let Some(bytes) = found {
+            self.points.push((x, bytes));
+        }
+        let fits = found.is_some_and(|bytes| bytes <= self.capacity);
+        if fits {
+            self.low = self.low.max(x);
+        } else {
+            self.high = self.high.min(x);
+        }
+        fits
+    }
+
+    /// Where the curve through the known points nearest to the answer meets the capacity. The curve is taken as the
+    /// number by its total (inverse interpolation), so that no root has to be chosen.
+    fn guess(&self) -> Option<u64> {
+        let mut near: Vec<(f64, f64)> = self.points.iter().map(|&(x, b)| (b.0 as f64, x as f64)).collect();
+        let capacity = self.capacity.0 as f64;
+        near.sort_by(|a, b| (a.0 - capacity).abs().total_cmp(&(b.0 - capacity).abs()));
+        near.dedup_by(|a, b| (a.0 - b.0).abs() < 1.0);
+        near.truncate(3);
+        if near.len() < 2 {
+            return None;
+        }
+        // Lagrange's polynomial at the capacity.
+        let mut sum = 0.0;
+        for (i, (bytes, x)) in near.iter().enumerate() {
+            let mut weight = 1.0;
+            for (j, (other, _)) in near.iter().enumerate() {
+                if i != j {
+                    weight *= (capacity - other) / (bytes - other);
+                }
+            }
+            sum += weight * x;
+        }
+        if !sum.is_finite() {
+            return None;
+        }
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a guess, clamped to the open range on the next line"
+        )]
+        let guess = sum.max(0.0) as u64;
+        Some(guess.clamp(self.low + 1, self.high - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Against the slow way, and how often each asks.
+    #[test]
+    fn finds_what_counting_finds() {
+        type Curve = (&'static str, fn(u64) -> Option<Bytes>, u32);
+        let curves: [Curve; 6] = [
+            ("line", |x| Some(Bytes(1000 + 7 * x)), 6),
+            ("parabola", |x| Some(Bytes(1000 + 7 * x + x * x)), 16),
+            ("kinked", |x| Some(Bytes(1000 + (3 * x).max(x * x / 50))), 20),
+            ("steps", |x| Some(Bytes(1000 + x / 64 * 64 * 5)), 30),
+            ("flat", |_| Some(Bytes(5)), 3),
+            ("refused above 40", |x| (x <= 40).then_some(Bytes(x)), 16),
+        ];
+        for (name, curve, most) in curves {
+            for capacity in [0, 5, 1000, 1006, 1007, 1008, 1500, 9999, 123_456, 2_000_000] {
+                let slow = (1..=4096).take_while(|&x| curve(x).is_some_and(|b| b.0 <= capacity)).last();
+                let asked = Cell::new(0);
+                let counted = |x: u64| {
+                    asked.set(asked.get() + 1);
+                    curve(x)
+                };
+                let low = curve(1).unwrap();
+                assert_eq!(largest((1, low), 4096, Bytes(capacity), counted), slow, "{name} {capacity}");
+                assert!(asked.get() <= most, "{name} {capacity}: {} times", asked.get());
+            }
+        }
+        assert_eq!(largest((3, Bytes(1)), 3, Bytes(1), |_| None), Some(3));
+    }
+}

@@ -1,0 +1,150 @@
+//! Every page rendered as the server renders it, over a backend of made-up rows.
+
+mod fake;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use contract::job::JobState;
+use leptos::prelude::*;
+use leptos_axum::{LeptosRoutes, generate_route_list};
+use tower::ServiceExt;
+
+use crate::backend::SharedBackend;
+use crate::{App, shell};
+use fake::Fake;
+
+/// Status and document of a page.
+async fn get(fake: Fake, path: &str) -> (u16, String) {
+    let options = LeptosOptions::builder().output_name("plimsoll").build();
+    let backend: SharedBackend = Arc::new(fake);
+    let provide = move || provide_context(backend.clone());
+    let shell_options = options.clone();
+    let render = leptos_axum::render_app_to_stream_with_context(provide.clone(), {
+        let options = options.clone();
+        move || shell(options.clone())
+    });
+    let router: Router = Router::new()
+        .leptos_routes_with_context(&options, generate_route_list(App), provide, move || {
+            shell(shell_options.clone())
+        })
+        .fallback(render)
+        .with_state(options);
+    let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+    let response = router.oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = to_bytes(response.into_body(), 16 << 20).await.unwrap();
+    let html = String::from_utf8(body.to_vec()).unwrap();
+    keep(path, &html);
+    (status, html)
+}
+
+/// Keeps what was rendered in the folder `PLIMSOLL_PAGES`, where it is set, to be looked at.
+fn keep(path: &str, html: &str) {
+    if let Some(folder) = std::env::var_os("PLIMSOLL_PAGES") {
+        let name: String =
+            path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(60).collect();
+        std::fs::write(std::path::Path::new(&folder).join(format!("{name}.html")), html).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_page_answers_with_its_status_and_a_heading() {
+    let run = format!("/runs/{}", fake::ID);
+    let job = format!("/jobs/{}", fake::ID);
+    for (path, status) in [
+        ("/", 200),
+        ("/runs", 200),
+        (run.as_str(), 200),
+        ("/runs/none", 404),
+        ("/runs/018f5b0e-0000-7000-8000-00000000ffff", 404),
+        ("/jobs", 200),
+        (job.as_str(), 200),
+        ("/jobs/none", 404),
+        ("/planner", 200),
+        ("/planner?model=meta-llama/Llama-3.1-8B&gpu=h100-sxm-80gb&weights=bf16", 200),
+        ("/planner?context=many", 400),
+        ("/planner?context=999999999", 422),
+        ("/p/0123456789", 200),
+        ("/p/none", 404),
+        ("/docs", 200),
+        ("/docs/measuring", 200),
+        ("/docs/none", 404),
+        ("/login", 200),
+        ("/login?wrong=1", 401),
+        ("/no/such/page", 404),
+    ] {
+        let (answered, html) = get(Fake::default(), path).await;
+        assert_eq!(answered, status, "{path}");
+        assert!(html.contains("<h1"), "{path} has no heading");
+        assert!(html.contains("· Plimsoll</title>"), "{path} has no title");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_database_says_what_to_do() {
+    let (_, html) = get(Fake { empty: true, ..Fake::default() }, "/").await;
+    for hook in ["first-benchmark", "import-examples"] {
+        assert!(html.contains(&format!("data-test=\"{hook}\"")), "no {hook}");
+    }
+    let (_, html) = get(Fake { empty: true, offline: true, ..Fake::default() }, "/").await;
+    assert!(!html.contains("data-test=\"first-benchmark\""), "a button that could not work");
+    assert!(html.contains("bench-runner daemon"), "no word on how to start a runner");
+    let (_, html) = get(Fake { empty: true, ..Fake::default() }, "/runs").await;
+    assert!(html.contains("Nothing is measured yet"));
+}
+
+#[tokio::test]
+async fn a_database_that_fails_is_told_calmly() {
+    for path in ["/", "/runs", "/jobs", "/p/0123456789"] {
+        let (status, html) = get(Fake { broken: true, ..Fake::default() }, path).await;
+        assert_eq!(status, 500, "{path}");
+        assert!(html.contains("Nothing was lost"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_shows_each_case_beside_its_estimate() {
+    let (_, html) = get(Fake::default(), &format!("/runs/{}", fake::ID)).await;
+    assert_eq!(html.matches("data-test=\"case-row\"").count(), fake::cases().len());
+    assert!(html.contains("no memory for &lt;it&gt;"), "the reason of a case that failed, escaped");
+    assert!(html.contains("data-test=\"open-in-planner\""));
+    assert!(html.contains("bench-runner run --model HuggingFaceTB/SmolLM2-135M"));
+    assert_eq!(html.matches("<svg viewBox=\"0 0 480 300\"").count(), 3, "three plots");
+}
+
+#[tokio::test]
+async fn a_form_keeps_what_was_wrong() {
+    let query = "models=HuggingFaceTB/SmolLM2-135M&precisions=bf16&batches=0&prompts=16&generates=4&repetitions=1&device=cpu";
+    let (status, html) = get(Fake::default(), &format!("/jobs?{query}&check=1")).await;
+    assert_eq!(status, 422);
+    assert!(html.contains("batches: 0 is out of range"), "the error stands at its field");
+    assert!(html.contains("name=\"batches\" value=\"0\""), "what was typed is kept");
+}
+
+#[tokio::test]
+async fn a_job_refreshes_without_scripts_until_it_ends() {
+    let path = format!("/jobs/{}", fake::ID);
+    let (_, html) = get(Fake { job: JobState::Running, ..Fake::default() }, &path).await;
+    assert!(html.contains("http-equiv=\"refresh\"") && html.contains("data-test=\"cancel-job\""));
+    let (_, html) = get(Fake { job: JobState::Finished, ..Fake::default() }, &path).await;
+    assert!(!html.contains("http-equiv=\"refresh\"") && !html.contains("data-test=\"cancel-job\""));
+    assert!(html.contains("data-test=\"job-run\""));
+}
+
+#[tokio::test]
+async fn a_stored_plan_keeps_its_answer_and_says_what_changed() {
+    let (_, html) = get(Fake::default(), "/p/0123456789").await;
+    assert!(html.contains("data-bytes=\"123456789\""), "the stored total, not today's");
+    assert!(html.contains("where this plan was stored with"), "both numbers");
+}
+
+#[tokio::test]
+async fn text_from_outside_is_escaped() {
+    let (_, html) = get(Fake::default(), "/runs?model=%3Cscript%3Ealert(1)%3C/script%3E").await;
+    assert!(!html.contains("<script>alert"), "{html}");
+    let (_, html) = get(Fake::default(), "/login?next=//elsewhere.example").await;
+    assert!(html.contains("name=\"next\" value=\"/\""), "a login leads nowhere else");
+}

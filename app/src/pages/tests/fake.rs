@@ -1,0 +1,290 @@
+//! A backend of made-up rows.
+
+use contract::case::{Case, CaseSpec, CaseStatus, Device};
+use contract::ids::{CaseId, JobId, RunId, UnixMillis};
+use contract::job::{Job, JobState, Progress};
+use contract::link::StoredPlan;
+use contract::machine::{Cpu, Machine};
+use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Sample};
+use contract::protocol::{AdvertisedModel, Registration, Runner, WeightSource};
+use contract::run::{Page, Run, RunDetail, RunFilter, RunOrigin, RunStatus, RunSummary, RunnerBuild};
+use contract::sweep::Sweep;
+use planner::{Bytes, Tokens};
+
+use crate::backend::{Answer, Backend, BackendError, Facets, Site};
+use crate::link;
+
+pub(super) const ID: &str = "018f5b0e-0000-7000-8000-000000000001";
+const MODEL: &str = "HuggingFaceTB/SmolLM2-135M";
+const NOW: UnixMillis = UnixMillis(1_795_376_885_000);
+
+/// Answers with one run, one job, one runner and one plan, unless told otherwise.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fake {
+    pub(super) empty: bool,
+    pub(super) offline: bool,
+    pub(super) broken: bool,
+    pub(super) job: JobState,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self { empty: false, offline: false, broken: false, job: JobState::Running }
+    }
+}
+
+impl Fake {
+    fn answer<T: Send + 'static>(&self, answer: Result<T, BackendError>) -> Answer<'_, T> {
+        let answer = if self.broken { Err(BackendError::Unavailable) } else { answer };
+        Box::pin(async move { answer })
+    }
+}
+
+impl Backend for Fake {
+    fn site(&self) -> Answer<'_, Site> {
+        self.answer(Ok(Site {
+            writes_need_token: false,
+            is_empty: self.empty,
+            has_examples: false,
+            examples_available: true,
+            may_write: true,
+            now: NOW,
+        }))
+    }
+
+    fn runs(&self, _filter: RunFilter) -> Answer<'_, Page<RunSummary>> {
+        let detail = detail();
+        let summary = RunSummary {
+            machine_name: detail.machine.name.clone(),
+            device_name: detail.machine.cpu.model.clone(),
+            cases_total: 10,
+            cases_done: 10,
+            cases_ok: 8,
+            best_decode_tokens_per_second: Some(61.3),
+            largest_peak: Some(Bytes::from_mib(812)),
+            run: detail.run,
+        };
+        let mut other = summary.clone();
+        other.run.origin = RunOrigin::Example;
+        other.run.status = RunStatus::Running;
+        other.run.started_at = UnixMillis(NOW.0 - 86_400_000 * 3);
+        let items = if self.empty { Vec::new() } else { vec![summary, other] };
+        self.answer(Ok(Page { total: items.len() as u64, items, page: 1, per_page: 50 }))
+    }
+
+    fn run(&self, id: RunId) -> Answer<'_, RunDetail> {
+        let known = id.to_string() == ID;
+        self.answer(if known { Ok(detail()) } else { Err(missing("run", id)) })
+    }
+
+    fn facets(&self) -> Answer<'_, Facets> {
+        self.answer(Ok(Facets {
+            models: vec![MODEL.to_owned()],
+            machines: vec!["desk".to_owned()],
+            precisions: vec!["bf16".to_owned(), "fp32".to_owned()],
+        }))
+    }
+
+    fn jobs(&self, _page: u32) -> Answer<'_, Page<Job>> {
+        self.answer(Ok(Page { items: vec![job(self.job)], total: 1, page: 1, per_page: 50 }))
+    }
+
+    fn job(&self, id: JobId) -> Answer<'_, Job> {
+        let known = id.to_string() == ID;
+        self.answer(if known { Ok(job(self.job)) } else { Err(missing("job", id)) })
+    }
+
+    fn runners(&self) -> Answer<'_, Vec<Runner>> {
+        self.answer(Ok(if self.offline { Vec::new() } else { vec![runner()] }))
+    }
+
+    fn plan(&self, id: String) -> Answer<'_, StoredPlan> {
+        self.answer(if id == "0123456789" { Ok(stored()) } else { Err(missing("plan", id)) })
+    }
+}
+
+fn missing(what: &'static str, id: impl ToString) -> BackendError {
+    BackendError::NotFound { what, id: id.to_string() }
+}
+
+fn stored() -> StoredPlan {
+    let plan = link::first_plan().unwrap();
+    let mut estimate = planner::estimate(&plan).unwrap();
+    estimate.per_gpu.total = Bytes(123_456_789);
+    StoredPlan {
+        id: "0123456789".to_owned(),
+        plan,
+        estimate,
+        planner_version: "0.0.9".to_owned(),
+        created_at: UnixMillis(NOW.0 - 7_200_000),
+    }
+}
+
+fn build() -> RunnerBuild {
+    RunnerBuild {
+        version: "0.1.0".to_owned(),
+        commit: "2143c33".to_owned(),
+        candle: "0.11.1".to_owned(),
+        features: Vec::new(),
+        build: "release".to_owned(),
+    }
+}
+
+fn machine() -> Machine {
+    Machine {
+        id: ID.parse().unwrap(),
+        name: "desk".to_owned(),
+        os: "Linux 6.1".to_owned(),
+        cpu: Cpu { model: "AMD EPYC 7B13".to_owned(), logical_cores: 2, isa: "avx2".to_owned() },
+        memory_bytes: Bytes(16 << 30),
+        gpus: Vec::new(),
+    }
+}
+
+fn runner() -> Runner {
+    let model = |name: &str, parameters| AdvertisedModel {
+        name: name.to_owned(),
+        weights: WeightSource::Synthetic,
+        precisions: vec!["fp32".to_owned(), "bf16".to_owned(), "fp16".to_owned()],
+        parameters,
+        max_tokens: 8192,
+    };
+    Runner {
+        id: ID.parse().unwrap(),
+        registration: Registration {
+            name: "desk-runner".to_owned(),
+            machine: machine(),
+            models: vec![
+                model(MODEL, 134_515_008),
+                model("Qwen/Qwen3-0.6B", 596_049_920),
+                model("meta-llama/Llama-3.2-1B", 1_235_814_400),
+            ],
+            devices: vec![Device::Cpu],
+            build: build(),
+        },
+        last_seen_at: NOW,
+        online: true,
+    }
+}
+
+fn sweep() -> Sweep {
+    Sweep {
+        models: vec![MODEL.to_owned()],
+        precisions: vec!["bf16".to_owned(), "fp32".to_owned()],
+        attentions: Vec::new(),
+        batches: vec![1, 2, 4, 8, 16],
+        prompts: vec![Tokens(256)],
+        generates: vec![Tokens(32)],
+        device: Device::Cpu,
+        repetitions: 3,
+    }
+}
+
+fn job(state: JobState) -> Job {
+    Job {
+        id: ID.parse().unwrap(),
+        name: "SmolLM2 over batches".to_owned(),
+        sweep: sweep(),
+        runner_id: None,
+        state,
+        held_by: Some("desk-runner".to_owned()),
+        run_id: Some(ID.parse().unwrap()),
+        progress: Progress {
+            done: 4,
+            total: 10,
+            current: Some(format!("{MODEL} bf16 b16 p256 g32 cpu r3")),
+            phase: Some("repetition 2 of 3".to_owned()),
+            eta_ms: Some(95_000),
+        },
+        cancel_requested: false,
+        attempts: 1,
+        error: None,
+        created_at: UnixMillis(NOW.0 - 130_000),
+        finished_at: None,
+    }
+}
+
+fn detail() -> RunDetail {
+    RunDetail {
+        run: Run {
+            id: ID.parse().unwrap(),
+            name: "SmolLM2 over batches".to_owned(),
+            job_id: Some(ID.parse().unwrap()),
+            machine_id: ID.parse().unwrap(),
+            sweep: sweep(),
+            runner: build(),
+            status: RunStatus::Finished,
+            origin: RunOrigin::Job,
+            started_at: UnixMillis(NOW.0 - 400_000),
+            finished_at: Some(UnixMillis(NOW.0 - 120_000)),
+        },
+        machine: machine(),
+        cases: cases(),
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    sweep().cases().into_iter().enumerate().map(|(i, spec)| case(u32::try_from(i).unwrap(), spec)).collect()
+}
+
+fn case(position: u32, spec: CaseSpec) -> Case {
+    let run: RunId = ID.parse().unwrap();
+    let query = format!(
+        "model={}&gpu=cpu&weights={}&context={}&output={}&batch={}",
+        spec.model, spec.precision, spec.prompt_tokens, spec.generate_tokens, spec.batch
+    );
+    let plan = planner::link::from_query(&query).unwrap();
+    let estimate = planner::estimate(&plan).unwrap();
+    let (status, error) = match position {
+        4 => (CaseStatus::OutOfMemory, Some("The device had no memory for <it>.".to_owned())),
+        9 => (CaseStatus::Refused, Some("The engine does not batch this model.".to_owned())),
+        _ => (CaseStatus::Ok, None),
+    };
+    let measurement = (status == CaseStatus::Ok).then(|| measurement(&spec, estimate.totals.allocated));
+    Case {
+        id: CaseId::derive(run, &spec.key()),
+        run_id: run,
+        position,
+        spec,
+        engine: "candle 0.11.1 stock llama".to_owned(),
+        plan: Some(plan),
+        estimate: Some(estimate),
+        status,
+        error,
+        measurement,
+        finished_at: UnixMillis(NOW.0 - 300_000 + i64::from(position) * 10_000),
+    }
+}
+
+/// Figures as a machine would give them: rates that grow with the batch, a peak two percent beside the estimate.
+fn measurement(spec: &CaseSpec, estimated: Bytes) -> Measurement {
+    let batch = f64::from(spec.batch);
+    let slow = if spec.precision == "fp32" { 1.4 } else { 1.0 };
+    let peak = Bytes(estimated.0 / 100 * 102);
+    let memory = |phase, part: u64| PhaseMemory {
+        phase,
+        peak_allocated: Bytes(peak.0 / 100 * part),
+        live_at_end: Bytes(peak.0 / 100 * (part / 2)),
+        peak_reserved: None,
+        process: Some(Bytes(peak.0 + (80 << 20))),
+        device: None,
+    };
+    let sample = |k: f64| Sample {
+        prefill_ms: 180.0 * batch * slow * k,
+        ttft_ms: 183.0 * batch * slow * k,
+        token_ms: (0..spec.generate_tokens.0.saturating_sub(1))
+            .map(|i| (24.0 + 6.0 * batch) * slow * k + (i % 5) as f64)
+            .collect(),
+    };
+    Measurement {
+        phases: vec![memory(Phase::Load, 60), memory(Phase::Prefill, 100), memory(Phase::Decode, 70)],
+        load_ms: 812.0,
+        samples: vec![sample(1.0), sample(1.03), sample(0.98)],
+        methods: Methods {
+            allocated: "counting allocator".to_owned(),
+            process: "VmHWM of /proc/self/status, reset by phase".to_owned(),
+            time: "monotonic clock around each forward pass".to_owned(),
+        },
+        threads: Some(2),
+    }
+}
