@@ -1,7 +1,7 @@
 //! The largest number whose total still fits, in few evaluations.
 //!
-//! Memory is close to a line in the batch and to a parabola in the context (eager scores), so that a curve through known
-//! points lands on or beside the answer; halving keeps the search short where it does not.
+//! Memory is close to a line in the batch and to a parabola in the context (eager scores), so that a parabola through
+//! known points lands on or beside the answer; halving keeps the search short where it does not.
 
 use crate::bytes::Bytes;
 
@@ -19,9 +19,17 @@ pub(super) fn largest(
     if high <= low {
         return Some(low);
     }
-    let mut search = Search { low, high, points: vec![(low, low_total)], capacity };
-    if search.fits(high, &total) {
-        return Some(high);
+    // `high` is one too many until it is known to fit.
+    let mut search = Search { low, high: high.saturating_add(1), points: vec![(low, low_total)], capacity };
+    // Doubling first: the answer is mostly far below the limit, where the curve at the limit says nothing.
+    loop {
+        let x = search.low.saturating_mul(2).max(search.low + 1).min(high);
+        if !search.fits(x, &total) {
+            break;
+        }
+        if x == high {
+            return Some(high);
+        }
     }
     let mut step = 1u64;
     while search.high - search.low > 1 {
@@ -75,28 +83,22 @@ impl Search {
         fits
     }
 
-    /// Where the curve through the known points nearest to the answer meets the capacity. The curve is taken as the
-    /// number by its total (inverse interpolation), so that no root has to be chosen.
+    /// Where the parabola through the three known points nearest to the answer meets the capacity; through two of them
+    /// the line.
     fn guess(&self) -> Option<u64> {
-        let mut near: Vec<(f64, f64)> = self.points.iter().map(|&(x, b)| (b.0 as f64, x as f64)).collect();
         let capacity = self.capacity.0 as f64;
-        near.sort_by(|a, b| (a.0 - capacity).abs().total_cmp(&(b.0 - capacity).abs()));
-        near.dedup_by(|a, b| (a.0 - b.0).abs() < 1.0);
-        near.truncate(3);
-        if near.len() < 2 {
-            return None;
-        }
-        // Lagrange's polynomial at the capacity.
-        let mut sum = 0.0;
-        for (i, (bytes, x)) in near.iter().enumerate() {
-            let mut weight = 1.0;
-            for (j, (other, _)) in near.iter().enumerate() {
-                if i != j {
-                    weight *= (capacity - other) / (bytes - other);
-                }
-            }
-            sum += weight * x;
-        }
+        let mut near: Vec<(f64, f64)> =
+            self.points.iter().map(|&(x, b)| (x as f64, b.0 as f64 - capacity)).collect();
+        near.sort_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
+        near.dedup_by(|a, b| (a.0 - b.0).abs() < 0.5);
+        let &[(x0, y0), (x1, y1), ..] = near.as_slice() else { return None };
+        // Newton's divided differences: y = y0 + slope·u + bend·u·(u − h), u = x − x0, h = x1 − x0.
+        let slope = (y1 - y0) / (x1 - x0);
+        let bend = near.get(2).map_or(0.0, |&(x2, y2)| ((y2 - y1) / (x2 - x1) - slope) / (x2 - x0));
+        let linear = slope - bend * (x1 - x0);
+        let root = (linear * linear - 4.0 * bend * y0).sqrt();
+        // The root on the rising side, in the form that loses no digits.
+        let sum = x0 - 2.0 * y0 / (linear + root);
         if !sum.is_finite() {
             return None;
         }
@@ -121,11 +123,11 @@ mod tests {
     fn finds_what_counting_finds() {
         type Curve = (&'static str, fn(u64) -> Option<Bytes>, u32);
         let curves: [Curve; 6] = [
-            ("line", |x| Some(Bytes(1000 + 7 * x)), 6),
-            ("parabola", |x| Some(Bytes(1000 + 7 * x + x * x)), 16),
-            ("kinked", |x| Some(Bytes(1000 + (3 * x).max(x * x / 50))), 20),
-            ("steps", |x| Some(Bytes(1000 + x / 64 * 64 * 5)), 30),
-            ("flat", |_| Some(Bytes(5)), 3),
+            ("line", |x| Some(Bytes(1000 + 7 * x)), 14),
+            ("parabola", |x| Some(Bytes(1000 + 7 * x + x * x)), 14),
+            ("kinked", |x| Some(Bytes(1000 + (3 * x).max(x * x / 50))), 18),
+            ("steps", |x| Some(Bytes(1000 + x / 64 * 64 * 5)), 24),
+            ("flat", |_| Some(Bytes(5)), 12),
             ("refused above 40", |x| (x <= 40).then_some(Bytes(x)), 16),
         ];
         for (name, curve, most) in curves {
