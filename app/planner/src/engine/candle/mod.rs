@@ -10,6 +10,7 @@
 
 #![allow(clippy::many_single_char_names, reason = "the walks keep the names of the sources they follow")]
 
+mod bert;
 mod eager;
 mod gemm;
 mod kv;
@@ -126,7 +127,8 @@ fn load(cx: &Context, model: &Model, request: &CandleRequest) -> Result<Box<dyn 
                 | Architecture::Gemma2
                 | Architecture::Gemma3 => Ok(Box::new(eager::Eager::load(cx, model, *dtype, &mut weights)?)),
                 Architecture::Qwen3 => Ok(Box::new(qwen3::Qwen3::load(cx, model, *dtype, &mut weights)?)),
-                Architecture::Bert | Architecture::Roberta | Architecture::DistilBert => {
+                Architecture::Bert => Ok(Box::new(bert::Bert::load(model, &mut weights)?)),
+                Architecture::Roberta | Architecture::DistilBert => {
                     Err(not_walked(&format!("{} from safetensors", family.model_type())))
                 }
             }
@@ -164,7 +166,8 @@ fn not_walked(what: &str) -> PlanError {
     PlanError::not_planned_yet(
         "model",
         format!("Candle's memory for {what}"),
-        "plan a family that is (llama, from safetensors or GGUF), or measure this one with `bench-runner run`",
+        "plan one of llama, mistral, qwen2, qwen3, gemma2, gemma3, phi3, bert from safetensors or llama, qwen2, qwen3, gemma3 \
+         from GGUF, or measure this one with `bench-runner run`",
     )
 }
 
