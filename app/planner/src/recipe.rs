@@ -156,9 +156,8 @@ impl State {
             .and_then(|layer| model.layers.get(usize::try_from(layer).ok()?))
             .map_or(1, |layer| layer.attention.heads / layer.attention.kv_heads.max(1));
         let kind = match self.mix {
-            Mix::Q2K if groups >= 4 => GgmlType::Q4_K,
+            Mix::Q2K | Mix::Q2KS if groups >= 4 => GgmlType::Q4_K,
             Mix::Q2K => GgmlType::Q3_K,
-            Mix::Q2KS if groups >= 4 => GgmlType::Q4_K,
             Mix::Q3KM if index < 2 => GgmlType::Q5_K,
             Mix::Q3KM => GgmlType::Q4_K,
             Mix::Q3KL => GgmlType::Q5_K,

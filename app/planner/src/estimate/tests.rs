@@ -7,7 +7,7 @@ use crate::catalogue;
 use crate::document::precision::WeightPrecision;
 use crate::error::PlanErrorKind;
 
-fn plan(value: Value) -> Plan {
+fn plan(value: &Value) -> Plan {
     Plan::from_value(value.clone()).unwrap_or_else(|e| panic!("{e}: {value}"))
 }
 
@@ -45,7 +45,7 @@ fn merge(target: &mut Value, change: &Value) {
 
 #[test]
 fn components_add_up_to_the_peak() {
-    let estimate = estimate(&plan(base())).unwrap();
+    let estimate = estimate(&plan(&base())).unwrap();
     let parts = estimate.per_gpu;
     assert_eq!(
         parts.total,
@@ -77,7 +77,7 @@ fn weights_are_the_parameters_and_persistent_buffers() {
     ] {
         let parameters = catalogue::model(id).unwrap().parameters;
         let change = json!({ "model": { "id": id }, "workload": { "concurrent_sequences": 1 } });
-        let weights = estimate(&plan(changed(&change))).unwrap().per_gpu.weights.0;
+        let weights = estimate(&plan(&changed(&change))).unwrap().per_gpu.weights.0;
         assert_eq!(weights - parameters * 2, tables, "{id}");
     }
 }
@@ -85,16 +85,15 @@ fn weights_are_the_parameters_and_persistent_buffers() {
 /// 32 layers × 8 key and value heads × 128 elements × 2 bytes × 2.
 #[test]
 fn a_token_of_llama_3_1_8b_takes_128_kib_of_cache() {
-    let estimate = estimate(&plan(base())).unwrap();
+    let estimate = estimate(&plan(&base())).unwrap();
     assert_eq!(estimate.kv.bytes_per_token, Bytes(131_072));
     assert_eq!(estimate.kv.pool_bytes, Bytes::ZERO, "Candle has no pool");
-    let tokens = 4 * (2048 + 512);
-    let cache = estimate.per_gpu.kv_cache.0;
-    // The cache of the last token that is generated is never filled; a cache grown in steps may have room to spare.
-    assert!((cache as f64 / (tokens as f64 * 131_072.0) - 1.0).abs() < 0.05, "{cache}");
+    // The last token that is generated is never cached.
+    assert_eq!(estimate.per_gpu.kv_cache, Bytes(4 * (2048 + 512 - 1) * 131_072));
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
 fn what_is_refused_names_its_field() {
     use PlanErrorKind::{Invalid, NotPlannedYet, Unsupported};
     let config = catalogue::model("Qwen/Qwen3-8B").unwrap().config.clone();
@@ -257,7 +256,7 @@ fn what_is_refused_names_its_field() {
         ),
     ];
     for (change, field, kind, needle) in cases {
-        let error = estimate(&plan(changed(&change))).expect_err(&change.to_string());
+        let error = estimate(&plan(&changed(&change))).expect_err(&change.to_string());
         let text = error.to_string();
         assert_eq!((error.field.as_str(), error.kind), (field, kind), "{text}");
         assert!(text.contains(needle), "{needle} is not in: {text}");
@@ -265,10 +264,10 @@ fn what_is_refused_names_its_field() {
     }
     let mut training = base();
     training["workload"] = json!({ "kind": "train", "method": "full", "sequence_tokens": 2048 });
-    assert_eq!(estimate(&plan(training)).unwrap_err().field, "workload.kind");
+    assert_eq!(estimate(&plan(&training)).unwrap_err().field, "workload.kind");
     let mut embedding = base();
     embedding["workload"] = json!({ "kind": "embed", "sequence_tokens": 512, "batch": 32 });
-    assert_eq!(estimate(&plan(embedding)).unwrap_err().field, "workload.kind");
+    assert_eq!(estimate(&plan(&embedding)).unwrap_err().field, "workload.kind");
 }
 
 #[test]
@@ -296,7 +295,7 @@ fn every_combination_is_answered() {
                    gpu: &str,
                    precision: Option<WeightPrecision>,
                    (prompt, output, batch): (u64, u64, u64)| {
-        let plan = plan(json!({
+        let plan = plan(&json!({
             "schema": 1, "model": { "id": model }, "gpu": { "id": gpu },
             "precision": precision.map_or(json!({}), |p| json!({ "weights": p })),
             "workload": { "kind": "serve", "prompt_tokens": prompt, "output_tokens": output,
@@ -349,7 +348,7 @@ fn memory_never_shrinks_with_batch_or_context() {
         let total = |batch: u64, prompt: u64| {
             let change = json!({ "model": { "id": id }, "precision": { "weights": weights },
                 "workload": { "concurrent_sequences": batch, "prompt_tokens": prompt, "output_tokens": 16 } });
-            estimate(&plan(changed(&change))).map(|e| e.per_gpu.total)
+            estimate(&plan(&changed(&change))).map(|e| e.per_gpu.total)
         };
         let mut last = Bytes::ZERO;
         for prompt in [1, 2, 31, 32, 33, 500, 511, 512, 513, 1000, 2048, 4000] {
@@ -374,7 +373,7 @@ fn advice_keeps_its_promises() {
         "precision": { "weights": "bf16", "kv_cache": "bf16" },
         "workload": { "prompt_tokens": 8192, "concurrent_sequences": 16 }
     }));
-    let estimate_of = |document: &Value| estimate(&plan(document.clone())).unwrap();
+    let estimate_of = |document: &Value| estimate(&plan(document)).unwrap();
     let before = estimate_of(&document);
     assert!(!before.fits);
     assert!(!before.advice.is_empty());
@@ -393,10 +392,10 @@ fn advice_keeps_its_promises() {
 
 #[test]
 fn in_use_memory_is_not_available() {
-    let with = |mib: u64| estimate(&plan(changed(&json!({ "gpu": { "in_use_mib": mib } })))).unwrap();
+    let with = |mib: u64| estimate(&plan(&changed(&json!({ "gpu": { "in_use_mib": mib } })))).unwrap();
     assert_eq!(with(1000).capacity_bytes, Bytes::from_mib(80_090));
     assert!(with(0).fits && !with(80_000).fits);
-    let own = estimate(&plan(changed(&json!({ "gpu": { "memory_mib": 40_000 } })))).unwrap();
+    let own = estimate(&plan(&changed(&json!({ "gpu": { "memory_mib": 40_000 } })))).unwrap();
     assert_eq!(own.capacity_bytes, Bytes::from_mib(40_000));
 }
 
@@ -404,7 +403,7 @@ fn in_use_memory_is_not_available() {
 fn a_processor_without_a_size_says_so() {
     let document = changed(&json!({ "model": { "id": "HuggingFaceTB/SmolLM2-135M" }, "gpu": { "id": "cpu" },
                                     "precision": { "weights": "fp32" } }));
-    let estimate_of = |document: &Value| estimate(&plan(document.clone())).unwrap();
+    let estimate_of = |document: &Value| estimate(&plan(document)).unwrap();
     let unknown = estimate_of(&document);
     assert!(unknown.fits && unknown.speed.is_none());
     assert!(unknown.warnings.iter().any(|w| w.code == "cpu-memory-unknown"), "{:?}", unknown.warnings);
@@ -420,7 +419,7 @@ fn a_processor_without_a_size_says_so() {
 fn gguf_weights_compute_in_fp32_whatever_is_asked() {
     let change = json!({ "precision": { "weights": "gguf:q4_k_m", "kv_cache": "bf16", "activations": "bf16" },
                          "workload": { "concurrent_sequences": 1 } });
-    let estimate = estimate(&plan(changed(&change))).unwrap();
+    let estimate = estimate(&plan(&changed(&change))).unwrap();
     assert_eq!(estimate.kv.bytes_per_token, Bytes(262_144));
     let codes: Vec<&str> = estimate.warnings.iter().map(|w| w.code.as_str()).collect();
     assert!(codes.contains(&"kv-cache-fp32") && codes.contains(&"activations-fp32"), "{codes:?}");
@@ -430,13 +429,13 @@ fn gguf_weights_compute_in_fp32_whatever_is_asked() {
 #[test]
 fn speed_is_the_roofline() {
     let change = json!({ "workload": { "prompt_tokens": 1, "output_tokens": 1, "concurrent_sequences": 1 } });
-    let speed = estimate(&plan(changed(&change))).unwrap().speed.unwrap();
+    let speed = estimate(&plan(&changed(&change))).unwrap().speed.unwrap();
     let read = (8_030_261_248.0 - 128_256.0 * 4096.0) * 2.0;
     let milliseconds = read / 3350e9 * 1e3;
     assert!((speed.time_per_output_token_ms / milliseconds - 1.0).abs() < 0.001, "{speed:?}");
     assert_eq!(speed.bound, crate::document::estimate::Bound::Memory);
     // 2048 tokens of prefill: two operations a parameter of the layers, on 989.4 TFLOP/s, and a little attention.
-    let long = estimate(&plan(changed(&json!({ "workload": { "concurrent_sequences": 1 } }))))
+    let long = estimate(&plan(&changed(&json!({ "workload": { "concurrent_sequences": 1 } }))))
         .unwrap()
         .speed
         .unwrap();
@@ -448,7 +447,7 @@ fn speed_is_the_roofline() {
     );
     // Nothing is known of an H100 with HBM2e.
     let change = json!({ "gpu": { "id": "h100-96gb" } });
-    assert!(estimate(&plan(changed(&change))).unwrap().speed.is_none());
+    assert!(estimate(&plan(&changed(&change))).unwrap().speed.is_none());
 }
 
 /// A GGUF header's sums and the same precision by name are the same plan.
@@ -465,7 +464,7 @@ fn stored_sums_are_planned_as_their_recipe() {
         "model": { "id": null, "name": "SmolLM2-135M-Instruct.Q4_1", "config": entry.config, "stored": stored } }));
     let by_name = changed(&json!({ "gpu": { "id": "cpu" }, "workload": workload,
         "model": { "id": entry.id }, "precision": { "weights": "gguf:q4_1" } }));
-    let (a, b) = (estimate(&plan(by_header)).unwrap(), estimate(&plan(by_name)).unwrap());
+    let (a, b) = (estimate(&plan(&by_header)).unwrap(), estimate(&plan(&by_name)).unwrap());
     assert_eq!(a.per_gpu, b.per_gpu);
     assert_eq!(a.phases, b.phases);
 }
@@ -475,5 +474,5 @@ fn stored_sums_are_planned_as_their_recipe() {
 fn a_whole_estimate() {
     let document =
         changed(&json!({ "gpu": { "id": "rtx-4090-24gb" }, "workload": { "concurrent_sequences": 8 } }));
-    insta::assert_json_snapshot!(estimate(&plan(document)).unwrap());
+    insta::assert_json_snapshot!(estimate(&plan(&document)).unwrap());
 }

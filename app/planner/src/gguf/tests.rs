@@ -51,7 +51,7 @@ impl Writer {
     }
 }
 
-/// A Llama of one layer, hidden 32, 2 heads, vocabulary 64, feed-forward 64; f32 vectors and q8_0 matrices.
+/// A Llama of one layer, hidden 32, 2 heads, vocabulary 64, feed-forward 64; f32 vectors and `q8_0` matrices.
 fn tiny() -> (Vec<u8>, u64) {
     let vectors = ["blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight"];
     let matrices: [(&str, [u64; 2]); 8] = [

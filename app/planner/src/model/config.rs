@@ -359,7 +359,7 @@ impl Fields<'_> {
         let window =
             if has_windows { self.optional("sliding_window", 1, MAX_TOKENS)?.map(Tokens) } else { None };
         if let Some(types) = self.get("layer_types") {
-            return self.typed_windows(types, window, count);
+            return Self::typed_windows(types, window, count);
         }
         let sliding: Box<dyn Fn(u64) -> bool> = match architecture {
             // modeling_gemma2: every layer with an even index is windowed.
@@ -383,7 +383,6 @@ impl Fields<'_> {
     }
 
     fn typed_windows(
-        &self,
         types: &Value,
         window: Option<Tokens>,
         count: u64,

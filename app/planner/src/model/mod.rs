@@ -59,6 +59,10 @@ pub struct Layer {
 
 /// Attention of one layer.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says which tensors there are, independent of the others"
+)]
 pub struct Attention {
     /// Query heads.
     pub heads: u64,
@@ -115,7 +119,7 @@ impl Attention {
 pub struct FeedForward {
     /// Width inside, in elements.
     pub intermediate: u64,
-    /// Whether a gate multiplies the up projection (SwiGLU, GeGLU): three matrices, else two.
+    /// Whether a gate multiplies the up projection (`SwiGLU`, `GeGLU`): three matrices, else two.
     pub gated: bool,
     /// Whether gate and up are one matrix in the checkpoint (Phi-3).
     pub fused_gate_up: bool,

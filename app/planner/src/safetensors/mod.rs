@@ -152,7 +152,7 @@ pub fn parse(prefix: &[u8], file_len: u64) -> Result<SafetensorsHeader, HeaderEr
             spans.push(read_tensor(name, &value)?);
         }
     }
-    spans.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+    spans.sort_by_key(|(begin, end, _)| (*begin, *end));
     let mut end_of_last = 0;
     for (begin, end, tensor) in &spans {
         let lies = |problem: String| HeaderError::Lies { what: format!("tensor {:?}", tensor.name), problem };

