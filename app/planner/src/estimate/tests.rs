@@ -125,7 +125,7 @@ fn what_is_refused_names_its_field() {
         ),
         (own(json!({ "hidden_size": 0 })), "model.config.hidden_size", Invalid, "from 1 to"),
         (own(json!({ "vocab_size": -5 })), "model.config.vocab_size", Invalid, "-5"),
-        (own(json!({ "num_hidden_layers": u64::MAX })), "model.config.num_hidden_layers", Invalid, "4096"),
+        (own(json!({ "num_hidden_layers": u64::MAX })), "model.config.num_hidden_layers", Invalid, "1024"),
         (own(json!({ "model_type": "mamba" })), "model.config.model_type", NotPlannedYet, "known: llama"),
         (own(json!({ "torch_dtype": null })), "precision.weights", Invalid, "torch_dtype"),
         (
@@ -334,6 +334,36 @@ fn every_combination_is_answered() {
     }
     // 20 precisions that Candle reads, of which the rest are refused.
     assert!(answered > 1000, "only {answered} were answered");
+}
+
+/// The largest numbers that a plan may hold: an answer that does not fit, or an error; never an overflow.
+#[test]
+fn absurd_numbers_do_not_overflow() {
+    let config = json!({
+        "model_type": "llama", "hidden_size": 1 << 20, "num_hidden_layers": 2, "num_attention_heads": 1 << 12,
+        "num_key_value_heads": 1 << 12, "head_dim": 1 << 10, "intermediate_size": 1 << 24, "vocab_size": 1 << 24,
+        "max_position_embeddings": 1 << 30, "torch_dtype": "float32"
+    });
+    let largest =
+        json!({ "prompt_tokens": (1u64 << 30) - 1, "output_tokens": 1, "concurrent_sequences": 1 << 20 });
+    for gpu in ["cpu", "h100-sxm-80gb"] {
+        for model in
+            [json!({ "id": null, "name": "m", "config": config }), json!({ "id": "google/gemma-3-270m" })]
+        {
+            let mut workload = largest.clone();
+            if model["id"].is_string() {
+                workload["prompt_tokens"] = json!(32_767);
+            }
+            let gpu = json!({ "id": gpu, "memory_mib": u64::MAX });
+            let plan = plan(&changed(&json!({ "model": model, "gpu": gpu, "workload": workload })));
+            match estimate(&plan) {
+                Ok(estimate) => assert!(estimate.per_gpu.total.0 > 1 << 50),
+                Err(error) => assert!(!error.field.is_empty()),
+            }
+            let _ = crate::solve::largest_batch(&plan);
+            let _ = crate::solve::longest_context(&plan);
+        }
+    }
 }
 
 /// The solvers rest on it.

@@ -9,7 +9,7 @@ use super::{
 use crate::bytes::Tokens;
 
 /// Ranges that keep every product below 2^63 and every list small; the largest published models are far inside.
-const MAX_LAYERS: u64 = 4096;
+const MAX_LAYERS: u64 = 1024;
 const MAX_HIDDEN: u64 = 1 << 20;
 const MAX_INTERMEDIATE: u64 = 1 << 24;
 const MAX_VOCAB: u64 = 1 << 24;

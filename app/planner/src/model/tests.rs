@@ -135,7 +135,7 @@ fn the_largest_accepted_shape_is_summed_without_overflow() {
     let mut config = llama();
     for (field, value) in [
         ("hidden_size", 1u64 << 20),
-        ("num_hidden_layers", 4096),
+        ("num_hidden_layers", 1024),
         ("num_attention_heads", 1 << 16),
         ("num_key_value_heads", 1 << 16),
         ("head_dim", 64),
@@ -146,7 +146,7 @@ fn the_largest_accepted_shape_is_summed_without_overflow() {
         config[field] = json!(value);
     }
     let total = Model::from_config("m", &config).unwrap().parameters().total;
-    assert!(total > 1 << 57 && total < 1 << 63, "{total}");
+    assert!(total > 1 << 55 && total < 1 << 63, "{total}");
 }
 
 #[test]
