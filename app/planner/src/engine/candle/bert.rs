@@ -32,7 +32,6 @@ struct Layer {
 
 /// `candle_nn::LayerNorm` with a bias: one kernel on contiguous tensors, which these are.
 struct Norm {
-    #[allow(dead_code, reason = "alive as long as the model")]
     weight: Tensor,
     #[allow(dead_code, reason = "alive as long as the model")]
     bias: Option<Tensor>,
@@ -45,6 +44,7 @@ impl Norm {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, Refused> {
         x.require_contiguous("a layer norm")?;
+        debug_assert_eq!(self.weight.dims().last(), x.dims().last());
         Ok(x.unary())
     }
 }

@@ -10,7 +10,7 @@ use crate::ggml::GgmlType;
 use crate::model::{Dtype, Model, Role};
 
 /// Measured by a program with a counting global allocator around candle-transformers 0.11.1 (gemm 0.19.0), on an AMD
-/// EPYC (Milan), x86-64, AVX2, 2 threads, caches 32 KiB / 512 KiB / 32 MiB: one warm-up, then one repetition; prefill
+/// EPYC (Milan), x86-64, AVX2, 2 threads unless `threads` says otherwise (`RAYON_NUM_THREADS`), caches 32 KiB / 512 KiB / 32 MiB: one warm-up, then one repetition; prefill
 /// of `prompt` tokens and greedy choice, then `generate` − 1 decode steps. Bytes are live bytes less those before loading,
 /// as the program asked for them; `realloc` counts its difference. `smollm2-135m.q4_1` is the published file
 /// (`SmolLM2-135M-Instruct.Q4_1.gguf`); the others have random weights.
@@ -22,6 +22,8 @@ struct Recorded {
     config: Value,
     weights: Option<String>,
     gguf: Option<Value>,
+    /// 2 where not said.
+    threads: Option<u32>,
     batch: u64,
     prompt: u64,
     generate: u64,
@@ -62,7 +64,7 @@ impl Recorded {
             generate: Tokens(self.generate),
             device: Device::Cpu,
             isa: Some("avx2".to_owned()),
-            threads: Some(2),
+            threads: self.threads.or(Some(2)),
             attention: None,
         }
     }
@@ -140,4 +142,79 @@ fn peaks_are_what_an_allocator_counted() {
     for (id, error) in errors {
         assert!(error.abs() <= 0.5, "{id}: {error:.3} %");
     }
+}
+
+fn llama() -> (Model, CandleRequest) {
+    let case = Recorded::all().into_iter().find(|c| c.id == "llama-160m.f32.b2.p300").unwrap();
+    let model = case.model();
+    let request = case.request(&model);
+    (model, request)
+}
+
+#[test]
+fn each_thread_costs_a_slab() {
+    let (model, request) = llama();
+    let with = |threads| {
+        peaks(&model, &CandleRequest { threads: Some(threads), ..request.clone() }).unwrap().prefill_peak
+    };
+    assert_eq!(with(8) - with(4), Bytes(4 * (512 << 10)));
+}
+
+#[test]
+fn a_cuda_device_has_no_workspaces_of_the_processor() {
+    let (model, request) = llama();
+    let cuda = CandleRequest { device: Device::Cuda, ..request.clone() };
+    let (cpu, cuda) = (peaks(&model, &request).unwrap(), peaks(&model, &cuda).unwrap());
+    assert!(cuda.prefill_peak < cpu.prefill_peak);
+    assert_eq!(cuda.weights_bytes, cpu.weights_bytes);
+    assert_eq!(cuda.kv_cache_bytes, cpu.kv_cache_bytes);
+}
+
+#[test]
+fn a_growing_cache_holds_a_token_less_than_is_generated() {
+    let (model, request) = llama();
+    let found = peaks(&model, &request).unwrap();
+    // The last token that is chosen is not computed with any more.
+    let tokens = request.prompt.0 + request.generate.0 - 1;
+    assert_eq!(found.kv_cache_bytes, Bytes(model.cache_elements_per_token() * 4 * tokens * request.batch));
+}
+
+#[test]
+fn instruction_sets_decide_what_is_repacked() {
+    let case = Recorded::all().into_iter().find(|c| c.id == "wide.q8_0.p128").unwrap();
+    let model = case.model();
+    let request = case.request(&model);
+    let with = |isa: &str| peaks(&model, &CandleRequest { isa: Some(isa.to_owned()), ..request.clone() });
+    // q8_0 has tiles of the same size as its blocks from AVX-VNNI on; its embedding is a table in f32 as well.
+    let matrices: u64 = model
+        .tensors()
+        .iter()
+        .filter(|t| t.is_matrix() && t.role != Role::TokenEmbedding)
+        .map(|t| t.elements() / 32 * 34)
+        .sum();
+    let (avx2, vnni) = (with("avx2").unwrap(), with("avx-vnni").unwrap());
+    assert_eq!(vnni.weights_bytes - avx2.weights_bytes, Bytes(matrices));
+    let error = with("sse9").unwrap_err();
+    assert_eq!(error.field, "host.isa");
+    assert!(error.remedy.contains("avx512"), "{error}");
+}
+
+#[test]
+fn what_candle_refuses_is_an_error() {
+    let case = Recorded::all().into_iter().find(|c| c.id == "smollm2-135m.q4_1.p16").unwrap();
+    let model = case.model();
+    let two = CandleRequest { batch: 2, ..case.request(&model) };
+    assert_eq!(peaks(&model, &two).unwrap_err().field, "workload.concurrent_sequences");
+    let nothing = CandleRequest { prompt: Tokens(0), ..case.request(&model) };
+    assert_eq!(peaks(&model, &nothing).unwrap_err().field, "workload.prompt_tokens");
+    let endless = CandleRequest { generate: Tokens(u64::MAX), ..case.request(&model) };
+    assert_eq!(peaks(&model, &endless).unwrap_err().field, "workload");
+
+    // Gemma 3's slabs take contiguous tensors only, which several heads' values are not.
+    let case = Recorded::all().into_iter().find(|c| c.id == "gemma3.f32.b1.p200").unwrap();
+    let mut config = case.config.clone();
+    config["num_key_value_heads"] = 2.into();
+    let model = Model::from_config("several heads", &config).unwrap();
+    let error = peaks(&model, &case.request(&model)).unwrap_err();
+    assert!(error.problem.contains("contiguous"), "{error}");
 }
