@@ -1,5 +1,5 @@
 //! The planner's model of Candle against the allocator's count, live: the runner executes the cases on this machine's
-//! processor, the planner says what they take, and the mean absolute error must stay within 3 %.
+//! processor, the planner says what they take, and the mean absolute error must stay within 1 %.
 
 use contract::case::CaseStatus;
 use contract::measurement::Phase;
@@ -8,9 +8,9 @@ use tests::process::run_to_end;
 use tests::{HarnessError, Result, smollm2};
 
 /// Most mean absolute error over all cases, in percent.
-const MEAN_LIMIT: f64 = 3.0;
+const MEAN_LIMIT: f64 = 1.0;
 /// Most error of any one case, in percent.
-const WORST_LIMIT: f64 = 6.0;
+const WORST_LIMIT: f64 = 3.0;
 
 fn measure(model: &str, precisions: &str, batches: &str, prompts: &str, generate: &str) -> Result<RunDetail> {
     let dir = tempfile::tempdir()

@@ -3,7 +3,7 @@
 use contract::case::{Case, CaseStatus};
 use contract::measurement::Phase;
 use contract::statistics::{CaseSpeed, Distribution};
-use planner::{Bytes, Estimate};
+use planner::Bytes;
 
 /// Where a column's text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ fn row(case: &Case) -> Vec<String> {
         spec.generate_tokens.to_string(),
     ];
     let mib = |bytes: Option<Bytes>| bytes.map_or_else(dash, |b| format!("{:.1}", b.mib()));
-    let estimate = case.estimate.as_ref().map(estimated_peak);
+    let estimate = case.estimate.as_ref().map(|e| e.totals.allocated);
     let Some(measurement) = &case.measurement else {
         cells.push(case.status.to_string());
         cells.resize(12, dash());
@@ -119,12 +119,6 @@ fn row(case: &Case) -> Vec<String> {
         error.map_or_else(dash, |e| format!("{e:+.2}")),
     ]);
     cells
-}
-
-/// The estimate of what is measured: the larger peak of prefill and decode. Its total counts loading too.
-fn estimated_peak(estimate: &Estimate) -> Bytes {
-    let phases = estimate.phases.iter().flatten().filter(|p| p.phase != Phase::Load.as_str());
-    phases.map(|p| p.peak_bytes).max().unwrap_or(estimate.totals.allocated)
 }
 
 fn dash() -> String {

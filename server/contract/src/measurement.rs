@@ -101,9 +101,10 @@ impl Measurement {
         self.phases.iter().find(|p| p.phase == phase)
     }
 
-    /// Most bytes alive at once over prefill and decode (loading left out: a server loads once).
+    /// Most bytes alive at once over all phases, loading too: what the device must hold. The planner's counterpart is
+    /// `totals.allocated`.
     #[must_use]
     pub fn peak_allocated(&self) -> Option<Bytes> {
-        self.phases.iter().filter(|p| p.phase != Phase::Load).map(|p| p.peak_allocated).max()
+        self.phases.iter().map(|p| p.peak_allocated).max()
     }
 }
