@@ -6,19 +6,21 @@ use planner::catalogue::{Gpu, gpus};
 #[must_use]
 pub fn gpu_id(driver_name: &str, memory: u64) -> Option<String> {
     let driver = words(driver_name);
-    let memory_gb = memory as f64 / 1e9;
+    // What vendors call GB is close to GiB on cards of either kind of memory.
+    let gib = planner::Bytes(memory).gib();
+    let off = |gpu: &Gpu| (gpu.nominal_gb as f64 / gib - 1.0).abs();
     gpus()
         .iter()
         .filter(|gpu| {
             let product = product(gpu);
             !product.is_empty() && product.iter().all(|w| driver.contains(w))
         })
-        .filter(|gpu| (gpu.nominal_gb as f64 / memory_gb - 1.0).abs() < 0.15)
-        .max_by_key(|gpu| {
-            let named = words(&gpu.name);
+        .filter(|gpu| off(gpu) < 0.15)
+        .max_by(|a, b| {
             // Drivers name the PCIe card and leave the SXM one to its memory's kind.
             let pcie = |w: &[String]| w.iter().any(|w| w == "PCIE");
-            (pcie(&named) == pcie(&driver), product(gpu).len())
+            let rank = |gpu: &Gpu| (pcie(&words(&gpu.name)) == pcie(&driver), product(gpu).len());
+            rank(a).cmp(&rank(b)).then(off(b).total_cmp(&off(a)))
         })
         .map(|gpu| gpu.id.clone())
 }

@@ -68,16 +68,16 @@ fn random_weights_are_measured_in_every_precision() {
         loaded.insert((case.spec.precision.clone(), case.spec.batch), load.live_at_end.0);
         assert!(case.engine.starts_with("candle 0."), "{}", case.engine);
     }
-    // 106 816 parameters: embedding 16 384, two layers of 45 184 (36 864 in matrices of the feed-forward... as the planner
-    // counts them), a norm of 64. The type's size decides what is alive after loading, beside the rotary tables.
+    // The type's size decides what is alive after loading, beside the rotary tables and the handles.
     let halves = loaded[&("bf16".to_owned(), 1)] as f64 / loaded[&("fp32".to_owned(), 1)] as f64;
     assert!((0.45..0.6).contains(&halves), "bf16 takes {halves} of fp32");
-    assert_eq!(loaded[&("fp16".to_owned(), 1)], loaded[&("bf16".to_owned(), 1)]);
-    assert_eq!(
-        loaded[&("fp32".to_owned(), 2)],
-        loaded[&("fp32".to_owned(), 1)],
-        "a batch changes nothing of loading"
-    );
+    // A few bytes are the request's own text.
+    let same = |a: (&str, u32), b: (&str, u32)| {
+        let [a, b] = [a, b].map(|(precision, batch)| loaded[&(precision.to_owned(), batch)]);
+        assert!(a.abs_diff(b) < 1024, "{a} and {b}");
+    };
+    same(("fp16", 1), ("bf16", 1));
+    same(("fp32", 2), ("fp32", 1));
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn execute(
         }
         (Ok(_), ..) => Outcome::Released,
     };
-    let sent = close(client, claim, &mut sink, &outcome, stop, &job_stop)?;
+    let sent = close(client, claim, &mut sink, &outcome, stop, &job_stop);
     drop(heart);
     if sent {
         eprintln!("job {}: {}", job.id, said(&outcome));
@@ -214,7 +214,7 @@ fn close(
     outcome: &Outcome,
     stop: &Stop,
     job_stop: &Stop,
-) -> Result<bool, DaemonError> {
+) -> bool {
     let finish = Finish { lease: claim.lease, outcome: outcome.clone() };
     // A daemon that is to stop tries once.
     let give_up = if *outcome == Outcome::Released { stop.clone() } else { job_stop_or(stop, job_stop) };
@@ -223,20 +223,19 @@ fn close(
         client.finish(claim.job.id, &finish)
     });
     match sent {
-        Ok(sent) => Ok(sent.is_some()),
+        Ok(sent) => sent.is_some(),
         Err(error) if error.is_lease_lost() => {
             eprintln!("job {}: {error}", claim.job.id);
-            Ok(false)
+            false
         }
-        Err(error) if matches!(outcome, Outcome::Failed { .. }) => Err(error.into()),
         Err(error) => {
+            // A case that the server will never take: the job fails with its words, and the runner goes on.
             let failed =
                 Finish { lease: claim.lease, outcome: Outcome::Failed { message: error.to_string() } };
-            match client.finish(claim.job.id, &failed) {
-                Ok(()) => Ok(true),
-                Err(error) if error.is_lease_lost() => Ok(false),
-                Err(error) => Err(error.into()),
-            }
+            client
+                .finish(claim.job.id, &failed)
+                .inspect_err(|e| eprintln!("job {}: {e}", claim.job.id))
+                .is_ok()
         }
     }
 }
@@ -304,6 +303,7 @@ impl Sink for Upload<'_> {
             Err(error) if error.is_lease_lost() => self.stop.ask(Reason::LeaseLost),
             Err(error) if error.is_final() => {
                 // No later attempt would be answered otherwise: the job fails with the server's words.
+                self.waiting.pop_front();
                 self.refused = Some(error);
                 self.stop.ask(Reason::Cancelled);
             }

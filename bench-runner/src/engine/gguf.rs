@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
 
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
@@ -36,13 +35,12 @@ forward!(
 /// # Errors
 /// Where the file cannot be read, is not what its header says, or the device has no memory.
 pub(super) fn load(
-    path: &Path,
+    file: &File,
     stock: Stock,
     flash: bool,
     device: &Device,
 ) -> Result<Box<dyn Session>, EngineError> {
-    let io = |source| EngineError::Io { path: path.display().to_string(), source };
-    let mut reader = BufReader::new(File::open(path).map_err(io)?);
+    let mut reader = BufReader::new(file);
     let content = Content::read(&mut reader)?;
     Ok(match stock {
         Stock::QuantizedLlama => {

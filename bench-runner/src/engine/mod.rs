@@ -13,6 +13,8 @@ mod session;
 mod stock;
 mod synthetic;
 
+use std::fs::File;
+
 use candle_core::Tensor;
 use contract::case::{CaseSpec, Device};
 use serde::{Deserialize, Serialize};
@@ -164,20 +166,23 @@ impl Prepared {
         })
     }
 
-    /// What must exist before loading begins, so that making it is not measured: a synthetic GGUF is written to a file
-    /// here, and is gone when the answer is dropped.
+    /// What must exist before loading begins, so that making it is not measured: a GGUF file is opened, a synthetic one
+    /// written before.
     ///
     /// # Errors
-    /// Where the temporary folder is full or cannot be written.
+    /// Where a file cannot be opened, or the temporary folder is full or cannot be written.
     pub fn stage(&self) -> Result<Staged, EngineError> {
-        match (&self.source, self.precision) {
-            (ModelSource::Gguf { path }, _) => Ok(Staged { gguf: Some(path.clone()), temporary: None }),
+        let gguf = match (&self.source, self.precision) {
+            (ModelSource::Gguf { path }, _) => Some(
+                File::open(path)
+                    .map_err(|source| EngineError::Io { path: path.display().to_string(), source })?,
+            ),
             (ModelSource::Synthetic { .. }, Precision::Quantised(kind)) => {
-                let file = synthetic::write_gguf(&self.config, kind)?;
-                Ok(Staged { gguf: Some(file.path().to_owned()), temporary: Some(file) })
+                Some(synthetic::write_gguf(&self.config, kind)?)
             }
-            _ => Ok(Staged { gguf: None, temporary: None }),
-        }
+            _ => None,
+        };
+        Ok(Staged { gguf })
     }
 
     /// Loads the model onto `device`.
@@ -189,15 +194,13 @@ impl Prepared {
         staged: &Staged,
         device: &candle_core::Device,
     ) -> Result<Box<dyn Session>, EngineError> {
+        let (stock, precision, flash) = (self.stock, self.precision, self.flash);
         match (&staged.gguf, &self.source) {
-            (Some(path), _) => gguf::load(path, self.stock, self.flash, device),
+            (Some(file), _) => gguf::load(file, stock, flash, device),
             (None, ModelSource::Safetensors { dir }) => {
-                dense::load_files(dir, &self.config, self.stock, self.precision, self.flash, device)
+                dense::load_files(dir, &self.config, stock, precision, flash, device)
             }
-            (None, ModelSource::Synthetic { .. }) => {
-                dense::load_random(&self.config, self.stock, self.precision, self.flash, device)
-            }
-            (None, ModelSource::Gguf { path }) => gguf::load(path, self.stock, self.flash, device),
+            (None, _) => dense::load_random(&self.config, stock, precision, flash, device),
         }
     }
 }
@@ -205,9 +208,7 @@ impl Prepared {
 /// Files made ready for loading.
 #[derive(Debug)]
 pub struct Staged {
-    gguf: Option<std::path::PathBuf>,
-    #[allow(dead_code, reason = "held so that the file lives until the model is loaded")]
-    temporary: Option<synthetic::TemporaryFile>,
+    gguf: Option<File>,
 }
 
 /// The most likely next token of every sequence, chosen on the device: (batch, 1) from logits of (batch, vocabulary) or
@@ -220,3 +221,6 @@ pub fn greedy(logits: &Tensor) -> Result<Tensor, EngineError> {
     let batch = logits.dim(0)?;
     Ok(chosen.reshape((batch, 1))?)
 }
+
+#[cfg(test)]
+mod tests;

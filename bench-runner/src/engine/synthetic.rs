@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::io::{BufWriter, Seek};
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
@@ -157,38 +156,24 @@ fn name(tensor: &WeightTensor) -> Option<String> {
     tensor.layer.map(|layer| format!("blk.{layer}.{part}"))
 }
 
-/// A file that is removed when this is dropped.
-#[derive(Debug)]
-pub(super) struct TemporaryFile(PathBuf);
-
-impl TemporaryFile {
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        // Where it cannot be removed the system's cleaner of temporary files will.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 /// Elements that are quantised once and then repeated: a multiple of every block size, and long enough that no cache
 /// holds it whole in the shape of a matrix.
 const TILE: usize = 1 << 20;
 
-/// Writes the GGUF file of a `config.json` with matrices of `kind` to the temporary folder.
+/// Writes the GGUF file of a `config.json` with matrices of `kind` to the temporary folder, and answers it from its start.
+/// The file has no name any more, so that it goes with this process however that ends.
 ///
 /// # Errors
 /// Where the folder cannot be written or is full.
-pub(super) fn write_gguf(config: &serde_json::Value, kind: GgmlDType) -> Result<TemporaryFile, EngineError> {
+pub(super) fn write_gguf(config: &serde_json::Value, kind: GgmlDType) -> Result<File, EngineError> {
     let model = Model::from_config("synthetic", config).map_err(|e| Refusal(e.to_string()))?;
     let layout = GgufLayout::new(&model, kind)?;
-    let file = TemporaryFile(std::env::temp_dir().join(format!("plimsoll-{}.gguf", std::process::id())));
-    let io = |source| EngineError::Io { path: file.0.display().to_string(), source };
-    let mut writer = BufWriter::new(File::create(&file.0).map_err(io)?);
+    let path =
+        std::env::temp_dir().join(format!("plimsoll-{}-{}.gguf", std::process::id(), layout.entries.len()));
+    let io = |source| EngineError::Io { path: path.display().to_string(), source };
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).map_err(io)?;
+    std::fs::remove_file(&path).map_err(io)?;
+    let mut writer = BufWriter::new(file);
     let metadata = metadata(&model, config)?;
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
     let mut tiles: Vec<(GgmlDType, Vec<u8>)> = Vec::new();
@@ -198,7 +183,8 @@ pub(super) fn write_gguf(config: &serde_json::Value, kind: GgmlDType) -> Result<
     }
     let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, t)| (*name, t)).collect();
     gguf_file::write(&mut writer, &metadata, &tensors)?;
-    writer.into_inner().map_err(|e| io(e.into_error()))?.sync_data().map_err(io)?;
+    let mut file = writer.into_inner().map_err(|e| io(e.into_error()))?;
+    file.rewind().map_err(io)?;
     Ok(file)
 }
 
@@ -274,3 +260,6 @@ fn metadata(model: &Model, config: &serde_json::Value) -> Result<Vec<(String, Va
     }
     Ok(keys)
 }
+
+#[cfg(test)]
+mod tests;

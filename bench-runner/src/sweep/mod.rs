@@ -190,3 +190,6 @@ impl Pace {
         self.milliseconds.checked_div(self.cases).map(|each| each.saturating_mul(cases))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! What is refused, and why, before anything is loaded.
+
+use contract::case::{CaseSpec, Device};
+use planner::Tokens;
+use planner::document::plan::Attention;
+
+use super::prepare;
+use crate::model::Model;
+
+fn spec() -> CaseSpec {
+    CaseSpec {
+        model: "m".into(),
+        precision: "bf16".into(),
+        attention: None,
+        device: Device::Cpu,
+        batch: 1,
+        prompt_tokens: Tokens(8),
+        generate_tokens: Tokens(4),
+        repetitions: 1,
+    }
+}
+
+#[test]
+fn what_cannot_run_is_refused_with_the_reason() {
+    const LLAMA: &str = "HuggingFaceTB/SmolLM2-135M";
+    let table: [(&str, fn(&mut CaseSpec), &str); 13] = [
+        (LLAMA, |s| s.batch = 0, "batch 0"),
+        (LLAMA, |s| s.prompt_tokens = Tokens(0), "prompt of 0 tokens"),
+        (LLAMA, |s| s.prompt_tokens = Tokens(8190), "8194 tokens, more than the 8192"),
+        (
+            LLAMA,
+            |s| (s.precision, s.prompt_tokens) = ("gguf:q8_0".into(), Tokens(4094)),
+            "4098 tokens, more than the 4096",
+        ),
+        (LLAMA, |s| (s.precision, s.batch) = ("gguf:q8_0".into(), 2), "accepted: batch 1"),
+        (
+            LLAMA,
+            |s| s.precision = "fp8".into(),
+            "precision fp8: unknown; accepted: native, fp32, bf16, fp16, gguf:q8_0",
+        ),
+        (LLAMA, |s| s.precision = "gguf:iq1_s".into(), "not a type that Candle can quantise to"),
+        (
+            LLAMA,
+            |s| s.attention = Some(Attention::Flash),
+            "attention flash is not computed by candle's stock llama on cpu",
+        ),
+        (LLAMA, |s| s.attention = Some(Attention::MemoryEfficient), "accepted: eager, default"),
+        ("Qwen/Qwen3-0.6B", |s| s.attention = Some(Attention::Eager), "accepted: flash, default"),
+        (
+            "Qwen/Qwen3-0.6B",
+            |s| (s.precision, s.batch) = ("gguf:q4_k".into(), 2),
+            "no cache for more than one sequence",
+        ),
+        (
+            "microsoft/Phi-3-mini-4k-instruct",
+            |s| s.precision = "gguf:q4_k".into(),
+            "accepted: llama, mistral",
+        ),
+        ("sentence-transformers/all-MiniLM-L6-v2", |_| {}, "is an encoder"),
+    ];
+    for (id, change, part) in table {
+        let model = Model::resolve(id, None).unwrap();
+        let mut spec = spec();
+        change(&mut spec);
+        let refusal = prepare(&spec, &model).expect_err(part).to_string();
+        assert!(refusal.contains(part), "{part}: {refusal}");
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_was_not_built_in_is_refused() {
+    let model = Model::resolve("HuggingFaceTB/SmolLM2-135M", None).unwrap();
+    let refusal = prepare(&CaseSpec { device: Device::Cuda(0), ..spec() }, &model).unwrap_err().to_string();
+    assert!(refusal.contains("accepted: cpu"), "{refusal}");
+}
+
+#[test]
+fn what_a_module_computes_by_itself_is_accepted() {
+    for (id, attention) in
+        [("HuggingFaceTB/SmolLM2-135M", Attention::Eager), ("Qwen/Qwen3-0.6B", Attention::Flash)]
+    {
+        let model = Model::resolve(id, None).unwrap();
+        let prepared = prepare(&CaseSpec { attention: Some(attention), ..spec() }, &model).unwrap();
+        assert!(!prepared.flash, "{id}: there is no switch on a CPU");
+    }
+}
+
+/// Every decoder of the catalogue has a configuration that candle's structures take.
+#[test]
+fn every_decoder_of_the_catalogue_can_be_prepared() {
+    let mut modules = std::collections::BTreeSet::new();
+    for entry in planner::catalogue::models() {
+        let model = Model::resolve(&entry.id, None).unwrap();
+        if model.shape.is_decoder() {
+            let prepared = prepare(&spec(), &model).unwrap_or_else(|e| panic!("{}: {e}", entry.id));
+            modules.insert(prepared.stock().module());
+        }
+    }
+    assert_eq!(modules, ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"].into());
+}
+
+#[test]
+fn a_request_survives_its_way_to_the_child() {
+    let model = Model::resolve("HuggingFaceTB/SmolLM2-135M", None).unwrap();
+    for precision in ["native", "fp32", "gguf:q4_k"] {
+        let prepared = prepare(&CaseSpec { precision: precision.into(), ..spec() }, &model).unwrap();
+        let text = serde_json::to_string(&prepared).unwrap();
+        let read: super::Prepared = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (read.precision, read.stock, &read.source),
+            (prepared.precision, prepared.stock, &prepared.source)
+        );
+    }
+}
