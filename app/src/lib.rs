@@ -3,6 +3,9 @@
 //! Pages are rendered on the server (feature `ssr`); the few interactive parts are islands, compiled to WASM with the
 //! feature `hydrate`. Every page and form works without JavaScript.
 
+// The types of the pages' views nest deeper than rustc's default lets it look when it lays them out in a release build.
+#![recursion_limit = "512"]
+
 #[cfg(feature = "ssr")]
 pub mod backend;
 #[cfg(feature = "ssr")]
