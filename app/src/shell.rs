@@ -8,8 +8,9 @@ use leptos_router::{SsrMode, path};
 
 use crate::pages;
 
-/// The whole document; the server calls it for every page.
-pub fn shell(options: LeptosOptions) -> impl IntoView {
+/// The whole document; the server calls it for every page. Its type is erased here, so that the pages are compiled in this
+/// crate and not once more in the server.
+pub fn shell(options: LeptosOptions) -> AnyView {
     view! {
         <!DOCTYPE html>
         <html lang="en">
@@ -27,6 +28,7 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
             </body>
         </html>
     }
+    .into_any()
 }
 
 /// The pages and their routes.
