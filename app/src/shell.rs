@@ -33,7 +33,7 @@ pub fn shell(options: LeptosOptions) -> AnyView {
 
 /// The pages and their routes.
 #[component]
-pub fn App() -> impl IntoView {
+pub fn App() -> AnyView {
     provide_meta_context();
     view! {
         <Title formatter=|text: String| format!("{text} · Plimsoll") />
@@ -59,6 +59,7 @@ pub fn App() -> impl IntoView {
             </FlatRoutes>
         </Router>
     }
+    .into_any()
 }
 
 /// Brand and navigation.

@@ -23,7 +23,7 @@ pub struct CaseLine {
     pub error: Option<String>,
     /// Mean decode rate in tokens per second over the whole batch.
     pub decode_tokens_per_second: Option<f64>,
-    /// Peak of allocated bytes over prefill and decode.
+    /// Most bytes allocated at once, over all phases.
     pub peak: Option<Bytes>,
     /// What the planner had said of it.
     pub estimate: Option<Bytes>,

@@ -64,18 +64,14 @@ pub fn PlannerBoard(
                 {move || answer.with(facts)}
                 {move || answer.with(|answer| advice(answer, plan))}
                 <div class="cards">
-                    {move || {
-                        let points = line.get()?;
-                        Some(answer.with(|answer| load_line(&answer.plan, points)))
-                    }}
-                    {move || {
-                        answer
-                            .with(|answer| answer.estimate.clone().ok())
-                            .map(|estimate| view! { <WhereItGoes estimate /> })
-                    }}
-                    {move || {
-                        answer.with(|answer| answer.estimate.clone().ok()).map(|estimate| view! { <Basis estimate /> })
-                    }}
+                    <div class="stack">
+                        {move || {
+                            let points = line.get()?;
+                            Some(answer.with(|answer| load_line(&answer.plan, points)))
+                        }}
+                        {move || answer.with(|a| a.estimate.clone().ok()).map(|estimate| view! { <Basis estimate /> })}
+                    </div>
+                    {move || answer.with(|a| a.estimate.clone().ok()).map(|estimate| view! { <WhereItGoes estimate /> })}
                 </div>
             </div>
         </main>

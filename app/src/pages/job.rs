@@ -22,7 +22,7 @@ pub fn JobPage() -> impl IntoView {
             Some(run) => backend.run(run).await?.cases.iter().map(CaseLine::of).collect(),
             None => Vec::new(),
         };
-        let sweep = &job.sweep;
+        let sweep = job.sweep.clone();
         let axis = |values: Vec<String>| values.join(", ");
         let refresh = (!job.state.is_final()).then(|| {
             view! { <noscript inner_html="<meta http-equiv=\"refresh\" content=\"5\">"></noscript> }
@@ -40,6 +40,7 @@ pub fn JobPage() -> impl IntoView {
                         "All jobs"
                     </a>
                 </div>
+                <JobProgress job cases may_cancel=site.may_write />
                 <section class="card">
                     <header>
                         <h2>"Sweep"</h2>
@@ -62,7 +63,6 @@ pub fn JobPage() -> impl IntoView {
                         <dd>{sweep.repetitions}</dd>
                     </dl>
                 </section>
-                <JobProgress job cases may_cancel=site.may_write />
             </main>
         }
         .into_any())

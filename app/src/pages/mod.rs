@@ -12,6 +12,7 @@ pub mod runs;
 pub mod stored_plan;
 
 use std::future::Future;
+use std::pin::Pin;
 
 use http::StatusCode;
 use leptos::prelude::*;
@@ -33,15 +34,15 @@ fn set_status(status: StatusCode) {
 }
 
 /// What a page shows of the backend's answer: its view, or a calm sentence with the status that belongs to the error.
-fn answered<F>(answer: F) -> impl IntoView
-where
-    F: Future<Output = Result<AnyView, BackendError>> + Send + 'static,
-{
+fn answered(answer: impl Future<Output = Result<AnyView, BackendError>> + Send + 'static) -> AnyView {
+    // Boxed, so that the machinery of suspending is compiled once and not for every page.
+    let answer: Pin<Box<dyn Future<Output = Result<AnyView, BackendError>> + Send>> = Box::pin(answer);
     view! {
         <Suspense>
             {Suspend::new(async move { answer.await.unwrap_or_else(|error| view! { <Failure error /> }.into_any()) })}
         </Suspense>
     }
+    .into_any()
 }
 
 /// A page that could not be given.
