@@ -79,16 +79,11 @@ pub fn validate(
         let engine = engine(row);
         match estimate(row) {
             Ok(answer) => {
-                figures.extend(compare(&row.measured, &answer).map(|(component, measured, estimated)| {
-                    Figure {
-                        id: row.id.clone(),
-                        engine: engine.clone(),
-                        component,
-                        measured,
-                        estimated,
-                        error_percent: error_percent(measured, estimated),
-                    }
-                }))
+                for (component, measured, estimated) in compare(&row.measured, &answer) {
+                    let error_percent = error_percent(measured, estimated);
+                    let (id, engine) = (row.id.clone(), engine.clone());
+                    figures.push(Figure { id, engine, component, measured, estimated, error_percent });
+                }
             }
             Err(reason) => refused.push(RefusedRow { id: row.id.clone(), engine, reason }),
         }

@@ -7,17 +7,18 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 #[test]
 fn every_byte_is_counted() {
-    const MIB: u64 = 1 << 20;
+    const BLOCK: usize = 1 << 20;
+    const MIB: u64 = BLOCK as u64;
     let before = live();
     reset_peak();
     assert_eq!(peak(), before);
 
-    let mut block: Vec<u8> = Vec::with_capacity(MIB as usize);
+    let mut block: Vec<u8> = Vec::with_capacity(BLOCK);
     assert_eq!(live(), before + MIB, "allocated");
-    block.reserve_exact(3 * MIB as usize);
+    block.reserve_exact(3 * BLOCK);
     assert_eq!(live(), before + 3 * MIB, "grown");
     block.push(1);
-    block.shrink_to(MIB as usize / 2);
+    block.shrink_to(BLOCK / 2);
     assert_eq!(live(), before + MIB / 2, "shrunk");
     drop(block);
     assert_eq!(live(), before, "freed");

@@ -1,4 +1,10 @@
 //! `bench-runner run` from end to end: real child processes, random and stored weights, crashes, resuming.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod common;
 

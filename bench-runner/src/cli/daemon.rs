@@ -13,6 +13,7 @@ use crate::machine;
 /// Pull jobs of a server and measure them: registers this machine and its models, takes one job at a time, uploads each
 /// case as it ends. Cases are kept in --state until the server has them. Ctrl-C or SIGTERM gives a running job back.
 #[derive(Debug, Args)]
+#[allow(clippy::doc_markdown, reason = "the help is plain text")]
 pub(super) struct DaemonArgs {
     /// The server's address, for example http://127.0.0.1:3000
     #[arg(long, env = "PLIMSOLL_SERVER", value_name = "URL", value_parser = address)]

@@ -168,7 +168,7 @@ fn from_flags(args: &PlanArgs) -> Result<Plan, CliError> {
         // The planner says which ids are near.
         _ => ModelRef::catalogue(text),
     };
-    let [attention @ ..] = args.attention.0.as_slice();
+    let attention = args.attention.0.as_slice();
     if attention.len() > 1 {
         return Err(CliError::Input("--attention: one variant is planned at a time".into()));
     }

@@ -28,9 +28,11 @@ use crate::{build_info, clock, machine};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     bench-runner run --model SmolLM2-135M-Instruct.Q4_1.gguf\n  \
-    bench-runner run --model ./Qwen3-0.6B --precision fp32,bf16 --batch 1..16*2 --prompt 128..512+128 --generate 64\n  \
+    bench-runner run --model ./Qwen3-0.6B --precision fp32,bf16 --batch 1..16*2 --prompt 128\n  \
     bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision gguf:q8_0,gguf:q4_0 --no-db --json\n  \
-    bench-runner run --model model.gguf --batch 1..64 --resume      after a crash: go on where it ended")]
+    bench-runner run --model model.gguf --prompt 1..64 --resume     after a crash: go on")]
+#[allow(clippy::doc_markdown, reason = "the help is plain text")]
+#[allow(clippy::struct_excessive_bools, reason = "the switches of the command line, each on its own")]
 pub(super) struct RunArgs {
     /// Models: a .gguf file, a folder with config.json and *.safetensors, a config.json or a catalogue id (random weights in
     /// that shape), a name from --models-dir

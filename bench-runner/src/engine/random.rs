@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use half::{bf16, f16};
 
-/// A small generator (SplitMix64; Steele, Lea and Flood 2014, fig. 17): fast, seedable, good enough for weights.
+/// A small generator (`SplitMix64`; Steele, Lea and Flood 2014, fig. 17): fast, seedable, good enough for weights.
 pub(super) struct Random(u64);
 
 impl Random {

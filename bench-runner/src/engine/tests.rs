@@ -23,7 +23,8 @@ fn spec() -> CaseSpec {
 #[test]
 fn what_cannot_run_is_refused_with_the_reason() {
     const LLAMA: &str = "HuggingFaceTB/SmolLM2-135M";
-    let table: [(&str, fn(&mut CaseSpec), &str); 13] = [
+    type Change = fn(&mut CaseSpec);
+    let table: [(&str, Change, &str); 13] = [
         (LLAMA, |s| s.batch = 0, "batch 0"),
         (LLAMA, |s| s.prompt_tokens = Tokens(0), "prompt of 0 tokens"),
         (LLAMA, |s| s.prompt_tokens = Tokens(8190), "8194 tokens, more than the 8192"),

@@ -45,9 +45,9 @@ unsafe impl GlobalAlloc for CountingAllocator {
         // SAFETY: the caller's promise is passed on.
         let pointer = unsafe { System.alloc(layout) };
         if pointer.is_null() {
-            refused()
+            refused();
         } else {
-            grew(layout.size())
+            grew(layout.size());
         }
         pointer
     }
@@ -56,9 +56,9 @@ unsafe impl GlobalAlloc for CountingAllocator {
         // SAFETY: the caller's promise is passed on.
         let pointer = unsafe { System.alloc_zeroed(layout) };
         if pointer.is_null() {
-            refused()
+            refused();
         } else {
-            grew(layout.size())
+            grew(layout.size());
         }
         pointer
     }

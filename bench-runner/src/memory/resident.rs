@@ -17,13 +17,13 @@ fn parse_status(status: &str, name: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Resident bytes now (VmRSS).
+/// Resident bytes now (`VmRSS`).
 #[must_use]
 pub fn resident() -> Option<u64> {
     status_field("VmRSS")
 }
 
-/// Most resident bytes since the start or the latest [`reset_high_mark`] (VmHWM).
+/// Most resident bytes since the start or the latest [`reset_high_mark`] (`VmHWM`).
 #[must_use]
 pub fn high_mark() -> Option<u64> {
     status_field("VmHWM")

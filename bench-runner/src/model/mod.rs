@@ -70,14 +70,12 @@ impl Model {
             return Self::from_path(path);
         }
         let files = models_dir.map(in_folder).transpose()?.unwrap_or_default();
-        match files.iter().find(|file| name_of(file) == text || file.file_name().is_some_and(|n| n == text)) {
-            Some(file) => Self::from_path(file),
-            None => {
-                let names: Vec<String> = files.iter().map(|f| name_of(f)).collect();
-                Err(UnknownModel::new(text, names.iter().chain(catalogue::models().iter().map(|m| &m.id)))
-                    .into())
-            }
+        let is_meant = |file: &&PathBuf| name_of(file) == text || file.file_name().is_some_and(|n| n == text);
+        if let Some(file) = files.iter().find(is_meant) {
+            return Self::from_path(file);
         }
+        let names: Vec<String> = files.iter().map(|f| name_of(f)).collect();
+        Err(UnknownModel::new(text, names.iter().chain(catalogue::models().iter().map(|m| &m.id))).into())
     }
 
     /// The model at a path.
