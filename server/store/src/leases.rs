@@ -197,6 +197,22 @@ impl Store {
         Ok(job)
     }
 
+    /// Gives every lease in force its full time again: what a server does when it starts, since no runner could reach it
+    /// while it was away. Returns how many there are.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn renew_leases(&self, now: UnixMillis) -> Result<u64, StoreError> {
+        let expires_at = now.plus_ms(LEASE_MS).0;
+        let renewed = sqlx::query!(
+            "UPDATE leases SET expires_at = MAX(expires_at, ?) WHERE ended_at IS NULL",
+            expires_at
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(renewed.rows_affected())
+    }
+
     /// Ends every lease whose time is over and returns the jobs that this changed.
     ///
     /// # Errors

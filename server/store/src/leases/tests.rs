@@ -168,6 +168,17 @@ async fn an_expired_lease_lives_on_while_nobody_else_has_the_job() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_away_gives_every_runner_time_to_come_back() {
+    let (_folder, store, id) = fleet().await;
+    let first = claim(&store, DESK, 0, 1).await.unwrap();
+    assert_eq!(store.renew_leases(T0.plus_ms(10 * LEASE_MS)).await.unwrap(), 1);
+    assert_eq!(store.expire_leases(T0.plus_ms(11 * LEASE_MS)).await.unwrap(), []);
+    assert!(upload(&store, &first, 0, 11 * LEASE_MS).await.unwrap());
+    assert_eq!(store.expire_leases(T0.plus_ms(12 * LEASE_MS + 1)).await.unwrap(), [id]);
+    assert_eq!(store.renew_leases(T0.plus_ms(13 * LEASE_MS)).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_runner_that_started_anew_gets_its_job_back_at_once() {
     let (_folder, store, id) = fleet().await;
     let first = claim(&store, DESK, 0, 1).await.unwrap();

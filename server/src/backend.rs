@@ -1,0 +1,77 @@
+//! What the pages ask, answered from the store.
+
+use app::backend::{Answer, Backend, BackendError, Facets, Site};
+use contract::ids::{JobId, RunId};
+use contract::job::Job;
+use contract::link::StoredPlan;
+use contract::protocol::Runner;
+use contract::run::{Page, RunDetail, RunFilter, RunSummary};
+use store::StoreError;
+
+use crate::examples;
+use crate::state::AppState;
+
+/// The store as the pages of one request see it.
+pub(crate) struct PageBackend {
+    pub state: AppState,
+    /// Whether whoever sent the request may write.
+    pub may_write: bool,
+}
+
+/// The cause goes to the log, the page gets what a visitor can use.
+#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err calls")]
+fn unavailable(error: StoreError) -> BackendError {
+    tracing::error!(error = &error as &dyn std::error::Error, "a page could not read the store");
+    BackendError::Unavailable
+}
+
+fn found<T>(what: &'static str, id: impl ToString, thing: Option<T>) -> Result<T, BackendError> {
+    thing.ok_or_else(|| BackendError::NotFound { what, id: id.to_string() })
+}
+
+impl Backend for PageBackend {
+    fn site(&self) -> Answer<'_, Site> {
+        Box::pin(async {
+            Ok(Site {
+                writes_need_token: self.state.access.admin.is_some(),
+                is_empty: self.state.store.is_empty().await.map_err(unavailable)?,
+                has_examples: self.state.store.has_examples().await.map_err(unavailable)?,
+                examples_available: examples::available(),
+                may_write: self.may_write,
+                now: self.state.now(),
+            })
+        })
+    }
+
+    fn runs(&self, filter: RunFilter) -> Answer<'_, Page<RunSummary>> {
+        Box::pin(async move { self.state.store.runs(&filter).await.map_err(unavailable) })
+    }
+
+    fn run(&self, id: RunId) -> Answer<'_, RunDetail> {
+        Box::pin(async move { found("run", id, self.state.store.run(id).await.map_err(unavailable)?) })
+    }
+
+    fn facets(&self) -> Answer<'_, Facets> {
+        Box::pin(async {
+            let store::Facets { models, machines, precisions } =
+                self.state.store.facets().await.map_err(unavailable)?;
+            Ok(Facets { models, machines, precisions })
+        })
+    }
+
+    fn jobs(&self, page: u32) -> Answer<'_, Page<Job>> {
+        Box::pin(async move { self.state.store.jobs(Some(page), None).await.map_err(unavailable) })
+    }
+
+    fn job(&self, id: JobId) -> Answer<'_, Job> {
+        Box::pin(async move { found("job", id, self.state.store.job(id).await.map_err(unavailable)?) })
+    }
+
+    fn runners(&self) -> Answer<'_, Vec<Runner>> {
+        Box::pin(async { self.state.store.runners(self.state.now()).await.map_err(unavailable) })
+    }
+
+    fn plan(&self, id: String) -> Answer<'_, StoredPlan> {
+        Box::pin(async move { found("plan", &id, self.state.store.plan(&id).await.map_err(unavailable)?) })
+    }
+}

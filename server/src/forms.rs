@@ -1,0 +1,162 @@
+//! Forms of the pages, as browsers send them without scripts: each answers with a redirection.
+
+use app::forms::JobForm;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{CONTENT_TYPE, REFERER, SET_COOKIE};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use contract::ids::JobId;
+use contract::job::NewJob;
+use contract::sweep::first_benchmark;
+use planner::link;
+
+use crate::access::COOKIE_NAME;
+use crate::extract::{Id, read};
+use crate::problem::Problem;
+use crate::state::AppState;
+use crate::{examples, jobs, links, pages};
+
+/// A plan in a link may carry a whole `config.json`.
+const FORM_LIMIT: usize = 256 << 10;
+/// A login lasts thirty days.
+const SESSION_SECONDS: u32 = 30 * 24 * 60 * 60;
+
+/// The addresses that take forms; each shows its page where it is only looked at.
+pub(crate) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/jobs", get(pages::render).post(submit_job))
+        .route("/jobs/{id}/cancel", get(pages::render).post(cancel_job))
+        .route("/first-benchmark", get(pages::render).post(first))
+        .route("/examples", get(pages::render).post(import_examples))
+        .route("/planner/link", get(pages::render).post(store_plan))
+        .route("/login", get(pages::render).post(log_in))
+        .layer(DefaultBodyLimit::max(FORM_LIMIT))
+}
+
+/// Sends whoever may not write to the login, and back to where the form was.
+fn check_writer(state: &AppState, headers: &HeaderMap) -> Result<(), Response> {
+    if state.access.may_write(headers) {
+        return Ok(());
+    }
+    let next = headers
+        .get(REFERER)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse::<Uri>().ok())
+        .and_then(|uri| uri.path_and_query().map(|p| local_path(p.as_str()).to_owned()))
+        .unwrap_or_else(|| "/".to_owned());
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", &next).finish();
+    Err(Redirect::to(&format!("/login?{query}")).into_response())
+}
+
+/// The body of a form.
+async fn form(state: &AppState, request: Request) -> Result<String, Response> {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !kind.starts_with("application/x-www-form-urlencoded") {
+        let said = "this address takes forms; programs use /api/v1\n";
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, said).into_response());
+    }
+    let bytes = read(request, state).await.map_err(plain)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn value_of(form: &str, name: &str) -> Option<String> {
+    form_urlencoded::parse(form.as_bytes()).find_map(|(key, value)| (key == name).then(|| value.into_owned()))
+}
+
+/// A path of this site, or its front page: never an address elsewhere.
+fn local_path(path: &str) -> &str {
+    let is_local =
+        path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n', '\t']);
+    if is_local { path } else { "/" }
+}
+
+/// An error that no page shows.
+fn plain(problem: Problem) -> Response {
+    (problem.status, format!("{}\n", problem.body.error.message)).into_response()
+}
+
+async fn submit_job(State(state): State<AppState>, request: Request) -> Result<Response, Response> {
+    check_writer(&state, request.headers())?;
+    let form = JobForm::parse(&form(&state, request).await?);
+    let mut runners = state.store.runners(state.now()).await.map_err(|e| plain(e.into()))?;
+    runners.retain(|runner| runner.online);
+    let again = || Redirect::to(&format!("/jobs?{}&check=1", form.to_query())).into_response();
+    let Ok(new) = form.to_job(&runners) else { return Ok(again()) };
+    match jobs::submit(&state, new).await {
+        Ok(job) => Ok(Redirect::to(&format!("/jobs/{}", job.id)).into_response()),
+        Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY => Ok(again()),
+        Err(problem) => Err(plain(problem)),
+    }
+}
+
+async fn cancel_job(
+    State(state): State<AppState>,
+    Id(id): Id<JobId>,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    check_writer(&state, &headers)?;
+    match state.store.request_cancel(id, state.now()).await {
+        Ok(_) => state.hub.tell(id),
+        // It ended in the meantime: its page says how.
+        Err(store::StoreError::JobEnded { .. }) => {}
+        Err(error) => return Err(plain(error.into())),
+    }
+    Ok(Redirect::to(&format!("/jobs/{id}")).into_response())
+}
+
+async fn first(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, Response> {
+    check_writer(&state, &headers)?;
+    let name = Some("First benchmark".to_owned());
+    match jobs::submit(&state, NewJob { name, sweep: first_benchmark(), runner_id: None }).await {
+        Ok(job) => Ok(Redirect::to(&format!("/jobs/{}", job.id)).into_response()),
+        Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY => {
+            Ok(Redirect::to("/?problem=no-runner").into_response())
+        }
+        Err(problem) => Err(plain(problem)),
+    }
+}
+
+async fn import_examples(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, Response> {
+    check_writer(&state, &headers)?;
+    if !examples::available() {
+        return Ok(Redirect::to("/?problem=no-examples").into_response());
+    }
+    examples::import(&state).await.map_err(plain)?;
+    Ok(Redirect::to("/runs").into_response())
+}
+
+async fn store_plan(State(state): State<AppState>, request: Request) -> Result<Response, Response> {
+    check_writer(&state, request.headers())?;
+    let form = form(&state, request).await?;
+    let query = value_of(&form, "query").unwrap_or_default();
+    let query = query.trim_start_matches('?');
+    // The page of the query says what is wrong with it.
+    let again = || Redirect::to(&format!("/planner?{}", query.replace(['\r', '\n'], ""))).into_response();
+    let Ok(plan) = link::from_query(query) else { return Ok(again()) };
+    match links::store(&state, plan).await {
+        Ok((stored, _)) => Ok(Redirect::to(&format!("/p/{}", stored.id)).into_response()),
+        Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY => Ok(again()),
+        Err(problem) => Err(plain(problem)),
+    }
+}
+
+async fn log_in(State(state): State<AppState>, request: Request) -> Result<Response, Response> {
+    let form = form(&state, request).await?;
+    let next = value_of(&form, "next").unwrap_or_default();
+    let next = local_path(&next);
+    let Some(admin) = &state.access.admin else { return Ok(Redirect::to(next).into_response()) };
+    if !admin.matches(value_of(&form, "token").unwrap_or_default().trim()) {
+        tracing::warn!("a login with a wrong token");
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("wrong", "1")
+            .append_pair("next", next)
+            .finish();
+        return Ok(Redirect::to(&format!("/login?{query}")).into_response());
+    }
+    let session = admin.session();
+    let cookie =
+        format!("{COOKIE_NAME}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION_SECONDS}");
+    Ok(([(SET_COOKIE, cookie)], Redirect::to(next)).into_response())
+}

@@ -1,0 +1,37 @@
+//! Everything that the server answers.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::any;
+use axum::{Router, middleware};
+use tower_http::compression::CompressionLayer;
+
+use crate::state::AppState;
+use crate::{api, forms, guard, pages, site};
+
+/// The router over `state`. Call it within a tokio runtime: the pages render on it.
+pub fn build_router(state: AppState) -> Router {
+    // An error means that it was set before.
+    let _ = any_spawner::Executor::init_tokio();
+    Router::new()
+        .nest("/api/v1", api::router())
+        .route("/api", any(api::unknown))
+        .route("/api/", any(api::unknown))
+        .route("/api/{*rest}", any(api::unknown))
+        .merge(forms::router())
+        .fallback(file_or_page)
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn_with_state(state.clone(), guard::protect))
+        .layer(middleware::from_fn(guard::observe))
+        .with_state(state)
+}
+
+async fn file_or_page(state: State<AppState>, request: Request) -> Response {
+    match site::file(request.uri(), request.headers()) {
+        Some(file) => file,
+        None => pages::render(state, request).await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

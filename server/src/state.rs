@@ -1,0 +1,46 @@
+//! What every handler has at hand.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use contract::ids::UnixMillis;
+use leptos::config::LeptosOptions;
+use store::Store;
+
+use crate::access::Access;
+use crate::events::Hub;
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
+
+/// The system's clock.
+#[must_use]
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    })
+}
+
+/// What every handler has at hand. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    pub(crate) store: Store,
+    pub(crate) access: Arc<Access>,
+    pub(crate) hub: Hub,
+    pub(crate) leptos: LeptosOptions,
+    clock: Clock,
+}
+
+impl AppState {
+    /// Over a store, with what is asked of writers and a clock.
+    #[must_use]
+    pub fn new(store: Store, access: Access, clock: Clock) -> Self {
+        let leptos = LeptosOptions::builder().output_name("plimsoll").site_pkg_dir("pkg").build();
+        Self { store, access: Arc::new(access), hub: Hub::new(), leptos, clock }
+    }
+
+    pub(crate) fn now(&self) -> UnixMillis {
+        (self.clock)()
+    }
+}
