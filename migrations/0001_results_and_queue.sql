@@ -80,7 +80,7 @@ CREATE TABLE cases (
         CHECK (status IN ('ok', 'out-of-memory', 'crashed', 'refused', 'failed')),
     error                    TEXT,
     measurement              TEXT,             -- JSON: Measurement
-    peak_bytes               INTEGER,          -- most bytes alive at once over prefill and decode
+    peak_bytes               INTEGER,          -- most bytes alive at once, over all phases
     decode_tokens_per_second REAL,             -- median over the repetitions, of the whole batch
     finished_at              INTEGER NOT NULL,
     UNIQUE (run_id, key)

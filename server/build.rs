@@ -1,5 +1,6 @@
-//! Finds the site to embed: `PLIMSOLL_SITE_DIR`, else the folder `site` of the target directory, which `app/build-site.sh`
-//! fills. Without it the server still builds; its pages work, unstyled and without scripts.
+//! Finds the site to embed: `PLIMSOLL_SITE_DIR`, else the folder `site` of the target directory, which
+//! `app/build-site.sh` fills. Without it the server still builds; its pages work, unstyled and without
+//! scripts.
 
 use std::path::PathBuf;
 use std::{env, fs, io};

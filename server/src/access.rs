@@ -23,8 +23,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// Whether a request with these headers may write: always where no token is asked, else with the token as bearer or
-    /// the cookie of a login.
+    /// Whether a request with these headers may write: always where no token is asked, else with the token as
+    /// bearer or the cookie of a login.
     #[must_use]
     pub fn may_write(&self, headers: &HeaderMap) -> bool {
         let Some(admin) = &self.admin else { return true };

@@ -25,7 +25,7 @@ fn unavailable(error: StoreError) -> BackendError {
     BackendError::Unavailable
 }
 
-fn found<T>(what: &'static str, id: impl ToString, thing: Option<T>) -> Result<T, BackendError> {
+fn found<T>(what: &'static str, id: &impl ToString, thing: Option<T>) -> Result<T, BackendError> {
     thing.ok_or_else(|| BackendError::NotFound { what, id: id.to_string() })
 }
 
@@ -48,7 +48,7 @@ impl Backend for PageBackend {
     }
 
     fn run(&self, id: RunId) -> Answer<'_, RunDetail> {
-        Box::pin(async move { found("run", id, self.state.store.run(id).await.map_err(unavailable)?) })
+        Box::pin(async move { found("run", &id, self.state.store.run(id).await.map_err(unavailable)?) })
     }
 
     fn facets(&self) -> Answer<'_, Facets> {
@@ -64,7 +64,7 @@ impl Backend for PageBackend {
     }
 
     fn job(&self, id: JobId) -> Answer<'_, Job> {
-        Box::pin(async move { found("job", id, self.state.store.job(id).await.map_err(unavailable)?) })
+        Box::pin(async move { found("job", &id, self.state.store.job(id).await.map_err(unavailable)?) })
     }
 
     fn runners(&self) -> Answer<'_, Vec<Runner>> {

@@ -2,9 +2,10 @@
 
 use app::forms::JobForm;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::header::{CONTENT_TYPE, REFERER, SET_COOKIE};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use contract::ids::JobId;
@@ -35,19 +36,25 @@ pub(crate) fn router() -> Router<AppState> {
         .layer(DefaultBodyLimit::max(FORM_LIMIT))
 }
 
-/// Sends whoever may not write to the login, and back to where the form was.
-fn check_writer(state: &AppState, headers: &HeaderMap) -> Result<(), Response> {
-    if state.access.may_write(headers) {
-        return Ok(());
+/// A browser that may write. Without the right it is sent to the login, and back to where the form was.
+struct LoggedIn;
+
+impl FromRequestParts<AppState> for LoggedIn {
+    type Rejection = Redirect;
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Redirect> {
+        if state.access.may_write(&parts.headers) {
+            return Ok(Self);
+        }
+        let next = parts
+            .headers
+            .get(REFERER)
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.parse::<Uri>().ok())
+            .and_then(|uri| uri.path_and_query().map(|p| local_path(p.as_str()).to_owned()))
+            .unwrap_or_else(|| "/".to_owned());
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", &next).finish();
+        Err(Redirect::to(&format!("/login?{query}")))
     }
-    let next = headers
-        .get(REFERER)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.parse::<Uri>().ok())
-        .and_then(|uri| uri.path_and_query().map(|p| local_path(p.as_str()).to_owned()))
-        .unwrap_or_else(|| "/".to_owned());
-    let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", &next).finish();
-    Err(Redirect::to(&format!("/login?{query}")).into_response())
 }
 
 /// The body of a form.
@@ -73,12 +80,16 @@ fn local_path(path: &str) -> &str {
 }
 
 /// An error that no page shows.
+#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err calls")]
 fn plain(problem: Problem) -> Response {
     (problem.status, format!("{}\n", problem.body.error.message)).into_response()
 }
 
-async fn submit_job(State(state): State<AppState>, request: Request) -> Result<Response, Response> {
-    check_writer(&state, request.headers())?;
+async fn submit_job(
+    State(state): State<AppState>,
+    _: LoggedIn,
+    request: Request,
+) -> Result<Response, Response> {
     let form = JobForm::parse(&form(&state, request).await?);
     let mut runners = state.store.runners(state.now()).await.map_err(|e| plain(e.into()))?;
     runners.retain(|runner| runner.online);
@@ -93,10 +104,9 @@ async fn submit_job(State(state): State<AppState>, request: Request) -> Result<R
 
 async fn cancel_job(
     State(state): State<AppState>,
+    _: LoggedIn,
     Id(id): Id<JobId>,
-    headers: HeaderMap,
 ) -> Result<Response, Response> {
-    check_writer(&state, &headers)?;
     match state.store.request_cancel(id, state.now()).await {
         Ok(_) => state.hub.tell(id),
         // It ended in the meantime: its page says how.
@@ -106,8 +116,7 @@ async fn cancel_job(
     Ok(Redirect::to(&format!("/jobs/{id}")).into_response())
 }
 
-async fn first(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, Response> {
-    check_writer(&state, &headers)?;
+async fn first(State(state): State<AppState>, _: LoggedIn) -> Result<Response, Response> {
     let name = Some("First benchmark".to_owned());
     match jobs::submit(&state, NewJob { name, sweep: first_benchmark(), runner_id: None }).await {
         Ok(job) => Ok(Redirect::to(&format!("/jobs/{}", job.id)).into_response()),
@@ -118,8 +127,7 @@ async fn first(State(state): State<AppState>, headers: HeaderMap) -> Result<Resp
     }
 }
 
-async fn import_examples(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, Response> {
-    check_writer(&state, &headers)?;
+async fn import_examples(State(state): State<AppState>, _: LoggedIn) -> Result<Response, Response> {
     if !examples::available() {
         return Ok(Redirect::to("/?problem=no-examples").into_response());
     }
@@ -127,8 +135,11 @@ async fn import_examples(State(state): State<AppState>, headers: HeaderMap) -> R
     Ok(Redirect::to("/runs").into_response())
 }
 
-async fn store_plan(State(state): State<AppState>, request: Request) -> Result<Response, Response> {
-    check_writer(&state, request.headers())?;
+async fn store_plan(
+    State(state): State<AppState>,
+    _: LoggedIn,
+    request: Request,
+) -> Result<Response, Response> {
     let form = form(&state, request).await?;
     let query = value_of(&form, "query").unwrap_or_default();
     let query = query.trim_start_matches('?');

@@ -45,8 +45,8 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
 /// Refuses names that another site made point here, and writes that another site's page sends.
 pub(crate) async fn protect(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let host = host(request.headers(), request.uri());
-    // A server that asks for no token trusts whoever reaches it, so only names of this machine may reach it: else a page
-    // of any site could, by a name that it points at 127.0.0.1 (DNS rebinding).
+    // A server that asks for no token trusts whoever reaches it, so only names of this machine may reach it:
+    // else a page of any site could, by a name that it points at 127.0.0.1 (DNS rebinding).
     if state.access.admin.is_none()
         && let Some(host) = &host
         && !is_loopback(host)
@@ -102,7 +102,8 @@ fn is_loopback(host: &str) -> bool {
     }
 }
 
-/// By what browsers say of a request: `Sec-Fetch-Site`, or `Origin` where they are older. A program sends neither.
+/// By what browsers say of a request: `Sec-Fetch-Site`, or `Origin` where they are older. A program sends
+/// neither.
 fn is_cross_site(headers: &HeaderMap, host: Option<&str>) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return site != "same-origin" && site != "none";

@@ -1,7 +1,7 @@
 //! Plimsoll's web server: pages, REST interface, job queue.
 //!
-//! [`options`] says how it is started, [`build_router`] is everything it answers, [`serve`] keeps it running and stops it in
-//! good order. The pages are the `app` crate's; the database is the `store` crate's.
+//! [`options`] says how it is started, [`build_router`] is everything it answers, [`serve`] keeps it running
+//! and stops it in good order. The pages are the `app` crate's; the database is the `store` crate's.
 
 // As in `app`: the pages' views are laid out here too.
 #![recursion_limit = "512"]

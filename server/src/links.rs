@@ -28,5 +28,6 @@ pub(crate) async fn store(state: &AppState, plan: Plan) -> Result<(StoredPlan, b
 fn id(plan: &Plan, estimate: &Estimate) -> String {
     let content = serde_json::to_vec(&(plan, estimate)).unwrap_or_default();
     let bits = Sha256::digest(content).iter().take(8).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
-    (1..=LENGTH).map(|n| char::from(ALPHABET[(bits >> (64 - 5 * n)) as usize % 32])).collect()
+    let five_bits = |n: u32| (bits >> (64 - 5 * n)).to_le_bytes()[0] & 31;
+    (1..=LENGTH).map(|n| char::from(ALPHABET[usize::from(five_bits(n))])).collect()
 }

@@ -13,8 +13,8 @@ use crate::access::{Access, Secret};
 
 /// Serves Plimsoll's pages and REST interface, and hands jobs to runners.
 ///
-/// On a loopback address nobody needs to log in. On any other the server asks for an admin token before it starts, and for
-/// every write after.
+/// On a loopback address nobody needs to log in. On any other the server asks for an admin token before it
+/// starts, and for every write after.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "server", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Options {
@@ -74,11 +74,11 @@ pub enum OptionsError {
 }
 
 impl Options {
-    /// What is asked of writers; makes and keeps a runner token where none is given.
+    /// Whether the server may start so; changes nothing.
     ///
     /// # Errors
     /// Where the options contradict each other or name what is not there.
-    pub fn access(&self) -> Result<Access, OptionsError> {
+    pub fn check(&self) -> Result<(), OptionsError> {
         if self.admin_token.is_none() && !self.listen.ip().to_canonical().is_loopback() {
             return Err(OptionsError::TokenMissing(self.listen));
         }
@@ -88,12 +88,20 @@ impl Options {
         if let Some(folder) = self.models_dir.as_ref().filter(|p| !p.is_dir()) {
             return Err(OptionsError::NoModels(folder.clone()));
         }
-        let runner = match &self.runner_token {
-            Some(token) => token.clone(),
-            None => {
-                let path = beside(&self.db, "runner-token");
-                kept_token(&path).map_err(|source| OptionsError::RunnerToken { path, source })?
-            }
+        Ok(())
+    }
+
+    /// What is asked of writers; makes and keeps a runner token where none is given.
+    ///
+    /// # Errors
+    /// Those of [`Options::check`], and where the token's file cannot be read or made.
+    pub fn access(&self) -> Result<Access, OptionsError> {
+        self.check()?;
+        let runner = if let Some(token) = &self.runner_token {
+            token.clone()
+        } else {
+            let path = beside(&self.db, "runner-token");
+            kept_token(&path).map_err(|source| OptionsError::RunnerToken { path, source })?
         };
         Ok(Access { runner, admin: self.admin_token.clone() })
     }

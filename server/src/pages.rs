@@ -36,8 +36,8 @@ pub(crate) async fn render(State(state): State<AppState>, request: Request<Body>
     leptos_axum::render_app_async_with_context(context, move || app::shell(options.clone()))(request).await
 }
 
-/// Only our own files, WASM, and the inline scripts that Leptos writes, known by the request's nonce. Styles may be inline:
-/// the widths of the memory bar are.
+/// Only our own files, WASM, and the inline scripts that Leptos writes, known by the request's nonce. Styles
+/// may be inline: the widths of the memory bar are.
 fn policy(nonce: Option<&str>) -> String {
     let scripts = nonce.map(|nonce| format!(" 'nonce-{nonce}'")).unwrap_or_default();
     format!(

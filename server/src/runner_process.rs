@@ -19,7 +19,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait before a new start.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A runner that lived this long starts the waits anew.
-const HEALTHY: Duration = Duration::from_secs(60);
+const HEALTHY: Duration = Duration::from_mins(1);
 /// How long a runner may take to give its job back.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
@@ -110,13 +110,12 @@ async fn stop(mut child: Child) {
     {
         tracing::warn!(%error, "the runner cannot be asked to stop");
     }
-    match timeout(STOP_WITHIN, child.wait()).await {
-        Ok(_) => tracing::info!("the runner stopped"),
-        Err(_) => {
-            tracing::warn!("the runner does not stop and is killed");
-            if let Err(error) = child.kill().await {
-                tracing::error!(%error, "the runner cannot be killed");
-            }
-        }
+    if timeout(STOP_WITHIN, child.wait()).await.is_ok() {
+        tracing::info!("the runner stopped");
+        return;
+    }
+    tracing::warn!("the runner does not stop and is killed");
+    if let Err(error) = child.kill().await {
+        tracing::error!(%error, "the runner cannot be killed");
     }
 }

@@ -27,13 +27,11 @@ impl Secret {
         &self.0
     }
 
-    /// What a browser keeps in place of the token: it proves that the token was known and does not give it away.
+    /// What a browser keeps in place of the token: it proves that the token was known and does not give it
+    /// away.
     #[must_use]
     pub fn session(&self) -> String {
-        Sha256::digest(format!("plimsoll session, version 1:{}", self.0))
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect()
+        format!("{:x}", Sha256::digest(format!("plimsoll session, version 1:{}", self.0)))
     }
 }
 

@@ -8,6 +8,7 @@ use axum::Router;
 use store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -46,18 +47,20 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
-/// Serves until the process is asked to stop (SIGINT, SIGTERM), then ends streams, lets requests in progress finish, and
-/// stops the runner. Prints `listening on http://ADDRESS` to standard output when it is ready.
+/// Serves until the process is asked to stop (SIGINT, SIGTERM), then stops the runner, which gives its job
+/// back, ends streams, and lets requests in progress finish. Prints `listening on http://ADDRESS` to standard
+/// output when it is ready.
 ///
 /// # Errors
 /// Where it cannot start.
 pub async fn serve(options: Options) -> Result<(), ServeError> {
-    let access = options.access()?;
-    let runner_token = access.runner.clone();
-    // The address first: a second server on one address must not touch the database.
+    options.check()?;
+    // The address first: a second server on one address must touch neither database nor token.
     let listener = listen(options.listen).await?;
     let address = listener.local_addr()?;
     let store = Store::open(&options.db).await?;
+    let access = options.access()?;
+    let runner_token = access.runner.clone();
     let state = AppState::new(store.clone(), access, system_clock());
     let url = format!("http://{}", reachable(address));
     let renewed = store.renew_leases(state.now()).await?;
@@ -66,6 +69,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     }
 
     let expiry = tokio::spawn(expire_leases(state.clone()));
+    let (stop_runner, runner_stops) = watch::channel(false);
     let runner: Option<JoinHandle<()>> = options.with_runner.as_ref().map(|program| {
         let process = RunnerProcess {
             program: program.clone(),
@@ -74,7 +78,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
             state_dir: beside(&options.db, "runner"),
             models_dir: options.models_dir.clone(),
         };
-        tokio::spawn(process.supervise(state.hub.stopping()))
+        tokio::spawn(process.supervise(runner_stops))
     });
 
     let stop = stop_requested()?;
@@ -87,15 +91,17 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     let stopping = async move {
         stop.await;
         tracing::info!("stopping");
+        // While requests are still answered, so that the runner can give its job back.
+        stop_runner.send_replace(true);
+        if let Some(runner) = runner {
+            let _ = runner.await;
+        }
         hub.stop();
     };
     let mut watch = state.hub.stopping();
     run(listener, build_router(state), stopping, stopped(&mut watch)).await?;
 
     expiry.abort();
-    if let Some(runner) = runner {
-        let _ = runner.await;
-    }
     store.close().await;
     tracing::info!("stopped");
     Ok(())

@@ -14,9 +14,10 @@ struct Files;
 pub(crate) fn file(uri: &Uri, headers: &HeaderMap) -> Option<Response> {
     let path = uri.path().strip_prefix('/')?;
     let file = Files::get(path)?;
-    let tag: String = file.metadata.sha256_hash().iter().take(12).map(|b| format!("{b:02x}")).collect();
+    let tag =
+        file.metadata.sha256_hash().iter().take(12).fold(0u128, |tag, byte| tag << 8 | u128::from(*byte));
     // Weak, since compression on the way changes the bytes.
-    let tag = format!("W/\"{tag}\"");
+    let tag = format!("W/\"{tag:024x}\"");
     // The names do not change with the content, so a browser asks each time, and is mostly answered 304.
     let cache = (CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     let known = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(&tag));

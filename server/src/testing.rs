@@ -34,7 +34,8 @@ pub(crate) struct Server {
     pub state: AppState,
     router: Router,
     now: Arc<AtomicI64>,
-    _folder: Option<TempDir>,
+    #[allow(dead_code, reason = "held so that the folder stays")]
+    folder: Option<TempDir>,
 }
 
 /// What it answered.
@@ -77,7 +78,7 @@ impl Server {
     pub async fn with(admin: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Self::at(&folder.path().join("plimsoll.db"), admin).await;
-        server._folder = Some(folder);
+        server.folder = Some(folder);
         server
     }
 
@@ -89,7 +90,7 @@ impl Server {
         };
         let access = Access { runner: Secret::new(RUNNER), admin: admin.map(Secret::new) };
         let state = AppState::new(Store::open(db).await.unwrap(), access, clock);
-        Self { router: build_router(state.clone()), state, now, _folder: None }
+        Self { router: build_router(state.clone()), state, now, folder: None }
     }
 
     pub fn pass(&self, ms: i64) {

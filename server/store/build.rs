@@ -1,7 +1,7 @@
 //! Rebuilds the crate when a migration is added: `migrate!` alone does not notice new files.
 //!
-//! The queries are checked against the committed description in `.sqlx`, whatever `DATABASE_URL` happens to be set to;
-//! `prepare.sh` is the one place that asks a database instead.
+//! The queries are checked against the committed description in `.sqlx`, whatever `DATABASE_URL` happens to
+//! be set to; `prepare.sh` is the one place that asks a database instead.
 
 fn main() {
     println!("cargo::rerun-if-changed=../../migrations");

@@ -9,8 +9,8 @@ use crate::statistics::CaseSpeed;
 
 /// One row for each case that was measured and has a plan, by position.
 ///
-/// `total` is the peak of allocated bytes over all phases; `tokens_per_second` the median decode rate of the whole
-/// batch.
+/// `total` is the peak of allocated bytes over all phases; `tokens_per_second` the median decode rate of the
+/// whole batch.
 #[must_use]
 pub fn rows(detail: &RunDetail) -> Vec<MeasurementRow> {
     let measured = detail.cases.iter().filter(|case| case.status == CaseStatus::Ok);

@@ -12,7 +12,7 @@ use crate::problem::Problem;
 use crate::state::AppState;
 
 /// List cases of all runs, newest first.
-#[utoipa::path(get, path = "/api/v1/cases", tag = "cases",
+#[utoipa::path(get, path = "/api/v1/cases", operation_id = "list_cases", tag = "cases",
     params(
         ("run" = Option<contract::ids::RunId>, Query, description = "The run they belong to"),
         ("model" = Option<String>, Query, description = "A model's name, or a part of it"),
@@ -30,7 +30,8 @@ pub(super) async fn list(
 }
 
 /// Get a case.
-#[utoipa::path(get, path = "/api/v1/cases/{id}", tag = "cases", params(("id" = CaseId, Path, description = "The case")),
+#[utoipa::path(get, path = "/api/v1/cases/{id}", operation_id = "get_case",
+    tag = "cases", params(("id" = CaseId, Path, description = "The case")),
     responses((status = 200, body = Case, description = "The case"),
               (status = 404, body = ApiError, description = "There is none")))]
 pub(super) async fn one(State(state): State<AppState>, Id(id): Id<CaseId>) -> Result<Json<Case>, Problem> {

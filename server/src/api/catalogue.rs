@@ -46,7 +46,7 @@ pub(super) struct CatalogueGpu {
 }
 
 /// List the models that the planner knows by name.
-#[utoipa::path(get, path = "/api/v1/models", tag = "plans",
+#[utoipa::path(get, path = "/api/v1/models", operation_id = "list_models", tag = "plans",
     responses((status = 200, body = Vec<CatalogueModel>, description = "Families together, small ones first")))]
 pub(super) async fn models() -> Json<Vec<CatalogueModel>> {
     let entries = catalogue::models().iter();
@@ -65,7 +65,7 @@ pub(super) async fn models() -> Json<Vec<CatalogueModel>> {
 }
 
 /// List the GPUs that the planner knows by name.
-#[utoipa::path(get, path = "/api/v1/gpus", tag = "plans",
+#[utoipa::path(get, path = "/api/v1/gpus", operation_id = "list_gpus", tag = "plans",
     responses((status = 200, body = Vec<CatalogueGpu>, description = "Every GPU")))]
 pub(super) async fn gpus() -> Json<Vec<CatalogueGpu>> {
     let entries = catalogue::gpus().iter();

@@ -19,7 +19,8 @@ pub(super) struct Imported {
 }
 
 /// Import the example results shipped with the server; those there already are left as they are.
-#[utoipa::path(post, path = "/api/v1/examples", tag = "runs", security((), ("admin" = [])),
+#[utoipa::path(post, path = "/api/v1/examples", operation_id = "import_examples",
+    tag = "runs", security((), ("admin" = [])),
     responses((status = 200, body = Imported, description = "They are there"),
               (status = 401, body = ApiError, description = "The admin token is asked"),
               (status = 404, body = ApiError, description = "This server ships none")))]

@@ -27,7 +27,7 @@ pub(super) struct Paging {
 }
 
 /// List jobs, newest first.
-#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs",
+#[utoipa::path(get, path = "/api/v1/jobs", operation_id = "list_jobs", tag = "jobs",
     params(("page" = Option<u32>, Query, description = "Page from 1"),
            ("per_page" = Option<u32>, Query, description = "Rows of a page, at most 200; 50 where left out")),
     responses((status = 200, body = Page<Job>, description = "A page of them")))]
@@ -39,7 +39,8 @@ pub(super) async fn list(
 }
 
 /// Submit a job. Its models are names that runners advertise.
-#[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", request_body = NewJob, security((), ("admin" = [])),
+#[utoipa::path(post, path = "/api/v1/jobs", operation_id = "submit_job",
+    tag = "jobs", request_body = NewJob, security((), ("admin" = [])),
     responses((status = 201, body = Job, description = "Queued; Location has its address"),
               (status = 400, body = ApiError, description = "Not the JSON of a job"),
               (status = 401, body = ApiError, description = "The admin token is asked"),
@@ -54,7 +55,8 @@ pub(super) async fn submit(
 }
 
 /// Get a job.
-#[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = JobId, Path, description = "The job")),
+#[utoipa::path(get, path = "/api/v1/jobs/{id}", operation_id = "get_job",
+    tag = "jobs", params(("id" = JobId, Path, description = "The job")),
     responses((status = 200, body = Job, description = "The job"),
               (status = 404, body = ApiError, description = "There is none")))]
 pub(super) async fn one(State(state): State<AppState>, Id(id): Id<JobId>) -> Result<Json<Job>, Problem> {
@@ -62,7 +64,8 @@ pub(super) async fn one(State(state): State<AppState>, Id(id): Id<JobId>) -> Res
 }
 
 /// Cancel a job: a queued one at once, a running one when its runner next says where it is.
-#[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", security((), ("admin" = [])),
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", operation_id = "cancel_job",
+    tag = "jobs", security((), ("admin" = [])),
     params(("id" = JobId, Path, description = "The job")),
     responses((status = 200, body = Job, description = "The job as it stands now"),
               (status = 401, body = ApiError, description = "The admin token is asked"),
@@ -79,7 +82,8 @@ pub(super) async fn cancel(
 }
 
 /// Follow a job: server-sent events, the first at once, the last when it has ended.
-#[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs", params(("id" = JobId, Path, description = "The job")),
+#[utoipa::path(get, path = "/api/v1/jobs/{id}/events", operation_id = "follow_job",
+    tag = "jobs", params(("id" = JobId, Path, description = "The job")),
     responses((status = 200, body = JobEvent, content_type = "text/event-stream", description = "JSON in `data`"),
               (status = 404, body = ApiError, description = "There is none")))]
 pub(super) async fn events(

@@ -71,7 +71,7 @@ async fn method_not_allowed() -> Problem {
 }
 
 /// Whether the server and its database answer.
-#[utoipa::path(get, path = "/api/v1/health", tag = "server",
+#[utoipa::path(get, path = "/api/v1/health", operation_id = "get_health", tag = "server",
     responses((status = 200, description = "They do", body = Health)))]
 async fn health(
     axum::extract::State(state): axum::extract::State<AppState>,
@@ -92,7 +92,7 @@ struct Health {
 }
 
 /// This document.
-#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "server",
+#[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "get_openapi", tag = "server",
     responses((status = 200, description = "The OpenAPI description", content_type = "application/json")))]
 async fn document() -> Response {
     Json(openapi()).into_response()

@@ -24,7 +24,8 @@ const BATCHES: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 const MAX_BATCHES: usize = 64;
 
 /// Estimate what a plan takes.
-#[utoipa::path(post, path = "/api/v1/plans/estimate", tag = "plans", request_body = Plan,
+#[utoipa::path(post, path = "/api/v1/plans/estimate", operation_id = "estimate_plan",
+    tag = "plans", request_body = Plan,
     responses((status = 200, body = Estimate, description = "What it takes"),
               (status = 400, body = ApiError, description = "Not the JSON of a plan"),
               (status = 422, body = ApiError, description = "It contradicts itself or cannot be planned; field says where")))]
@@ -48,14 +49,16 @@ pub(super) struct Question {
 pub(super) struct Limits {
     /// The most sequences at once, all else as in the plan; 0: not even one.
     largest_batch: u64,
-    /// The most tokens of a sequence, prompt and output together, with the plan's batch; 0: not even one of prompt.
+    /// The most tokens of a sequence, prompt and output together, with the plan's batch; 0: not even one of
+    /// prompt.
     longest_context: Tokens,
     /// For each batch the longest context.
     load_line: Vec<LoadPoint>,
 }
 
 /// Solve a plan for the largest batch, the longest context and the load line.
-#[utoipa::path(post, path = "/api/v1/plans/solve", tag = "plans", request_body = Question,
+#[utoipa::path(post, path = "/api/v1/plans/solve", operation_id = "solve_plan",
+    tag = "plans", request_body = Question,
     responses((status = 200, body = Limits, description = "The most that fits"),
               (status = 400, body = ApiError, description = "Not the JSON of a question"),
               (status = 422, body = ApiError, description = "The plan cannot be solved; field says where")))]
@@ -74,7 +77,8 @@ pub(super) async fn solve(Body(question): Body<Question>) -> Result<Json<Limits>
 }
 
 /// Store a plan with its answer under a short link that never changes.
-#[utoipa::path(post, path = "/api/v1/plans", tag = "plans", request_body = Plan, security((), ("admin" = [])),
+#[utoipa::path(post, path = "/api/v1/plans", operation_id = "store_plan",
+    tag = "plans", request_body = Plan, security((), ("admin" = [])),
     responses((status = 201, body = StoredPlan, description = "Stored; Location has its page"),
               (status = 200, body = StoredPlan, description = "Stored before, with the same answer"),
               (status = 400, body = ApiError, description = "Not the JSON of a plan"),
@@ -91,7 +95,7 @@ pub(super) async fn create(
 }
 
 /// Get a stored plan with the answer it had.
-#[utoipa::path(get, path = "/api/v1/plans/{id}", tag = "plans",
+#[utoipa::path(get, path = "/api/v1/plans/{id}", operation_id = "get_plan", tag = "plans",
     params(("id" = String, Path, description = "Ten characters of Crockford's base 32")),
     responses((status = 200, body = StoredPlan, description = "Plan and answer, as they were stored"),
               (status = 404, body = ApiError, description = "There is none")))]

@@ -18,14 +18,15 @@ use crate::problem::Problem;
 use crate::state::AppState;
 
 /// List the runners, those heard last first.
-#[utoipa::path(get, path = "/api/v1/runners", tag = "runners",
+#[utoipa::path(get, path = "/api/v1/runners", operation_id = "list_runners", tag = "runners",
     responses((status = 200, body = Vec<Runner>, description = "Every runner that ever registered")))]
 pub(super) async fn runners(State(state): State<AppState>) -> Result<Json<Vec<Runner>>, Problem> {
     Ok(Json(state.store.runners(state.now()).await?))
 }
 
 /// Register a runner, or say anew what it is.
-#[utoipa::path(put, path = "/api/v1/runners/{id}", tag = "runners", request_body = Registration,
+#[utoipa::path(put, path = "/api/v1/runners/{id}", operation_id = "register_runner",
+    tag = "runners", request_body = Registration,
     security(("runner" = [])), params(("id" = RunnerId, Path, description = "The runner's own id, kept over restarts")),
     responses((status = 200, body = Runner, description = "As the server knows it now"),
               (status = 401, body = ApiError, description = "The runner token is asked"),
@@ -59,7 +60,8 @@ fn check(registration: &Registration) -> Result<(), Problem> {
 }
 
 /// Claim the oldest job that the runner can execute.
-#[utoipa::path(post, path = "/api/v1/runners/{id}/claim", tag = "runners", security(("runner" = [])),
+#[utoipa::path(post, path = "/api/v1/runners/{id}/claim", operation_id = "claim_job",
+    tag = "runners", security(("runner" = [])),
     params(("id" = RunnerId, Path, description = "The runner")),
     responses((status = 200, body = Claim, description = "A lease"),
               (status = 204, description = "There is no job for it"),
@@ -82,7 +84,8 @@ pub(super) async fn claim(
 }
 
 /// Give a sign of life and say how far the job is.
-#[utoipa::path(post, path = "/api/v1/jobs/{id}/heartbeat", tag = "runners", request_body = Heartbeat,
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/heartbeat", operation_id = "send_heartbeat",
+    tag = "runners", request_body = Heartbeat,
     security(("runner" = [])), params(("id" = JobId, Path, description = "The job")),
     responses((status = 200, body = HeartbeatReply, description = "Whether to stop, and how long the lease is good"),
               (status = 401, body = ApiError, description = "The runner token is asked"),
@@ -108,7 +111,8 @@ pub(super) struct Uploaded {
 }
 
 /// Upload a case that ended; sent again, it changes nothing.
-#[utoipa::path(put, path = "/api/v1/jobs/{id}/cases/{case_id}", tag = "runners", request_body = CaseUpload,
+#[utoipa::path(put, path = "/api/v1/jobs/{id}/cases/{case_id}", operation_id = "upload_case",
+    tag = "runners", request_body = CaseUpload,
     security(("runner" = [])),
     params(("id" = JobId, Path, description = "The job"), ("case_id" = CaseId, Path, description = "The case")),
     responses((status = 201, body = Uploaded, description = "Stored"),
@@ -137,7 +141,8 @@ pub(super) async fn upload(
 }
 
 /// Report the end of a job; reported again, it changes nothing.
-#[utoipa::path(post, path = "/api/v1/jobs/{id}/finish", tag = "runners", request_body = Finish,
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/finish", operation_id = "finish_job",
+    tag = "runners", request_body = Finish,
     security(("runner" = [])), params(("id" = JobId, Path, description = "The job")),
     responses((status = 200, body = Job, description = "The job as it stands now"),
               (status = 401, body = ApiError, description = "The runner token is asked"),

@@ -16,7 +16,7 @@ use crate::problem::Problem;
 use crate::state::AppState;
 
 /// List runs, newest first.
-#[utoipa::path(get, path = "/api/v1/runs", tag = "runs",
+#[utoipa::path(get, path = "/api/v1/runs", operation_id = "list_runs", tag = "runs",
     params(
         ("model" = Option<String>, Query, description = "A model's name, or a part of it"),
         ("machine" = Option<String>, Query, description = "A machine's name, or a part of it"),
@@ -34,7 +34,8 @@ pub(super) async fn list(
 }
 
 /// Get a run whole: itself, its machine, its cases.
-#[utoipa::path(get, path = "/api/v1/runs/{id}", tag = "runs", params(("id" = RunId, Path, description = "The run")),
+#[utoipa::path(get, path = "/api/v1/runs/{id}", operation_id = "get_run",
+    tag = "runs", params(("id" = RunId, Path, description = "The run")),
     responses((status = 200, body = RunDetail, description = "The run"),
               (status = 404, body = ApiError, description = "There is none")))]
 pub(super) async fn one(
@@ -53,7 +54,7 @@ pub(super) struct From {
 }
 
 /// List a run's cases that ended, by position.
-#[utoipa::path(get, path = "/api/v1/runs/{id}/cases", tag = "runs",
+#[utoipa::path(get, path = "/api/v1/runs/{id}/cases", operation_id = "list_run_cases", tag = "runs",
     params(("id" = RunId, Path, description = "The run"),
            ("from" = Option<u32>, Query, description = "The first position that is asked for; 0 where left out")),
     responses((status = 200, body = Vec<Case>, description = "Its cases"),
@@ -69,7 +70,8 @@ pub(super) async fn cases(
 }
 
 /// Export a run as measurement rows, one JSON document a line, for `bench-runner validate`.
-#[utoipa::path(get, path = "/api/v1/runs/{id}/rows", tag = "runs", params(("id" = RunId, Path, description = "The run")),
+#[utoipa::path(get, path = "/api/v1/runs/{id}/rows", operation_id = "export_run_rows",
+    tag = "runs", params(("id" = RunId, Path, description = "The run")),
     responses((status = 200, body = planner::MeasurementRow, content_type = "application/jsonl", description = "Its rows"),
               (status = 404, body = ApiError, description = "There is no such run")))]
 pub(super) async fn rows(

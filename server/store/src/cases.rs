@@ -44,7 +44,8 @@ impl TryFrom<CaseRow> for Case {
 }
 
 impl Store {
-    /// Stores a case whole; false where it is stored already, which leaves it as it is. Its run must be stored.
+    /// Stores a case whole; false where it is stored already, which leaves it as it is. Its run must be
+    /// stored.
     ///
     /// # Errors
     /// Where its id is not the one derived from its run and key, or the database fails.

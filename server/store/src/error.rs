@@ -124,7 +124,8 @@ pub enum StoreError {
     PlanTaken(String),
 }
 
-/// The primary result codes of SQLite (<https://www.sqlite.org/rescode.html>) that a person can do something about.
+/// The primary result codes of SQLite (<https://www.sqlite.org/rescode.html>) that a person can do something
+/// about.
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match primary_code(&error) {

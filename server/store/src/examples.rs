@@ -5,8 +5,8 @@ use contract::run::{RunDetail, RunOrigin};
 use crate::{Store, StoreError, cases, machines, runs};
 
 impl Store {
-    /// Stores a run with its machine and cases as `origin`; what is stored already is left as it is. The job it may have
-    /// answered is not of this database, so its name is dropped.
+    /// Stores a run with its machine and cases as `origin`; what is stored already is left as it is. The job
+    /// it may have answered is not of this database, so its name is dropped.
     ///
     /// # Errors
     /// Where a case is not of the run, or the database fails; nothing is stored then.

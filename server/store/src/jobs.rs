@@ -116,8 +116,8 @@ impl Store {
         paging.page(items, total)
     }
 
-    /// Asks for a job to stop: a queued one is cancelled at once, a running one when its runner next says where it is.
-    /// Asked again, it changes nothing.
+    /// Asks for a job to stop: a queued one is cancelled at once, a running one when its runner next says
+    /// where it is. Asked again, it changes nothing.
     ///
     /// # Errors
     /// Where there is no such job, it has ended otherwise, or the database fails.

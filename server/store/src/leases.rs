@@ -6,8 +6,8 @@
 //!    └── expired, released, or its runner started anew
 //! ```
 //!
-//! A lease that expired is taken up again by the next call of its runner, as long as no other runner has claimed the job
-//! meanwhile: a server that was down for a minute costs no measurement.
+//! A lease that expired is taken up again by the next call of its runner, as long as no other runner has
+//! claimed the job meanwhile: a server that was down for a minute costs no measurement.
 
 use contract::case::Case;
 use contract::ids::{JobId, LeaseId, MachineId, RunId, RunnerId, UnixMillis};
@@ -54,9 +54,10 @@ impl From<&Outcome> for End {
 }
 
 impl Store {
-    /// Grants the oldest job that the runner can execute: its models and device are among those advertised, and it names
-    /// no other runner. A job begun on the same machine goes on in its run; otherwise it begins `new_run`. A job that
-    /// this runner held is granted to it again at once, since only a restart makes it ask.
+    /// Grants the oldest job that the runner can execute: its models and device are among those advertised,
+    /// and it names no other runner. A job begun on the same machine goes on in its run; otherwise it begins
+    /// `new_run`. A job that this runner held is granted to it again at once, since only a restart makes it
+    /// ask.
     ///
     /// # Errors
     /// Where the runner is not registered, or the database fails.
@@ -83,7 +84,8 @@ impl Store {
         Ok(claim)
     }
 
-    /// Takes a sign of life and what the runner is doing. How many cases are done is counted from the stored ones.
+    /// Takes a sign of life and what the runner is doing. How many cases are done is counted from the stored
+    /// ones.
     ///
     /// # Errors
     /// Where the lease is lost, or the database fails.
@@ -197,8 +199,8 @@ impl Store {
         Ok(job)
     }
 
-    /// Gives every lease in force its full time again: what a server does when it starts, since no runner could reach it
-    /// while it was away. Returns how many there are.
+    /// Gives every lease in force its full time again: what a server does when it starts, since no runner
+    /// could reach it while it was away. Returns how many there are.
     ///
     /// # Errors
     /// Where the database fails.
@@ -260,7 +262,8 @@ fn lost(job: JobId, lease: LeaseId, why: impl Into<String>) -> StoreError {
     StoreError::LeaseLost { job, lease, why: why.into() }
 }
 
-/// Checks that `lease` holds `job`, takes an expired one up again where nobody else has the job, and extends it.
+/// Checks that `lease` holds `job`, takes an expired one up again where nobody else has the job, and extends
+/// it.
 async fn hold(
     write: &mut SqliteConnection,
     job: JobId,
@@ -457,8 +460,8 @@ async fn end_lease(
     Ok(())
 }
 
-/// After its lease ended early: the job waits for a runner again, unless its cancellation was asked or it was leased too
-/// often without a new case.
+/// After its lease ended early: the job waits for a runner again, unless its cancellation was asked or it was
+/// leased too often without a new case.
 async fn requeue(
     write: &mut SqliteConnection,
     id: JobId,
@@ -483,7 +486,8 @@ async fn requeue(
     Ok(())
 }
 
-/// Ends a job and its runs. A finished job's last run is finished; every other is cancelled, and keeps its cases.
+/// Ends a job and its runs. A finished job's last run is finished; every other is cancelled, and keeps its
+/// cases.
 pub(crate) async fn end_job(
     write: &mut SqliteConnection,
     id: JobId,

@@ -1,7 +1,8 @@
 //! Results and the job queue in SQLite. The only crate that knows sqlx; it embeds `migrations/`.
 //!
-//! Two programs may have one file open at once: the server, and a `bench-runner` that writes its own results. Writes take
-//! SQLite's write lock at their start and wait for each other; a program refuses a database newer than itself.
+//! Two programs may have one file open at once: the server, and a `bench-runner` that writes its own results.
+//! Writes take SQLite's write lock at their start and wait for each other; a program refuses a database newer
+//! than itself.
 //!
 //! Time, ids and randomness are passed in: nothing here reads a clock.
 

@@ -27,7 +27,8 @@ impl Store {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // With a write-ahead log this loses nothing when a program dies; a power cut may undo the latest commits.
+            // With a write-ahead log this loses nothing when a program dies; a power cut may undo the latest
+            // commits.
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
@@ -56,8 +57,8 @@ impl Store {
         Ok(Self { pool })
     }
 
-    /// Closes the connections, after which every clone's calls fail. The last to close a file folds its write-ahead log
-    /// into it.
+    /// Closes the connections, after which every clone's calls fail. The last to close a file folds its
+    /// write-ahead log into it.
     pub async fn close(&self) {
         self.pool.close().await;
     }
@@ -72,8 +73,8 @@ fn not_opened(path: &Path, source: sqlx::Error) -> StoreError {
     }
 }
 
-/// All migrations in one transaction under the write lock: of two programs that open a new file at once, one waits, and
-/// neither sees half a schema.
+/// All migrations in one transaction under the write lock: of two programs that open a new file at once, one
+/// waits, and neither sees half a schema.
 async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
     let mut write = pool.begin_with("BEGIN IMMEDIATE").await.map_err(|source| not_opened(path, source))?;
     check_owner(&mut write, path).await?;

@@ -45,8 +45,8 @@ pub(crate) fn optional_time(ms: Option<i64>) -> Option<UnixMillis> {
     ms.map(UnixMillis)
 }
 
-/// A document as it is stored. A figure that JSON cannot hold (NaN, infinity) would be stored as null and never be read
-/// again, so the document is read back first.
+/// A document as it is stored. A figure that JSON cannot hold (NaN, infinity) would be stored as null and
+/// never be read again, so the document is read back first.
 pub(crate) fn to_json<T: Serialize + DeserializeOwned>(
     what: &'static str,
     value: &T,

@@ -3,7 +3,7 @@ use std::fs;
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
-use crate::testing::{case, machine, run, sweep};
+use crate::testing::{case, machine, run, sweep, uuid};
 use crate::{Store, StoreError};
 
 async fn raw(path: &std::path::Path) -> SqliteConnection {
@@ -97,7 +97,8 @@ async fn what_was_stored_is_there_after_opening_again() {
     assert_eq!(detail.cases, [case(run.id, &sweep, 0)]);
 }
 
-/// One entry for each schema that was ever released, in its own words: opened by this program it must keep its rows.
+/// One entry for each schema that was ever released, in its own words: opened by this program it must keep
+/// its rows.
 #[tokio::test]
 async fn every_earlier_schema_is_brought_up_to_date() {
     let earlier = [(1, include_str!("../../../../migrations/0001_results_and_queue.sql"))];
@@ -128,7 +129,10 @@ async fn every_earlier_schema_is_brought_up_to_date() {
                 .await
                 .unwrap();
         }
-        sqlx::raw_sql("INSERT INTO machines VALUES ('00000000-0000-0000-0000-000000000007', 'old', 'Linux', '{\"model\":\"x\",\"logical_cores\":1,\"isa\":\"generic\"}', 1, '[]')")
+        let cpu = r#"{"model":"x","logical_cores":1,"isa":"generic"}"#;
+        sqlx::query("INSERT INTO machines VALUES (?, 'old', 'Linux', ?, 1, '[]')")
+            .bind(uuid(7).to_string())
+            .bind(cpu)
             .execute(&mut db)
             .await
             .unwrap();

@@ -56,8 +56,8 @@ async fn a_summary_counts_and_picks_the_best() {
     assert_eq!((summary.cases_total, summary.cases_done, summary.cases_ok), (4, 3, 2));
     // Batch 1, three further tokens of 2 ms each: 500 tokens per second.
     assert_eq!(summary.best_decode_tokens_per_second, Some(500.0));
-    // The load phase is three times that, and left out.
-    assert_eq!(summary.largest_peak, Some(Bytes(7001)));
+    // Loading takes three times what prefill does, and counts.
+    assert_eq!(summary.largest_peak, Some(Bytes(3 * 7001)));
 }
 
 #[tokio::test]
