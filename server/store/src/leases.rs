@@ -183,7 +183,7 @@ impl Store {
             Outcome::Finished => end_job(&mut write, job, JobState::Finished, None, now).await?,
             Outcome::Cancelled => end_job(&mut write, job, JobState::Cancelled, None, now).await?,
             Outcome::Failed { message } => {
-                end_job(&mut write, job, JobState::Failed, Some(message), now).await?
+                end_job(&mut write, job, JobState::Failed, Some(message), now).await?;
             }
             Outcome::Released => {
                 // Given back in good order, so it does not count as an attempt.
@@ -335,24 +335,23 @@ async fn grant(
 ) -> Result<Claim, StoreError> {
     let queued = jobs::get(write, job).await?;
     let machine = runner.registration.machine.id;
-    let run = match unfinished_run_of(write, job, machine).await? {
-        Some(run) => run,
-        None => {
-            let run = Run {
-                id: new_run,
-                name: queued.name,
-                job_id: Some(job),
-                machine_id: machine,
-                sweep: queued.sweep,
-                runner: runner.registration.build.clone(),
-                status: RunStatus::Running,
-                origin: RunOrigin::Job,
-                started_at: now,
-                finished_at: None,
-            };
-            runs::insert(&mut *write, &run).await?;
-            new_run
-        }
+    let run = if let Some(run) = unfinished_run_of(write, job, machine).await? {
+        run
+    } else {
+        let run = Run {
+            id: new_run,
+            name: queued.name,
+            job_id: Some(job),
+            machine_id: machine,
+            sweep: queued.sweep,
+            runner: runner.registration.build.clone(),
+            status: RunStatus::Running,
+            origin: RunOrigin::Job,
+            started_at: now,
+            finished_at: None,
+        };
+        runs::insert(&mut *write, &run).await?;
+        new_run
     };
     let expires_at = now.plus_ms(LEASE_MS);
     let (job_key, lease_key, run_key) = (job.to_string(), lease.to_string(), run.to_string());

@@ -126,7 +126,7 @@ pub(crate) fn case(run: RunId, sweep: &Sweep, position: usize) -> Case {
         status: CaseStatus::Ok,
         error: None,
         measurement: Some(measurement(1000 * (position as u64 + 1), 2.0)),
-        finished_at: T0.plus_ms(position as i64),
+        finished_at: T0.plus_ms(i64::try_from(position).unwrap()),
         spec,
     }
 }
