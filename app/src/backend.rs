@@ -32,6 +32,7 @@ pub enum BackendError {
 
 /// Facts that every page may need.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "facts independent of each other")]
 pub struct Site {
     /// Whether writes need a token (the server is not on loopback).
     pub writes_need_token: bool,

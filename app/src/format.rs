@@ -74,17 +74,23 @@ pub fn share(part: Bytes, all: Bytes) -> String {
     if percent > 0.0 && percent < 0.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
 
-/// A signed difference in percent: `+1.2 %`, `−0.4 %`.
+/// A difference in percent without its sign, finer where it is small: `1.2`, `0.04`.
+#[must_use]
+pub fn percent_figure(percent: f64) -> String {
+    let size = percent.abs();
+    if size < 0.995 { format!("{size:.2}") } else { format!("{size:.1}") }
+}
+
+/// A signed difference in percent: `+1.2 %`, `−0.04 %`.
 #[must_use]
 pub fn signed_percent(percent: f64) -> String {
-    let rounded = (percent * 10.0).round() / 10.0;
-    if rounded == 0.0 {
-        "0.0 %".to_owned()
-    } else if rounded < 0.0 {
-        format!("−{:.1} %", -rounded)
-    } else {
-        format!("+{rounded:.1} %")
-    }
+    let figure = percent_figure(percent);
+    let sign = match figure.as_str() {
+        "0.00" => "",
+        _ if percent < 0.0 => "−",
+        _ => "+",
+    };
+    format!("{sign}{figure} %")
 }
 
 /// Milliseconds in the unit a person would pick: `0.84 ms`, `212 ms`, `1.9 s`, `2 min 5 s`.

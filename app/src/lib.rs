@@ -5,6 +5,11 @@
 
 // The types of the pages' views nest deeper than rustc's default lets it look when it lays them out in a release build.
 #![recursion_limit = "512"]
+#![allow(
+    clippy::must_use_candidate,
+    reason = "components are called by `view!`, which uses what they return"
+)]
+#![allow(clippy::needless_pass_by_value, reason = "the properties of a component are its own")]
 
 #[cfg(feature = "ssr")]
 pub mod backend;

@@ -79,12 +79,12 @@ pub fn Summary(
         Verdict::Unknown => "of host memory".to_owned(),
         _ => format!("of {} usable", format::gib(estimate.capacity_bytes)),
     };
-    let between = format!("{} to {}", format::gib_figure(band.low), format::gib(band.high));
+    let between = format!("{} to {}", figure_of(band.low, total), sized(band.high, total));
     view! {
         <p class="verdict" data-test="verdict" aria-live="polite">
             <b class=class>{words}</b>
             <b data-test="total-bytes" data-bytes=total.0.to_string()>
-                {format::gib(total)}
+                {sized(total, total)}
             </b>
             <span class="muted num">
                 {usable} " · "
@@ -106,8 +106,9 @@ fn Hull(estimate: Estimate) -> impl IntoView {
     let scale = reach.max(capacity.0 as f64 / 0.96);
     let percent = |bytes: Bytes| 100.0 * bytes.0 as f64 / scale;
     let parts = components(&estimate.per_gpu);
+    let total = estimate.per_gpu.total;
     let told: Vec<String> =
-        parts.iter().map(|(name, _, bytes)| format!("{name} {}", format::gib(*bytes))).collect();
+        parts.iter().map(|(name, _, bytes)| format!("{name} {}", sized(*bytes, total))).collect();
     let line = if capacity > Bytes::ZERO {
         format!("; load line at {}", format::gib(capacity))
     } else {
@@ -118,7 +119,7 @@ fn Hull(estimate: Estimate) -> impl IntoView {
         .iter()
         .map(|(name, colour, bytes)| {
             let style = format!("width:{:.3}%;background:var({colour})", percent(*bytes));
-            view! { <i style=style title=format!("{name} {}", format::gib(*bytes))></i> }
+            view! { <i style=style title=format!("{name} {}", sized(*bytes, total))></i> }
         })
         .collect_view();
     let band_style =
@@ -139,6 +140,21 @@ fn Hull(estimate: Estimate) -> impl IntoView {
             {mark}
         </div>
     }
+}
+
+/// A size in the unit that suits the whole, with its unit.
+fn sized(bytes: Bytes, whole: Bytes) -> String {
+    format!("{} {}", figure_of(bytes, whole), unit_of(whole))
+}
+
+/// MiB for what is small, GiB for the rest.
+const fn unit_of(whole: Bytes) -> &'static str {
+    if whole.0 < 1 << 30 { "MiB" } else { "GiB" }
+}
+
+/// A size in the unit that suits the whole.
+fn figure_of(bytes: Bytes, whole: Bytes) -> String {
+    if whole.0 < 1 << 30 { format::figure(bytes.mib()) } else { format::gib_figure(bytes) }
 }
 
 /// What follows from the answer: the most that fits, and how fast.
@@ -209,27 +225,27 @@ pub fn WhereItGoes(
                         <span class="dot" style=format!("background:var({colour})")></span>
                         {name}
                     </td>
-                    <td class="n">{format::gib_figure(bytes)}</td>
+                    <td class="n">{figure_of(bytes, total)}</td>
                     <td class="n">{format::share(bytes, total)}</td>
                 </tr>
             }
         })
         .collect_view();
     let phases = estimate.phases.as_ref().map(|phases| {
-        let told: Vec<String> = phases.iter().map(|p| format!("{} {}", p.phase, format::gib(p.peak_bytes))).collect();
+        let told: Vec<String> = phases.iter().map(|p| format!("{} {}", p.phase, sized(p.peak_bytes, total))).collect();
         view! { <p class="muted num" style="font-size:13px;margin-top:12px">{format!("Peak of tensors by phase: {}.", told.join(", "))}</p> }
     });
     view! {
         <section class="card">
             <header>
                 <h2>"Where it goes"</h2>
-                <small>"GiB, at the largest peak"</small>
+                <small>{format!("{}, at the largest peak", unit_of(total))}</small>
             </header>
             <table>
                 <thead>
                     <tr>
                         <th scope="col">"Component"</th>
-                        <th scope="col" class="n">"Estimate, GiB"</th>
+                        <th scope="col" class="n">{format!("Estimate, {}", unit_of(total))}</th>
                         <th scope="col" class="n">"Share"</th>
                     </tr>
                 </thead>
@@ -239,7 +255,7 @@ pub fn WhereItGoes(
                             <b>"Total"</b>
                         </td>
                         <td class="n">
-                            <b>{format::gib_figure(total)}</b>
+                            <b>{figure_of(total, total)}</b>
                         </td>
                         <td class="n">"100 %"</td>
                     </tr>
@@ -256,6 +272,7 @@ pub fn Basis(
     /// What was answered.
     estimate: Estimate,
 ) -> impl IntoView {
+    let total = estimate.per_gpu.total;
     let band = estimate.error_band;
     let engine = estimate.engine;
     let variant = engine.variant.map(|variant| format!(", {variant}")).unwrap_or_default();
@@ -271,7 +288,7 @@ pub fn Basis(
             </header>
             <p class="num">
                 <span class="hatch" style="display:inline-block;width:22px;height:10px;border-radius:2px" aria-hidden="true"></span>
-                {format!(" {} to {}: {}.", format::gib_figure(band.low), format::gib(band.high), band.basis)}
+                {format!(" {} to {}: {}.", figure_of(band.low, total), sized(band.high, total), band.basis)}
             </p>
             <ul style="margin:0;padding-left:18px">
                 <li>{format!("Planned for Candle {}{variant}.", engine.version)}</li>

@@ -28,9 +28,8 @@ fn figures_keep_three_digits() {
 
 #[test]
 fn sizes_are_binary() {
-    let gibibytes = |n: f64| Bytes((n * f64::from(1 << 30)).round() as u64);
-    for (size, text) in [(0.0, "0.00 GiB"), (14.99, "15.0 GiB"), (4.125, "4.12 GiB"), (1234.0, "1,234 GiB")] {
-        assert_eq!(gib(gibibytes(size)), text);
+    for (mib, text) in [(0, "0.00 GiB"), (15_350, "15.0 GiB"), (4224, "4.12 GiB"), (1_263_616, "1,234 GiB")] {
+        assert_eq!(gib(Bytes::from_mib(mib)), text);
     }
     assert_eq!(share(Bytes(23), Bytes(100)), "23 %");
     assert_eq!(share(Bytes(4), Bytes(1000)), "0.4 %");
@@ -39,7 +38,9 @@ fn sizes_are_binary() {
 
 #[test]
 fn differences_carry_their_sign() {
-    for (percent, text) in [(1.24, "+1.2 %"), (-0.44, "−0.4 %"), (0.04, "0.0 %"), (-0.04, "0.0 %")] {
+    for (percent, text) in
+        [(1.24, "+1.2 %"), (-0.44, "−0.44 %"), (0.04, "+0.04 %"), (0.999, "+1.0 %"), (-0.004, "0.00 %")]
+    {
         assert_eq!(signed_percent(percent), text);
     }
 }

@@ -128,25 +128,22 @@ impl JobForm {
             errors.push(FieldError::new("device", error.to_string()));
             Device::Cpu
         });
-        let batches = batches
-            .into_iter()
-            .filter_map(|b| {
-                u32::try_from(b)
-                    .map_err(|_| {
-                        errors.push(FieldError::new(
-                            "batches",
-                            format!("{b} is out of range; accepted: 1 to 65536"),
-                        ))
-                    })
-                    .ok()
-            })
-            .collect();
+        let mut sequences = Vec::new();
+        for given in batches {
+            match u32::try_from(given) {
+                Ok(batch) => sequences.push(batch),
+                Err(_) => errors.push(FieldError::new(
+                    "batches",
+                    format!("{given} is out of range; accepted: 1 to 65536"),
+                )),
+            }
+        }
         let tokens = |values: Vec<u64>| values.into_iter().map(Tokens).collect::<Vec<_>>();
         let sweep = Sweep {
             models: self.models.clone(),
             precisions: words(&self.precisions),
             attentions: Vec::new(),
-            batches,
+            batches: sequences,
             prompts: tokens(prompts),
             generates: tokens(generates),
             device,

@@ -38,12 +38,11 @@ pub fn DocsIndexPage() -> impl IntoView {
 #[component]
 pub fn DocsPage() -> impl IntoView {
     let name = use_params_map().get_untracked().get("page").unwrap_or_default();
-    match DOCS.iter().find(|doc| doc.name == name) {
-        Some(doc) => view! { <Page doc /> }.into_any(),
-        None => {
-            set_status(StatusCode::NOT_FOUND);
-            view! { <NotFoundPage /> }.into_any()
-        }
+    if let Some(doc) = DOCS.iter().find(|doc| doc.name == name) {
+        view! { <Page doc /> }.into_any()
+    } else {
+        set_status(StatusCode::NOT_FOUND);
+        view! { <NotFoundPage /> }.into_any()
     }
 }
 

@@ -88,7 +88,7 @@ fn Facts(run: Run, cases: Vec<Case>) -> impl IntoView {
                     view! {
                         <Fact
                             name="Estimate off by"
-                            value=format!("{error:.1}")
+                            value=format::percent_figure(error)
                             unit=format!("% on average, n = {}", errors.len())
                         />
                     }

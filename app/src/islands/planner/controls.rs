@@ -48,6 +48,7 @@ const STARTS: [(&str, &str); 4] = [
 
 /// Every control that changes a figure of today's planner, and none beside.
 #[component]
+#[allow(clippy::too_many_lines, reason = "markup, a block for each control")]
 pub(super) fn Controls(
     /// The plan, changed in place.
     plan: RwSignal<Plan>,
@@ -509,7 +510,7 @@ fn shorten(plan: &mut Plan) {
 /// Steps of a slider: two to each factor of two.
 fn of_step(step: u32) -> u64 {
     let power = 1u64 << (step / 2).min(40);
-    if step % 2 == 0 { power } else { power + power / 2 }
+    if step.is_multiple_of(2) { power } else { power + power / 2 }
 }
 
 /// The step nearest below a value.

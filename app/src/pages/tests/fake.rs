@@ -74,7 +74,7 @@ impl Backend for Fake {
 
     fn run(&self, id: RunId) -> Answer<'_, RunDetail> {
         let known = id.to_string() == ID;
-        self.answer(if known { Ok(detail()) } else { Err(missing("run", id)) })
+        self.answer(if known { Ok(detail()) } else { Err(missing("run", &id)) })
     }
 
     fn facets(&self) -> Answer<'_, Facets> {
@@ -91,7 +91,7 @@ impl Backend for Fake {
 
     fn job(&self, id: JobId) -> Answer<'_, Job> {
         let known = id.to_string() == ID;
-        self.answer(if known { Ok(job(self.job)) } else { Err(missing("job", id)) })
+        self.answer(if known { Ok(job(self.job)) } else { Err(missing("job", &id)) })
     }
 
     fn runners(&self) -> Answer<'_, Vec<Runner>> {
@@ -99,11 +99,11 @@ impl Backend for Fake {
     }
 
     fn plan(&self, id: String) -> Answer<'_, StoredPlan> {
-        self.answer(if id == "0123456789" { Ok(stored()) } else { Err(missing("plan", id)) })
+        self.answer(if id == "0123456789" { Ok(stored()) } else { Err(missing("plan", &id)) })
     }
 }
 
-fn missing(what: &'static str, id: impl ToString) -> BackendError {
+fn missing(what: &'static str, id: &impl ToString) -> BackendError {
     BackendError::NotFound { what, id: id.to_string() }
 }
 
