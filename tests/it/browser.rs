@@ -33,15 +33,22 @@ async fn submit_small_job(page: &WebDriver, server: &Server) -> Result<()> {
         model.scroll_into_view().await?;
         model.click().await?;
     }
-    for (name, value) in
-        [("precisions", "bf16"), ("batches", "1,2"), ("prompts", "16"), ("generates", "4"), ("repetitions", "1")]
-    {
+    for (name, value) in [
+        ("precisions", "bf16"),
+        ("batches", "1,2"),
+        ("prompts", "16"),
+        ("generates", "4"),
+        ("repetitions", "1"),
+    ] {
         fill(page, name, value).await?;
     }
     let submit = find(page, "submit-job").await?;
     submit.scroll_into_view().await?;
     submit.click().await?;
-    page.query(By::Css("[data-test=\"job-state\"]")).wait(PATIENCE, Duration::from_millis(50)).first().await?;
+    page.query(By::Css("[data-test=\"job-state\"]"))
+        .wait(PATIENCE, Duration::from_millis(50))
+        .first()
+        .await?;
     Ok(())
 }
 
@@ -59,7 +66,8 @@ async fn wait_for_other_bytes(page: &WebDriver, before: u64) -> Result<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_loop_in_a_browser() -> Result<()> {
-    let dir = tempfile::tempdir().map_err(|source| tests::HarnessError::Io { what: "tempdir".into(), source })?;
+    let dir =
+        tempfile::tempdir().map_err(|source| tests::HarnessError::Io { what: "tempdir".into(), source })?;
     let server = Server::start(dir.path(), &[])?;
     let _runner = start_runner(dir.path(), &server.url, "test-runner", None)?;
     Api::new(&server.url).wait_for_runner("test-runner")?;
@@ -74,7 +82,11 @@ async fn the_whole_loop_in_a_browser() -> Result<()> {
     let rows = page.find_all(By::Css("[data-test=\"case-row\"]")).await?;
     assert_eq!(rows.len(), 2, "one row a case");
     for row in &rows {
-        assert!(row.text().await?.contains('%'), "each case stands beside its estimate: {}", row.text().await?);
+        assert!(
+            row.text().await?.contains('%'),
+            "each case stands beside its estimate: {}",
+            row.text().await?
+        );
     }
 
     let planner = find(&page, "open-in-planner").await?;
@@ -86,7 +98,9 @@ async fn the_whole_loop_in_a_browser() -> Result<()> {
     // Another precision, in the browser: the total changes without a round trip.
     page.execute("window.__same_document = true;", vec![]).await?;
     let fp32 = page
-        .query(By::Css("[data-test=\"weights\"] [value=\"fp32\"], [data-test=\"weights\"] option[value=\"fp32\"]"))
+        .query(By::Css(
+            "[data-test=\"weights\"] [value=\"fp32\"], [data-test=\"weights\"] option[value=\"fp32\"]",
+        ))
         .first()
         .await?;
     page.execute(
@@ -114,7 +128,10 @@ async fn the_whole_loop_in_a_browser() -> Result<()> {
     let short = find(&page, "short-link").await?;
     short.scroll_into_view().await?;
     short.click().await?;
-    page.query(By::Css("[data-test=\"stored-plan\"]")).wait(PATIENCE, Duration::from_millis(50)).first().await?;
+    page.query(By::Css("[data-test=\"stored-plan\"]"))
+        .wait(PATIENCE, Duration::from_millis(50))
+        .first()
+        .await?;
     let short = page.current_url().await?.to_string();
     assert!(short.contains("/p/"), "{short}");
     page.quit().await?;
@@ -128,7 +145,8 @@ async fn the_whole_loop_in_a_browser() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_and_form_without_javascript() -> Result<()> {
-    let dir = tempfile::tempdir().map_err(|source| tests::HarnessError::Io { what: "tempdir".into(), source })?;
+    let dir =
+        tempfile::tempdir().map_err(|source| tests::HarnessError::Io { what: "tempdir".into(), source })?;
     let server = Server::start(dir.path(), &[])?;
     let api = Api::new(&server.url);
     let _runner = start_runner(dir.path(), &server.url, "test-runner", None)?;
@@ -171,9 +189,11 @@ async fn every_page_and_form_without_javascript() -> Result<()> {
     find(&page, "run-row").await?;
 
     // The planner answers a plain GET.
-    page.goto(format!("{}/planner?model=meta-llama/Llama-3.1-8B&gpu=h100-sxm-80gb&weights=bf16", server.url)).await?;
+    page.goto(format!("{}/planner?model=meta-llama/Llama-3.1-8B&gpu=h100-sxm-80gb&weights=bf16", server.url))
+        .await?;
     let bf16 = planned_bytes(&page).await?;
-    page.goto(format!("{}/planner?model=meta-llama/Llama-3.1-8B&gpu=h100-sxm-80gb&weights=fp32", server.url)).await?;
+    page.goto(format!("{}/planner?model=meta-llama/Llama-3.1-8B&gpu=h100-sxm-80gb&weights=fp32", server.url))
+        .await?;
     assert!(planned_bytes(&page).await? > bf16, "fp32 takes more than bf16");
 
     for path in ["/", "/runs", "/jobs", "/planner", "/docs"] {

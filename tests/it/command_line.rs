@@ -63,8 +63,19 @@ fn a_prompt_beyond_the_context_is_refused_as_a_result() -> Result<()> {
     let (code, out, err) = run_to_end(
         "bench-runner",
         &[
-            "run", "--model", "HuggingFaceTB/SmolLM2-135M", "--precision", "bf16", "--prompt", "8,1000000",
-            "--generate", "2", "--repetitions", "1", "--no-db", "--json",
+            "run",
+            "--model",
+            "HuggingFaceTB/SmolLM2-135M",
+            "--precision",
+            "bf16",
+            "--prompt",
+            "8,1000000",
+            "--generate",
+            "2",
+            "--repetitions",
+            "1",
+            "--no-db",
+            "--json",
         ],
         dir.path(),
     )?;
@@ -85,7 +96,10 @@ fn a_line_of_plans_answers_a_line_of_estimates_in_order() -> Result<()> {
     let good = r#"{"schema":1,"model":{"id":"meta-llama/Llama-3.1-8B"},"gpu":{"id":"h100-sxm-80gb"},"workload":{"kind":"serve","prompt_tokens":2048,"output_tokens":512}}"#;
     let bad = r#"{"schema":1,"model":{"id":"no/such"},"gpu":{"id":"h100-sxm-80gb"},"workload":{"kind":"serve","prompt_tokens":1}}"#;
     let unknown = r#"{"schema":1,"modle":{}}"#;
-    write(&dir.path().join("plans.jsonl"), format!("{good}\n{bad}\nnot json\n{unknown}\n{good}\n").as_bytes())?;
+    write(
+        &dir.path().join("plans.jsonl"),
+        format!("{good}\n{bad}\nnot json\n{unknown}\n{good}\n").as_bytes(),
+    )?;
     let (_, out, err) = run_to_end("bench-runner", &["plan", "--jsonl", "plans.jsonl"], dir.path())?;
     let lines: Vec<serde_json::Value> =
         out.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect();

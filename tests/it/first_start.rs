@@ -5,7 +5,8 @@ use tests::process::{Server, run_to_end};
 use tests::{HarnessError, Result};
 
 fn temporary() -> Result<tempfile::TempDir> {
-    tempfile::tempdir().map_err(|source| HarnessError::Io { what: "make a temporary folder".to_owned(), source })
+    tempfile::tempdir()
+        .map_err(|source| HarnessError::Io { what: "make a temporary folder".to_owned(), source })
 }
 
 #[test]
@@ -77,7 +78,11 @@ fn a_server_that_cannot_start_says_why_and_exits_with_2() -> Result<()> {
     let table: [(&str, &[&str], &str); 6] = [
         ("a port in use", &["--listen", &taken, "--db", "other.db"], "in use"),
         ("an address that is none", &["--listen", "nowhere", "--db", "other.db"], "--listen"),
-        ("open to the network without a token", &["--listen", "0.0.0.0:0", "--db", "other.db"], "--admin-token"),
+        (
+            "open to the network without a token",
+            &["--listen", "0.0.0.0:0", "--db", "other.db"],
+            "--admin-token",
+        ),
         ("a database of a newer version", &["--listen", "127.0.0.1:0", "--db", &newer_text], "newer"),
         ("a file that is no database", &["--listen", "127.0.0.1:0", "--db", &garbage_text], "database"),
         ("an unknown option", &["--lisen", "127.0.0.1:0"], "--listen"),

@@ -14,8 +14,17 @@ fn a_real_gguf_is_measured_stored_exported_and_validated() -> Result<()> {
     let (code, _, err) = run_to_end(
         "bench-runner",
         &[
-            "run", "--model", &model.to_string_lossy(), "--prompt", "16,32", "--generate", "8",
-            "--repetitions", "2", "--db", "plimsoll.db",
+            "run",
+            "--model",
+            &model.to_string_lossy(),
+            "--prompt",
+            "16,32",
+            "--generate",
+            "8",
+            "--repetitions",
+            "2",
+            "--db",
+            "plimsoll.db",
         ],
         dir.path(),
     )?;

@@ -13,7 +13,8 @@ use tests::{HarnessError, Result, binary};
 use crate::small_sweep;
 
 fn temporary() -> Result<tempfile::TempDir> {
-    tempfile::tempdir().map_err(|source| HarnessError::Io { what: "make a temporary folder".to_owned(), source })
+    tempfile::tempdir()
+        .map_err(|source| HarnessError::Io { what: "make a temporary folder".to_owned(), source })
 }
 
 fn assert_each_case_once(run: &RunDetail, wanted: usize) {
@@ -55,7 +56,8 @@ fn a_killed_server_loses_nothing() -> Result<()> {
     let api = Api::new(&server.url);
     let _runner = start_runner(dir.path(), &server.url, "patient", None)?;
     api.wait_for_runner("patient")?;
-    let job = api.submit(&NewJob { name: None, sweep: small_sweep(&[1, 2, 3], &[8, 16], 2), runner_id: None })?;
+    let job =
+        api.submit(&NewJob { name: None, sweep: small_sweep(&[1, 2, 3], &[8, 16], 2), runner_id: None })?;
     api.follow(job.id, |job| job.progress.done >= 1)?;
 
     let address = server.address().to_owned();
@@ -71,14 +73,28 @@ fn a_killed_server_loses_nothing() -> Result<()> {
 }
 
 const BY_HAND: [&str; 15] = [
-    "run", "--model", "HuggingFaceTB/SmolLM2-135M", "--precision", "bf16", "--batch", "1,2,3", "--prompt", "8,16",
-    "--generate", "4", "--repetitions", "2", "--db", "by-hand.db",
+    "run",
+    "--model",
+    "HuggingFaceTB/SmolLM2-135M",
+    "--precision",
+    "bf16",
+    "--batch",
+    "1,2,3",
+    "--prompt",
+    "8,16",
+    "--generate",
+    "4",
+    "--repetitions",
+    "2",
+    "--db",
+    "by-hand.db",
 ];
 
 #[test]
 fn a_sweep_by_hand_resumes_after_kill_9() -> Result<()> {
     let dir = temporary()?;
-    let mut first = Process::start(Command::new(binary("bench-runner")?).args(BY_HAND).current_dir(dir.path()))?;
+    let mut first =
+        Process::start(Command::new(binary("bench-runner")?).args(BY_HAND).current_dir(dir.path()))?;
     // Plain lines on a pipe: one a case that ended.
     first.wait_for_line("[2/6]")?;
     first.kill();
@@ -87,8 +103,11 @@ fn a_sweep_by_hand_resumes_after_kill_9() -> Result<()> {
     again.extend(["--resume", "--json"]);
     let (code, out, err) = run_to_end("bench-runner", &again, dir.path())?;
     assert_eq!(code, Some(0), "{err}");
-    let run: RunDetail = serde_json::from_str(&out)
-        .map_err(|e| HarnessError::Answer { url: "bench-runner run --json".to_owned(), status: 0, body: format!("{e}: {out}") })?;
+    let run: RunDetail = serde_json::from_str(&out).map_err(|e| HarnessError::Answer {
+        url: "bench-runner run --json".to_owned(),
+        status: 0,
+        body: format!("{e}: {out}"),
+    })?;
     assert_each_case_once(&run, 6);
     assert_eq!(run.run.status, RunStatus::Finished);
     let earlier = run.cases.iter().filter(|c| c.finished_at < run.cases[5].finished_at).count();
@@ -99,14 +118,19 @@ fn a_sweep_by_hand_resumes_after_kill_9() -> Result<()> {
 #[test]
 fn an_interrupt_stores_what_is_finished() -> Result<()> {
     let dir = temporary()?;
-    let mut run = Process::start(Command::new(binary("bench-runner")?).args(BY_HAND).current_dir(dir.path()))?;
+    let mut run =
+        Process::start(Command::new(binary("bench-runner")?).args(BY_HAND).current_dir(dir.path()))?;
     run.wait_for_line("[1/6]")?;
     let status = run.signal("INT")?;
     assert_eq!(status.code(), Some(130), "the shell's code for an interrupt");
-    let (code, out, err) = run_to_end("bench-runner", &["export", "--db", "by-hand.db", "--format", "run"], dir.path())?;
+    let (code, out, err) =
+        run_to_end("bench-runner", &["export", "--db", "by-hand.db", "--format", "run"], dir.path())?;
     assert_eq!(code, Some(0), "{err}");
-    let run: RunDetail = serde_json::from_str(&out)
-        .map_err(|e| HarnessError::Answer { url: "bench-runner export".to_owned(), status: 0, body: format!("{e}: {out}") })?;
+    let run: RunDetail = serde_json::from_str(&out).map_err(|e| HarnessError::Answer {
+        url: "bench-runner export".to_owned(),
+        status: 0,
+        body: format!("{e}: {out}"),
+    })?;
     assert!(!run.cases.is_empty(), "the finished cases are stored");
     assert_eq!(run.run.status, RunStatus::Cancelled);
     Ok(())

@@ -84,14 +84,13 @@ impl Api {
     /// The stream ends before.
     pub fn follow(&self, id: impl std::fmt::Display, enough: impl Fn(&Job) -> bool) -> Result<Job> {
         let url = self.address(&format!("/jobs/{id}/events"));
-        let answer = self
-            .agent
-            .get(&url)
-            .header("accept", "text/event-stream")
-            .call()
-            .map_err(|source| HarnessError::Http { method: "GET", url: url.clone(), source: Box::new(source) })?;
+        let answer = self.agent.get(&url).header("accept", "text/event-stream").call().map_err(|source| {
+            HarnessError::Http { method: "GET", url: url.clone(), source: Box::new(source) }
+        })?;
         let mut last = String::new();
-        for line in BufReader::new(answer.into_body().into_reader()).lines().map_while(std::result::Result::ok) {
+        for line in
+            BufReader::new(answer.into_body().into_reader()).lines().map_while(std::result::Result::ok)
+        {
             let Some(data) = line.strip_prefix("data:") else { continue };
             data.trim().clone_into(&mut last);
             if let Ok(event) = serde_json::from_str::<JobEvent>(&last)
@@ -120,7 +119,11 @@ impl Api {
 ///
 /// # Errors
 /// It errs, or yields nothing in time.
-pub fn wait_until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn wait_until<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let until = Instant::now() + limit;
     while Instant::now() < until {
         if let Some(found) = condition()? {

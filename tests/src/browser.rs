@@ -102,5 +102,10 @@ pub async fn find(page: &WebDriver, name: &str) -> Result<WebElement> {
 /// It does not become so.
 pub async fn find_saying(page: &WebDriver, name: &str, text: &str, patience: Duration) -> Result<WebElement> {
     let what = format!("[data-test=\"{name}\"]");
-    Ok(page.query(By::Css(what)).with_text(text.to_owned()).wait(patience, Duration::from_millis(100)).first().await?)
+    Ok(page
+        .query(By::Css(what))
+        .with_text(text.to_owned())
+        .wait(patience, Duration::from_millis(100))
+        .first()
+        .await?)
 }

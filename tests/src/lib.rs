@@ -98,5 +98,7 @@ pub fn smollm2() -> Result<PathBuf> {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             name.starts_with("SmolLM2-135M-Instruct") && path.extension().is_some_and(|e| e == "gguf")
         })
-        .ok_or_else(|| HarnessError::Missing(folder.join("SmolLM2-135M-Instruct*.gguf (.ci/tools models smollm2)")))
+        .ok_or_else(|| {
+            HarnessError::Missing(folder.join("SmolLM2-135M-Instruct*.gguf (.ci/tools models smollm2)"))
+        })
 }

@@ -157,7 +157,9 @@ impl Server {
 pub fn start_runner(dir: &Path, server: &str, name: &str, models: Option<&Path>) -> Result<Process> {
     let state: PathBuf = dir.join(name);
     let mut command = Command::new(binary("bench-runner")?);
-    command.args(["daemon", "--server", server, "--token", RUNNER_TOKEN, "--name", name, "--state"]).arg(state);
+    command
+        .args(["daemon", "--server", server, "--token", RUNNER_TOKEN, "--name", name, "--state"])
+        .arg(state);
     if let Some(models) = models {
         command.arg("--models-dir").arg(models);
     }
