@@ -4,7 +4,7 @@ use crate::bytes::Bytes;
 use crate::document::estimate::Warning;
 use crate::document::plan::{Plan, StoredBlock};
 use crate::document::precision::{ActivationPrecision, CachePrecision, WeightPrecision};
-use crate::engine::WeightStorage;
+use crate::engine::{WeightStorage, candle};
 use crate::error::PlanError;
 use crate::ggml::GgmlType;
 use crate::model::{Dtype, Model};
@@ -64,7 +64,7 @@ fn as_stored(model: &Model, blocks: &[StoredBlock]) -> Result<WeightStorage, Pla
     let mut kinds: Vec<(GgmlType, u64, Bytes)> = Vec::new();
     for (index, block) in blocks.iter().enumerate() {
         match GgmlType::from_name(&block.kind) {
-            Some(kind) if candle_reads(kind) => kinds.push((kind, block.parameters, block.bytes)),
+            Some(kind) if candle::reads(kind) => kinds.push((kind, block.parameters, block.bytes)),
             // Position numbers and other buffers of integers are not loaded as weights.
             Some(GgmlType::I8 | GgmlType::I16 | GgmlType::I32 | GgmlType::I64) => {}
             _ if block.kind.starts_with('u') || block.kind == "bool" => {}
@@ -136,28 +136,6 @@ fn likeliest(model: &Model, kinds: &[(GgmlType, u64, Bytes)]) -> Vec<GgmlType> {
         }
     }
     types
-}
-
-/// The types of Candle 0.11.1's `GgmlDType` (candle-core, `quantized/mod.rs`).
-const fn candle_reads(kind: GgmlType) -> bool {
-    matches!(
-        kind,
-        GgmlType::F32
-            | GgmlType::F16
-            | GgmlType::Bf16
-            | GgmlType::Q4_0
-            | GgmlType::Q4_1
-            | GgmlType::Q5_0
-            | GgmlType::Q5_1
-            | GgmlType::Q8_0
-            | GgmlType::Q8_1
-            | GgmlType::Q2_K
-            | GgmlType::Q3_K
-            | GgmlType::Q4_K
-            | GgmlType::Q5_K
-            | GgmlType::Q6_K
-            | GgmlType::Q8_K
-    )
 }
 
 /// Stock Candle computes in, and caches in, one number format that follows from the weights.

@@ -49,7 +49,7 @@ impl<'a> Gguf<'a> {
             ));
         }
         for kind in types {
-            if !readable(*kind) {
+            if !reads(*kind) {
                 return Err(PlanError::unsupported(
                     "precision.weights",
                     format!("Candle 0.11.1 does not read {kind}"),
@@ -132,8 +132,8 @@ pub(super) struct Blocks {
     columns: u64,
 }
 
-/// Types of `candle-core/src/quantized/mod.rs`, `GgmlDType::from_u32`.
-const fn readable(kind: GgmlType) -> bool {
+/// Whether Candle 0.11.1 reads blocks of this type (`candle-core/src/quantized/mod.rs`, `GgmlDType::from_u32`).
+pub(crate) const fn reads(kind: GgmlType) -> bool {
     matches!(
         kind,
         GgmlType::F32

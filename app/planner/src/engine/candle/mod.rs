@@ -24,6 +24,8 @@ mod quantized_qwen3;
 mod qwen3;
 mod tensor;
 
+pub(crate) use load::reads;
+
 use quantized::Isa;
 use tensor::{Context, Element, Refused, Tensor};
 
