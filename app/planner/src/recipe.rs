@@ -154,7 +154,8 @@ impl State {
         let groups = tensor
             .layer
             .and_then(|layer| model.layers.get(usize::try_from(layer).ok()?))
-            .map_or(1, |layer| layer.attention.heads / layer.attention.kv_heads.max(1));
+            .and_then(crate::model::Layer::attention)
+            .map_or(1, |attention| attention.heads / attention.kv_heads.max(1));
         let kind = match self.mix {
             Mix::Q2K | Mix::Q2KS if groups >= 4 => GgmlType::Q4_K,
             Mix::Q2K => GgmlType::Q3_K,

@@ -67,7 +67,14 @@ fn ids_and_aliases_are_unique() {
 #[test]
 fn windows_follow_the_family() {
     let windows = |id: &str| -> Vec<bool> {
-        model(id).unwrap().model().unwrap().layers.iter().map(|l| l.attention.window.is_some()).collect()
+        model(id)
+            .unwrap()
+            .model()
+            .unwrap()
+            .layers
+            .iter()
+            .map(|l| l.attention().unwrap().window.is_some())
+            .collect()
     };
     let gemma2 = windows("google/gemma-2-2b");
     assert_eq!(&gemma2[..4], &[true, false, true, false]);

@@ -86,5 +86,10 @@ fn multiplied_parameters(model: &Model) -> u64 {
 /// Operations of scores and their product with the values, for `new` tokens that see `seen`. Stock Candle computes the
 /// masked half as well, and the tokens outside a window.
 fn attention_operations(model: &Model, new: f64, seen: f64) -> f64 {
-    model.layers.iter().map(|l| 4.0 * l.attention.query_width() as f64 * new * seen).sum()
+    model
+        .layers
+        .iter()
+        .filter_map(crate::model::Layer::attention)
+        .map(|a| 4.0 * a.query_width() as f64 * new * seen)
+        .sum()
 }

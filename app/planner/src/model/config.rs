@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::{
-    Architecture, Attention, Dtype, Embeddings, FeedForward, Head, Layer, LayerNorm, Model, ModelError, Norm,
-    NormPlace,
+    Architecture, Attention, DenseFeedForward, Dtype, Embeddings, FeedForward, Head, Layer, LayerNorm, Mixer,
+    Model, ModelError, Norm, NormPlace, QkNorm,
 };
 use crate::bytes::Tokens;
 
@@ -88,11 +88,14 @@ fn decoder(name: &str, architecture: Architecture, fields: &Fields<'_>) -> Resul
             _ => false,
         },
         output_bias: matches!(architecture, Llama | Qwen3 | Gemma2 | Gemma3) && attention_bias,
-        qk_norm: matches!(architecture, Qwen3 | Gemma3),
+        qk_norm: if matches!(architecture, Qwen3 | Gemma3) { QkNorm::Head } else { QkNorm::None },
         fused_qkv: architecture == Phi3,
         softcap: architecture == Gemma2 && fields.number_or_null("attn_logit_softcapping", true)?,
+        output_gate: false,
+        sinks: false,
+        cross: false,
     };
-    let feed_forward = FeedForward {
+    let feed_forward = DenseFeedForward {
         intermediate,
         gated: true,
         fused_gate_up: architecture == Phi3,
@@ -113,8 +116,8 @@ fn decoder(name: &str, architecture: Architecture, fields: &Fields<'_>) -> Resul
     let layers = windows
         .into_iter()
         .map(|window| Layer {
-            attention: Attention { window, ..template.clone() },
-            feed_forward: feed_forward.clone(),
+            mixer: Mixer::Attention(Attention { window, ..template.clone() }),
+            feed_forward: FeedForward::Dense(feed_forward.clone()),
             norms: norms.clone(),
         })
         .collect();
@@ -132,6 +135,8 @@ fn decoder(name: &str, architecture: Architecture, fields: &Fields<'_>) -> Resul
         head: Head::LanguageModel {
             softcap: architecture == Gemma2 && fields.number_or_null("final_logit_softcapping", true)?,
         },
+        towers: Vec::new(),
+        next_token_layers: Vec::new(),
         native: fields.dtype()?,
         stored: None,
     })
@@ -167,15 +172,19 @@ fn encoder(name: &str, architecture: Architecture, fields: &Fields<'_>) -> Resul
         causal: false,
         qkv_bias: true,
         output_bias: true,
-        qk_norm: false,
+        qk_norm: QkNorm::None,
         fused_qkv: false,
         softcap: false,
+        output_gate: false,
+        sinks: false,
+        cross: false,
     };
-    let feed_forward = FeedForward { intermediate, gated: false, fused_gate_up: false, bias: true };
+    let feed_forward =
+        FeedForward::Dense(DenseFeedForward { intermediate, gated: false, fused_gate_up: false, bias: true });
     let norms = [NormPlace::AfterAttention, NormPlace::AfterFeedForward]
         .map(|place| LayerNorm { place, norm: Norm::Layer })
         .to_vec();
-    let layer = Layer { attention, feed_forward, norms };
+    let layer = Layer { mixer: Mixer::Attention(attention), feed_forward, norms };
     // RoBERTa numbers positions from padding_idx + 1 = 2, so its table has two rows that no token uses.
     let unused = if architecture == Architecture::Roberta { 2 } else { 0 };
     if positions <= unused {
@@ -205,6 +214,8 @@ fn encoder(name: &str, architecture: Architecture, fields: &Fields<'_>) -> Resul
         },
         final_norm: None,
         head: if distil { Head::None } else { Head::Pooler },
+        towers: Vec::new(),
+        next_token_layers: Vec::new(),
         native: fields.dtype()?,
         stored: None,
     })

@@ -40,21 +40,182 @@ pub struct Model {
     pub final_norm: Option<Norm>,
     /// What turns the last hidden states into an answer.
     pub head: Head,
+    /// Blocks of weights beside the language model: vision towers, projectors.
+    pub towers: Vec<Tower>,
+    /// Layers that predict further tokens (multi-token prediction); engines load them only for speculation.
+    pub next_token_layers: Vec<Layer>,
     /// Precision that the checkpoint is stored in, where its configuration says so.
     pub native: Option<Dtype>,
     /// Exact sizes by storage type, where a file's header gave them.
     pub stored: Option<Vec<StoredBlock>>,
 }
 
-/// One layer: attention, then feed-forward, each with its norms.
+/// One layer: a mixer over the sequence, then a feed-forward, each with its norms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
-    /// Attention.
-    pub attention: Attention,
+    /// What mixes the tokens of a sequence.
+    pub mixer: Mixer,
     /// Feed-forward.
     pub feed_forward: FeedForward,
     /// Norms, in the order in which the layer applies them.
     pub norms: Vec<LayerNorm>,
+}
+
+impl Layer {
+    /// Its softmax attention over keys and values, where that is its mixer.
+    #[must_use]
+    pub const fn attention(&self) -> Option<&Attention> {
+        match &self.mixer {
+            Mixer::Attention(attention) => Some(attention),
+            Mixer::Latent(_) | Mixer::Recurrent(_) => None,
+        }
+    }
+
+    /// Its feed-forward, where every token takes the same one.
+    #[must_use]
+    pub const fn dense(&self) -> Option<&DenseFeedForward> {
+        match &self.feed_forward {
+            FeedForward::Dense(dense) => Some(dense),
+            FeedForward::Experts(_) | FeedForward::None => None,
+        }
+    }
+
+    /// Its experts, where it has some.
+    #[must_use]
+    pub const fn experts(&self) -> Option<&Experts> {
+        match &self.feed_forward {
+            FeedForward::Experts(experts) => Some(experts),
+            FeedForward::Dense(_) | FeedForward::None => None,
+        }
+    }
+}
+
+/// What mixes the tokens of a sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mixer {
+    /// Softmax attention with keys and values: MHA, GQA, MQA, full or windowed.
+    Attention(Attention),
+    /// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1).
+    Latent(LatentAttention),
+    /// A state of fixed size: Mamba, Mamba 2, gated delta rule.
+    Recurrent(Recurrent),
+}
+
+/// Multi-head latent attention: what is cached of a token is one latent vector and one rotated key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LatentAttention {
+    /// Query heads.
+    pub heads: u64,
+    /// Rank of the queries' compression; none: queries come from the hidden state by one matrix.
+    pub query_rank: Option<u64>,
+    /// Rank of the keys' and values' compression: elements of the latent vector (`kv_lora_rank`).
+    pub kv_rank: u64,
+    /// Elements of a head's query and key that are not rotated (`qk_nope_head_dim`).
+    pub nope_size: u64,
+    /// Elements that are rotated, shared by all heads (`qk_rope_head_dim`).
+    pub rope_size: u64,
+    /// Elements of a head's value (`v_head_dim`).
+    pub value_size: u64,
+}
+
+impl LatentAttention {
+    /// Elements that a cache keeps of one token.
+    #[must_use]
+    pub const fn cache_elements_per_token(&self) -> u64 {
+        self.kv_rank.saturating_add(self.rope_size)
+    }
+}
+
+/// A recurrent mixer: its state does not grow with the sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recurrent {
+    /// Mamba (arXiv 2312.00752): `inner` channels with a state of `state_size` each.
+    Mamba {
+        /// Inner width in elements.
+        inner: u64,
+        /// State elements of one channel.
+        state_size: u64,
+        /// Taps of the causal convolution.
+        conv_kernel: u64,
+        /// Rank of the step's projection.
+        step_rank: u64,
+        /// Whether the convolution has a bias.
+        conv_bias: bool,
+        /// Whether the projections have biases.
+        bias: bool,
+    },
+    /// Mamba 2 (arXiv 2405.21060).
+    Mamba2 {
+        /// Heads.
+        heads: u64,
+        /// Elements of a head.
+        head_size: u64,
+        /// Groups that share the input and output matrices.
+        groups: u64,
+        /// State elements of one channel.
+        state_size: u64,
+        /// Taps of the causal convolution.
+        conv_kernel: u64,
+        /// Whether the convolution has a bias.
+        conv_bias: bool,
+        /// Whether the projections have biases.
+        bias: bool,
+        /// Whether a gated norm (`inner` weights) stands before the output projection.
+        norm: bool,
+    },
+    /// Gated delta rule (arXiv 2412.06464), as in Qwen3-Next and Qwen 3.5.
+    GatedDelta {
+        /// Query and key heads.
+        key_heads: u64,
+        /// Value heads.
+        value_heads: u64,
+        /// Elements of a query or key head.
+        key_size: u64,
+        /// Elements of a value head.
+        value_size: u64,
+        /// Taps of the causal convolution.
+        conv_kernel: u64,
+    },
+}
+
+impl Recurrent {
+    /// Channels of the causal convolution.
+    #[must_use]
+    pub const fn conv_channels(&self) -> u64 {
+        match self {
+            Self::Mamba { inner, .. } => *inner,
+            Self::Mamba2 { heads, head_size, groups, state_size, .. } => heads
+                .saturating_mul(*head_size)
+                .saturating_add(groups.saturating_mul(*state_size).saturating_mul(2)),
+            Self::GatedDelta { key_heads, value_heads, key_size, value_size, .. } => key_heads
+                .saturating_mul(*key_size)
+                .saturating_mul(2)
+                .saturating_add(value_heads.saturating_mul(*value_size)),
+        }
+    }
+
+    /// Elements of one sequence's convolution state: the last `conv_kernel - 1` inputs.
+    #[must_use]
+    pub const fn conv_state_elements(&self) -> u64 {
+        let (Self::Mamba { conv_kernel, .. }
+        | Self::Mamba2 { conv_kernel, .. }
+        | Self::GatedDelta { conv_kernel, .. }) = self;
+        self.conv_channels().saturating_mul(conv_kernel.saturating_sub(1))
+    }
+
+    /// Elements of one sequence's recurrent (temporal) state.
+    #[must_use]
+    pub const fn state_elements(&self) -> u64 {
+        match self {
+            Self::Mamba { inner, state_size, .. } => inner.saturating_mul(*state_size),
+            Self::Mamba2 { heads, head_size, state_size, .. } => {
+                heads.saturating_mul(*head_size).saturating_mul(*state_size)
+            }
+            Self::GatedDelta { value_heads, key_size, value_size, .. } => {
+                value_heads.saturating_mul(*key_size).saturating_mul(*value_size)
+            }
+        }
+    }
 }
 
 /// Attention of one layer.
@@ -80,12 +241,32 @@ pub struct Attention {
     pub qkv_bias: bool,
     /// Whether the output projection has a bias.
     pub output_bias: bool,
-    /// Whether query and key heads are normalised (one weight of `head_size` each).
-    pub qk_norm: bool,
+    /// Norms of queries and keys.
+    pub qk_norm: QkNorm,
     /// Whether query, key and value are one matrix in the checkpoint (Phi-3).
     pub fused_qkv: bool,
     /// Whether attention scores are capped by a tanh (Gemma 2): it keeps one more copy of them alive.
     pub softcap: bool,
+    /// Whether the query projection also makes a gate of the output (Qwen 3.5): twice as many rows.
+    pub output_gate: bool,
+    /// Whether each head has a learned sink logit (gpt-oss).
+    pub sinks: bool,
+    /// Whether keys and values come from another sequence (an encoder's, an image's) and are computed once.
+    pub cross: bool,
+}
+
+/// Norms of queries and keys before the scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum QkNorm {
+    /// None.
+    #[default]
+    None,
+    /// One weight of `head_size` for all query heads and one for all key heads (Qwen 3, Gemma 3).
+    Head,
+    /// The same with a bias.
+    HeadWithBias,
+    /// A weight over the width of all query heads and one over that of all key heads (OLMo 2, MiniMax).
+    Full,
 }
 
 impl Attention {
@@ -116,7 +297,18 @@ impl Attention {
 
 /// Feed-forward of one layer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct FeedForward {
+pub enum FeedForward {
+    /// Every token takes the same one.
+    Dense(DenseFeedForward),
+    /// A router sends each token to some experts.
+    Experts(Experts),
+    /// None: the mixer is the whole layer.
+    None,
+}
+
+/// A feed-forward that every token takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DenseFeedForward {
     /// Width inside, in elements.
     pub intermediate: u64,
     /// Whether a gate multiplies the up projection (`SwiGLU`, `GeGLU`): three matrices, else two.
@@ -125,6 +317,61 @@ pub struct FeedForward {
     pub fused_gate_up: bool,
     /// Whether the projections have biases.
     pub bias: bool,
+}
+
+impl DenseFeedForward {
+    /// Matrices: three with a gate, else two.
+    #[must_use]
+    pub const fn matrices(&self) -> u64 {
+        if self.gated { 3 } else { 2 }
+    }
+}
+
+/// A mixture of experts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Experts {
+    /// Routed experts.
+    pub routed: u64,
+    /// Routed experts that a token takes.
+    pub active: u64,
+    /// One routed expert.
+    pub expert: DenseFeedForward,
+    /// What every token takes beside them: the shared experts as one feed-forward.
+    pub shared: Option<DenseFeedForward>,
+    /// Whether a learned gate weighs the shared experts' output (Qwen2-MoE).
+    pub shared_gate: bool,
+    /// Whether the router has a bias of one element an expert (DeepSeek-V3's correction, gpt-oss).
+    pub router_bias: bool,
+}
+
+/// A block of weights beside the language model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tower {
+    /// What it is, for example `vision tower`.
+    pub name: String,
+    /// Parameters that the checkpoint holds.
+    pub parameters: u64,
+    /// Shape of its transformer, where its buffers are planned.
+    pub shape: Option<TowerShape>,
+}
+
+/// Shape of a vision tower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TowerShape {
+    /// Width in elements.
+    pub hidden: u64,
+    /// Layers.
+    pub layers: u64,
+    /// Heads.
+    pub heads: u64,
+    /// Width inside the feed-forward, in elements.
+    pub intermediate: u64,
+    /// Edge of a patch in pixels.
+    pub patch: u64,
+    /// Edge of the largest (or only) image in pixels.
+    pub image: u64,
+    /// Tokens that one such image gives to the language model.
+    pub tokens_per_image: u64,
 }
 
 /// A norm of a layer and its place.
@@ -219,13 +466,21 @@ impl Model {
     /// Whether it generates: its attention is causal and it has a language model's head.
     #[must_use]
     pub fn is_decoder(&self) -> bool {
-        matches!(self.head, Head::LanguageModel { .. }) && self.layers.iter().all(|l| l.attention.causal)
+        matches!(self.head, Head::LanguageModel { .. })
+            && self.layers.iter().all(|l| l.attention().is_none_or(|a| a.causal))
     }
 
-    /// Elements that a cache of every token keeps per token, summed over layers.
+    /// Elements that a cache of every token keeps per token, summed over layers; windows are not applied.
     #[must_use]
     pub fn cache_elements_per_token(&self) -> u64 {
-        self.layers.iter().map(|l| l.attention.cache_elements_per_token()).fold(0, u64::saturating_add)
+        self.layers
+            .iter()
+            .map(|l| match &l.mixer {
+                Mixer::Attention(a) => a.cache_elements_per_token(),
+                Mixer::Latent(a) => a.cache_elements_per_token(),
+                Mixer::Recurrent(_) => 0,
+            })
+            .fold(0, u64::saturating_add)
     }
 }
 

@@ -18,7 +18,7 @@ fn a_llama_config_gives_the_published_count() {
     // safetensors metadata of huggingface.co/HuggingFaceTB/SmolLM2-135M
     assert_eq!(model.parameters().total, 134_515_008);
     assert_eq!(model.layers.len(), 30);
-    assert_eq!(model.layers[0].attention.head_size, 64);
+    assert_eq!(model.layers[0].attention().unwrap().head_size, 64);
     assert_eq!(model.native, Some(Dtype::Bf16));
     assert_eq!(model.cache_elements_per_token(), 30 * 2 * 3 * 64);
 }
@@ -161,10 +161,10 @@ fn layer_types_decide_over_the_pattern() {
     assert_eq!(missing.field(), Some("sliding_window"));
     config["sliding_window"] = json!(1024);
     let model = Model::from_config("m", &config).unwrap();
-    assert_eq!(model.layers[0].attention.window, Some(Tokens(1024)));
-    assert_eq!(model.layers[1].attention.window, None);
-    assert_eq!(model.layers[0].attention.visible(Tokens(100)), Tokens(100));
-    assert_eq!(model.layers[0].attention.visible(Tokens(4096)), Tokens(1024));
+    assert_eq!(model.layers[0].attention().unwrap().window, Some(Tokens(1024)));
+    assert_eq!(model.layers[1].attention().unwrap().window, None);
+    assert_eq!(model.layers[0].attention().unwrap().visible(Tokens(100)), Tokens(100));
+    assert_eq!(model.layers[0].attention().unwrap().visible(Tokens(4096)), Tokens(1024));
 }
 
 /// distilbert-base-uncased and xlm-roberta-base, base models without their pre-training heads.

@@ -57,6 +57,7 @@ impl Bert {
         let norm = Norm::load(weights, Role::EmbeddingNorm, Role::EmbeddingNormBias, None)?;
         let mut layers = Vec::with_capacity(model.layers.len());
         for (index, layer) in (0u64..).zip(&model.layers) {
+            let a = super::softmax(layer)?;
             let at = Some(index);
             let mut linear = |weight, bias| Linear::load(weights, weight, bias, at);
             let (q, v) = (linear(Role::Query, Role::QueryBias)?, linear(Role::Value, Role::ValueBias)?);
@@ -75,8 +76,8 @@ impl Bert {
                 intermediate,
                 output,
                 output_norm: norm(NormPlace::AfterFeedForward)?,
-                heads: layer.attention.heads,
-                head_size: layer.attention.head_size,
+                heads: a.heads,
+                head_size: a.head_size,
             });
         }
         Ok(Self { words, positions, token_types, norm, layers })

@@ -123,11 +123,12 @@ impl Eager {
         let element = load::element(dtype);
         let embed_tokens = weights.get(Role::TokenEmbedding, None)?;
         let tables =
-            |layer: &Layer| load::rotary(cx, model.max_tokens.0, layer.attention.rotary_size, element);
-        let rotary = if style.gemma3() { None } else { model.layers.first().map(tables) };
+            |a: &crate::model::Attention| load::rotary(cx, model.max_tokens.0, a.rotary_size, element);
+        let rotary =
+            if style.gemma3() { None } else { model.layers.first().and_then(Layer::attention).map(tables) };
         let mut layers = Vec::with_capacity(model.layers.len());
         for (index, layer) in (0u64..).zip(&model.layers) {
-            let rotary = style.gemma3().then(|| tables(layer));
+            let rotary = style.gemma3().then(|| layer.attention().map(tables)).flatten();
             layers.push(Decoder::load(style, model, layer, index, weights, rotary)?);
         }
         let norm = weights.get(Role::FinalNorm, None)?;
@@ -221,8 +222,8 @@ impl Decoder {
         rotary: Option<(Tensor, Tensor)>,
     ) -> Result<Self, PlanError> {
         let at = Some(index);
-        let a = &layer.attention;
-        let f = &layer.feed_forward;
+        let a = super::softmax(layer)?;
+        let f = super::dense(layer)?;
         let mut linear = |weight, bias| Linear::load(weights, weight, bias, at);
         let (q, k, v) = if a.fused_qkv {
             (None, None, None)

@@ -46,7 +46,8 @@ impl Llama {
         dtype: Dtype,
         weights: &mut Dense,
     ) -> Result<Self, PlanError> {
-        let head_size = model.layers.first().map_or(0, |l| l.attention.head_size);
+        let head_size =
+            model.layers.first().and_then(crate::model::Layer::attention).map_or(0, |a| a.head_size);
         let rotary = load::rotary(cx, model.max_tokens.0, head_size, load::element(dtype));
         let wte = weights.get(Role::TokenEmbedding, None)?;
         let lm_head =
@@ -55,7 +56,7 @@ impl Llama {
         let mut blocks = Vec::with_capacity(model.layers.len());
         for (index, layer) in (0u64..).zip(&model.layers) {
             let mut get = |role| weights.get(role, Some(index));
-            let a = &layer.attention;
+            let a = super::softmax(layer)?;
             blocks.push(Block {
                 rms_1: get(Role::LayerNorm(NormPlace::BeforeAttention))?,
                 q: get(Role::Query)?,

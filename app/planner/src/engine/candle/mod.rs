@@ -33,7 +33,7 @@ use super::request::{CandlePeaks, CandleRequest, Peak, PhaseOfPeak, WeightStorag
 use super::tape::{Alive, Kind};
 use crate::bytes::Bytes;
 use crate::error::PlanError;
-use crate::model::{Architecture, Model};
+use crate::model::{Architecture, Attention, DenseFeedForward, Layer, Model};
 
 /// Instruction set assumed where a plan names none: what nearly every x86 server and desktop has.
 const ASSUMED_ISA: Isa = Isa::Avx2;
@@ -162,6 +162,16 @@ fn load(cx: &Context, model: &Model, request: &CandleRequest) -> Result<Box<dyn 
             }
         }
     }
+}
+
+/// The layer's softmax attention: the only mixer of the families that are walked.
+fn softmax(layer: &Layer) -> Result<&Attention, PlanError> {
+    layer.attention().ok_or_else(|| not_walked("layers without softmax attention"))
+}
+
+/// The layer's dense feed-forward.
+fn dense(layer: &Layer) -> Result<&DenseFeedForward, PlanError> {
+    layer.dense().ok_or_else(|| not_walked("a mixture of experts"))
 }
 
 fn not_walked(what: &str) -> PlanError {

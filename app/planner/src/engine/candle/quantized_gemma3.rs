@@ -51,7 +51,7 @@ impl QuantizedGemma3 {
         let mut layers = Vec::with_capacity(model.layers.len());
         for (index, layer) in (0u64..).zip(&model.layers) {
             let at = Some(index);
-            let a = &layer.attention;
+            let a = super::softmax(layer)?;
             layers.push(Layer {
                 q: weights.matrix(Role::Query, at)?,
                 k: weights.matrix(Role::Key, at)?,

@@ -41,7 +41,8 @@ struct Layer {
 
 impl QuantizedLlama {
     pub(super) fn load(cx: &Context, model: &Model, weights: &mut Gguf<'_>) -> Result<Self, PlanError> {
-        let rotary_size = model.layers.first().map_or(0, |l| l.attention.rotary_size);
+        let rotary_size =
+            model.layers.first().and_then(crate::model::Layer::attention).map_or(0, |a| a.rotary_size);
         let rotary = load::rotary(cx, MAX_SEQ_LEN, rotary_size, Element::F32);
         let (tok_embeddings, embedding) = weights.embedding()?;
         let norm = weights.dequantised(Role::FinalNorm, None)?;
@@ -49,7 +50,7 @@ impl QuantizedLlama {
         let mut layers = Vec::with_capacity(model.layers.len());
         for (index, layer) in (0u64..).zip(&model.layers) {
             let at = Some(index);
-            let a = &layer.attention;
+            let a = super::softmax(layer)?;
             layers.push(Layer {
                 q: weights.matrix(Role::Query, at)?,
                 k: weights.matrix(Role::Key, at)?,

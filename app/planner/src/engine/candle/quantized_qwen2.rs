@@ -44,12 +44,13 @@ impl QuantizedQwen2 {
         let (tok_embeddings, _embedding) = weights.embedding()?;
         let norm = weights.dequantised(Role::FinalNorm, None)?;
         let output = weights.head()?;
-        let head_size = model.layers.first().map_or(0, |l| l.attention.head_size);
+        let head_size =
+            model.layers.first().and_then(crate::model::Layer::attention).map_or(0, |a| a.head_size);
         let rotary = load::rotary(cx, model.max_tokens.0, head_size, Element::F32);
         let mut layers = Vec::with_capacity(model.layers.len());
         for (index, layer) in (0u64..).zip(&model.layers) {
             let at = Some(index);
-            let a = &layer.attention;
+            let a = super::softmax(layer)?;
             layers.push(Layer {
                 q: weights.matrix(Role::Query, at)?,
                 k: weights.matrix(Role::Key, at)?,

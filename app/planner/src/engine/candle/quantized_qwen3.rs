@@ -58,12 +58,13 @@ enum Cache {
 impl QuantizedQwen3 {
     pub(super) fn load(cx: &Context, model: &Model, weights: &mut Gguf<'_>) -> Result<Self, PlanError> {
         let (embed_tokens, _embedding) = weights.embedding()?;
-        let head_size = model.layers.first().map_or(0, |l| l.attention.head_size);
+        let head_size =
+            model.layers.first().and_then(crate::model::Layer::attention).map_or(0, |a| a.head_size);
         let rotary = rotary(cx, model.max_tokens.0, head_size);
         let mut layers = Vec::with_capacity(model.layers.len());
         for (index, layer) in (0u64..).zip(&model.layers) {
             let at = Some(index);
-            let a = &layer.attention;
+            let a = super::softmax(layer)?;
             let cache = if cx.device == Device::Cpu {
                 let row = Bytes(a.kv_width()) * 2 * Element::F32.bytes();
                 Cache::Cpu {

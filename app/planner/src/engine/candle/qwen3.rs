@@ -50,12 +50,13 @@ impl Qwen3 {
     ) -> Result<Self, PlanError> {
         let element = load::element(dtype);
         let embed_tokens = weights.get(Role::TokenEmbedding, None)?;
-        let head_size = model.layers.first().map_or(0, |l| l.attention.head_size);
+        let head_size =
+            model.layers.first().and_then(crate::model::Layer::attention).map_or(0, |a| a.head_size);
         let rotary = load::rotary(cx, model.max_tokens.0, head_size, element);
         let mut layers = Vec::with_capacity(model.layers.len());
         for (index, layer) in (0u64..).zip(&model.layers) {
             let at = Some(index);
-            let a = &layer.attention;
+            let a = super::softmax(layer)?;
             layers.push(Layer {
                 q: Linear::load(weights, Role::Query, Role::QueryBias, at)?,
                 k: Linear::load(weights, Role::Key, Role::KeyBias, at)?,
