@@ -107,3 +107,11 @@ impl Add for Tokens {
         Self(self.0.saturating_add(other.0))
     }
 }
+
+impl Sub for Tokens {
+    type Output = Self;
+    /// Zero where `other` is larger.
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}

@@ -22,7 +22,7 @@ pub use document::estimate::Estimate;
 pub use document::plan::Plan;
 pub use document::row::MeasurementRow;
 pub use error::{PlanError, PlanErrorKind};
-pub use estimate::estimate;
+pub use estimate::{Compiled, estimate};
 pub use model::{Model, ModelError};
 
 /// Version of the planner; an estimate that is kept is kept with it.

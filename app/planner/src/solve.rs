@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::{Bytes, Tokens};
 use crate::document::plan::{Plan, Workload};
+use crate::engine::resolved::MAX_SEQUENCES;
+use crate::engine::{Breakdown, Numbers, Pool};
 use crate::error::PlanError;
-use crate::estimate::{MAX_SEQUENCES, Question, total};
+use crate::estimate::Compiled;
 
 /// A point of the load line: with `batch` sequences at once, `context` tokens of each are the most that fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,11 +30,20 @@ pub struct LoadPoint {
 /// # Errors
 /// Those of [`crate::estimate()`] for the plan with one sequence, and a capacity that is not known.
 pub fn largest_batch(plan: &Plan) -> Result<u64, PlanError> {
-    let one = with_batch(plan, 1).ok_or_else(no_serve)?;
-    let capacity = capacity(&one)?;
-    let total_of = |batch: u64| with_batch(plan, batch).and_then(|p| total_of(&p).ok());
-    let total = total(&Question::of(&one)?)?;
-    Ok(search::largest((1, total), MAX_SEQUENCES, capacity, total_of).unwrap_or(0))
+    let compiled = Compiled::new(&with_batch(plan, 1).ok_or_else(no_serve)?)?;
+    largest_batch_of(&compiled)
+}
+
+/// [`largest_batch`] of a plan that is prepared.
+///
+/// # Errors
+/// As [`largest_batch`].
+pub fn largest_batch_of(compiled: &Compiled) -> Result<u64, PlanError> {
+    let numbers = serving(compiled)?;
+    let at = |sequences: u64| Numbers { sequences, ..numbers };
+    let load = |n: u64| compiled.breakdown(&at(n)).ok().map(|b| load(&b));
+    let one = compiled.breakdown(&at(1))?;
+    Ok(search::largest((1, self::load(&one)), MAX_SEQUENCES, one.capacity, load).unwrap_or(0))
 }
 
 /// The most tokens of a sequence, prompt and output together, that fit, output and batch as in the plan; 0 where not
@@ -43,13 +54,50 @@ pub fn largest_batch(plan: &Plan) -> Result<u64, PlanError> {
 pub fn longest_context(plan: &Plan) -> Result<Tokens, PlanError> {
     let Workload::Serve(serve) = &plan.workload else { return Err(no_serve()) };
     let shortest = serve.output_tokens + Tokens(1);
-    let smallest = with_context(plan, shortest).ok_or_else(no_serve)?;
-    let capacity = capacity(&smallest)?;
-    let question = Question::of(&smallest)?;
-    let total_of = |context: u64| with_context(plan, Tokens(context)).and_then(|p| total_of(&p).ok());
-    let total = total(&question)?;
-    let longest = question.model.max_tokens.0;
-    Ok(Tokens(search::largest((shortest.0, total), longest, capacity, total_of).unwrap_or(0)))
+    let compiled = Compiled::new(&with_context(plan, shortest).ok_or_else(no_serve)?)?;
+    longest_context_of(&compiled)
+}
+
+/// [`longest_context`] of a plan that is prepared.
+///
+/// # Errors
+/// As [`longest_context`].
+pub fn longest_context_of(compiled: &Compiled) -> Result<Tokens, PlanError> {
+    let numbers = serving(compiled)?;
+    let at = |context: u64| Numbers {
+        prompt: Tokens(context) - numbers.output,
+        max_model_len: Tokens(context),
+        ..numbers
+    };
+    let shortest = numbers.output.0 + 1;
+    let load = |n: u64| compiled.breakdown(&at(n)).ok().map(|b| load(&b));
+    let least = compiled.breakdown(&at(shortest))?;
+    let most = search::largest((shortest, self::load(&least)), compiled.longest().0, least.capacity, load);
+    Ok(Tokens(most.unwrap_or(0)))
+}
+
+/// What must be within the capacity: the total, and beyond any capacity where the engine's pool is short.
+fn load(breakdown: &Breakdown) -> Bytes {
+    match breakdown.pool {
+        Pool::None | Pool::Enough => breakdown.parts.total,
+        Pool::Short | Pool::Negative => Bytes(u64::MAX),
+    }
+}
+
+/// The plan's numbers, where it serves from a memory that is known.
+fn serving(compiled: &Compiled) -> Result<Numbers, PlanError> {
+    if !matches!(compiled.plan().workload, Workload::Serve(_)) {
+        return Err(no_serve());
+    }
+    let numbers = compiled.numbers();
+    if numbers.memory == Bytes::ZERO {
+        return Err(PlanError::invalid(
+            "gpu.memory_mib",
+            "left out for the processor, so that what fits is not known",
+            "give the host's memory in MiB",
+        ));
+    }
+    Ok(numbers)
 }
 
 /// For each batch the longest context: what the plan's GPU can be loaded with.
@@ -86,21 +134,6 @@ pub(crate) fn with_context(plan: &Plan, context: Tokens) -> Option<Plan> {
 
 fn no_serve() -> PlanError {
     PlanError::not_planned_yet("workload.kind", "solving for anything but serve", "give serve")
-}
-
-/// The memory that may be filled.
-fn capacity(plan: &Plan) -> Result<Bytes, PlanError> {
-    Question::of(plan)?.capacity.ok_or_else(|| {
-        PlanError::invalid(
-            "gpu.memory_mib",
-            "left out for the processor, so that what fits is not known",
-            "give the host's memory in MiB",
-        )
-    })
-}
-
-fn total_of(plan: &Plan) -> Result<Bytes, PlanError> {
-    total(&Question::of(plan)?)
 }
 
 #[cfg(test)]

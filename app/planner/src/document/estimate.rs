@@ -48,6 +48,9 @@ pub struct Estimate {
     pub advice: Vec<Advice>,
     /// What the reader should know.
     pub warnings: Vec<Warning>,
+    /// The command that runs the plan, where it fits and one command does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 /// An engine and its version.
@@ -209,6 +212,14 @@ pub struct Warning {
     pub message: String,
 }
 
+impl Warning {
+    /// A warning of a stable name and a sentence.
+    #[must_use]
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into() }
+    }
+}
+
 impl Estimate {
     /// An estimate of nothing yet, for the engine given.
     #[must_use]
@@ -231,6 +242,7 @@ impl Estimate {
             error_band: ErrorBand { low: Bytes::ZERO, high: Bytes::ZERO, basis: String::new() },
             advice: Vec::new(),
             warnings: Vec::new(),
+            command: None,
         }
     }
 }

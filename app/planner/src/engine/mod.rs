@@ -1,7 +1,59 @@
-//! The engines: how each holds weights and cache, and what is alive at its peaks.
+//! Engines: how each allocates what a model needs.
 
-pub mod candle;
+pub(crate) mod candle;
+mod deepspeed;
+mod litgpt;
+mod llama_cpp;
+mod megatron;
+mod policy;
 mod request;
-pub mod tape;
+pub(crate) mod resolved;
+mod sglang;
+mod shard;
+mod stored;
+mod tape;
+mod tensorrt_llm;
+mod torchtitan;
+mod torchtune;
+mod transformers;
+mod vllm;
 
+pub use policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
 pub use request::{CandlePeaks, CandleRequest, Device, Peak, PhaseOfPeak, WeightStorage};
+
+use crate::document::plan::EngineName;
+use crate::error::PlanError;
+use resolved::Resolved;
+
+/// The engine of a plan, prepared for it.
+///
+/// # Errors
+/// The field that the engine refuses, and what it accepts.
+pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
+    match resolved.plan.engine.name {
+        EngineName::Candle => candle::prepare(resolved),
+        EngineName::Vllm => vllm::prepare(resolved),
+        EngineName::TensorrtLlm => tensorrt_llm::prepare(resolved),
+        EngineName::Sglang => sglang::prepare(resolved),
+        EngineName::LlamaCpp => llama_cpp::prepare(resolved),
+        EngineName::Transformers => transformers::prepare(resolved),
+        EngineName::Litgpt => litgpt::prepare(resolved),
+        EngineName::Torchtune => torchtune::prepare(resolved),
+        EngineName::Torchtitan => torchtitan::prepare(resolved),
+        EngineName::Megatron => megatron::prepare(resolved),
+        EngineName::Deepspeed => deepspeed::prepare(resolved),
+    }
+}
+
+/// The engine's name as plans spell it.
+pub(crate) fn name_of(name: EngineName) -> String {
+    serde_json::to_value(name).ok().and_then(|n| n.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn not_planned_yet(resolved: &Resolved) -> PlanError {
+    PlanError::not_planned_yet(
+        "engine.name",
+        name_of(resolved.plan.engine.name),
+        "give candle, or leave engine out",
+    )
+}

@@ -2,45 +2,38 @@
 
 use serde_json::{Value, json};
 
-use super::{Question, answer, total};
+use super::Compiled;
+use crate::bytes::Bytes;
 use crate::catalogue;
 use crate::document::estimate::{Advice, Estimate};
-use crate::document::plan::Plan;
-use crate::engine::WeightStorage;
-use crate::model::Dtype;
+use crate::document::plan::{Plan, Workload};
 use crate::solve;
 
 /// Changes to a plan that does not fit: fewer bytes a weight, fewer sequences, shorter prompts, a larger GPU. Only those
 /// that help are given; those that make it fit come first.
-pub(super) fn advice(plan: &Plan, question: &Question) -> Vec<Advice> {
+pub(super) fn advice(compiled: &Compiled) -> Vec<Advice> {
+    let plan = compiled.plan();
+    let Ok(before) = compiled.breakdown(&compiled.numbers()).map(|b| b.parts.total) else {
+        return Vec::new();
+    };
     let mut list: Vec<Advice> = Vec::new();
-    list.extend(precisions(plan, question));
-    list.extend(fewer_sequences(plan, question));
+    list.extend(precisions(plan, before));
+    list.extend(fewer_sequences(plan));
     list.extend(shorter(plan));
-    list.extend(larger_gpu(plan, question));
+    list.extend(larger_gpu(plan, before));
     list.sort_by_key(|a| !a.fits);
     list
 }
 
-fn precisions(plan: &Plan, question: &Question) -> Vec<Advice> {
-    let candidates: &[(&str, &str)] = match question.request.weights {
-        WeightStorage::Dense(Dtype::F32) => &[
-            ("bf16", "half the precision of weights and activations"),
-            ("gguf:q8_0", "8.5 bits a weight: a loss of quality that is seldom measurable"),
-            ("gguf:q4_k_m", "about 4.8 bits a weight: a measurable loss of quality"),
-        ],
-        WeightStorage::Dense(_) => &[
-            (
-                "gguf:q8_0",
-                "8.5 bits a weight: a loss of quality that is seldom measurable; the cache grows to fp32",
-            ),
-            ("gguf:q4_k_m", "about 4.8 bits a weight: a measurable loss of quality; the cache grows to fp32"),
-        ],
-        WeightStorage::Gguf { .. } => {
-            &[("gguf:q4_k_m", "about 4.8 bits a weight: a measurable loss of quality")]
-        }
-    };
-    let Ok(before) = total(question) else { return Vec::new() };
+fn precisions(plan: &Plan, before: Bytes) -> Vec<Advice> {
+    let candidates = [
+        ("bf16", "half the precision of weights and activations"),
+        (
+            "gguf:q8_0",
+            "8.5 bits a weight: a loss of quality that is seldom measurable; the cache grows to fp32",
+        ),
+        ("gguf:q4_k_m", "about 4.8 bits a weight: a measurable loss of quality; the cache grows to fp32"),
+    ];
     candidates
         .iter()
         .filter_map(|(precision, cost)| {
@@ -62,17 +55,19 @@ fn precisions(plan: &Plan, question: &Question) -> Vec<Advice> {
         .collect()
 }
 
-fn fewer_sequences(plan: &Plan, question: &Question) -> Option<Advice> {
-    let most = solve::largest_batch(plan).ok().filter(|n| *n >= 1 && *n < question.request.batch)?;
+fn fewer_sequences(plan: &Plan) -> Option<Advice> {
+    let Workload::Serve(serve) = &plan.workload else { return None };
+    let asked = serve.concurrent_sequences;
+    let most = solve::largest_batch(plan).ok().filter(|n| *n >= 1 && *n < asked)?;
     let changed = solve::with_batch(plan, most)?;
     let estimate = again(&changed)?;
-    let cost = format!("{most} sequences at once instead of {}", question.request.batch);
+    let cost = format!("{most} at once instead of {asked}");
     Some(of(&estimate, json!({ "workload": { "concurrent_sequences": most } }), cost))
 }
 
 fn shorter(plan: &Plan) -> Option<Advice> {
     let longest = solve::longest_context(plan).ok()?;
-    let crate::document::plan::Workload::Serve(serve) = &plan.workload else { return None };
+    let Workload::Serve(serve) = &plan.workload else { return None };
     let prompt =
         longest.0.checked_sub(serve.output_tokens.0).filter(|p| *p >= 1 && *p < serve.prompt_tokens.0)?;
     let changed = solve::with_context(plan, longest)?;
@@ -85,11 +80,10 @@ fn shorter(plan: &Plan) -> Option<Advice> {
 }
 
 /// The smallest GPU of the catalogue that holds it.
-fn larger_gpu(plan: &Plan, question: &Question) -> Option<Advice> {
-    question.gpu?;
+fn larger_gpu(plan: &Plan, needed: Bytes) -> Option<Advice> {
+    catalogue::gpu(&plan.gpu.id)?;
     let mut gpus: Vec<_> = catalogue::gpus().iter().collect();
     gpus.sort_by_key(|g| g.visible().bytes());
-    let needed = total(question).ok()?;
     gpus.into_iter().filter(|g| g.visible().bytes() >= needed && g.id != plan.gpu.id).find_map(|gpu| {
         let mut changed = plan.clone();
         changed.gpu.id.clone_from(&gpu.id);
@@ -107,7 +101,7 @@ fn larger_gpu(plan: &Plan, question: &Question) -> Option<Advice> {
 }
 
 fn again(plan: &Plan) -> Option<Estimate> {
-    Question::of(plan).and_then(|question| answer(&question)).ok()
+    Compiled::new(plan).and_then(|compiled| compiled.estimate()).ok()
 }
 
 fn of(estimate: &Estimate, change: Value, cost: impl Into<String>) -> Advice {

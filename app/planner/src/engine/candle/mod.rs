@@ -16,15 +16,18 @@ mod gemm;
 mod kv;
 mod llama;
 mod load;
+mod policy;
 mod quantized;
 mod quantized_gemma3;
 mod quantized_llama;
 mod quantized_qwen2;
 mod quantized_qwen3;
 mod qwen3;
+mod storage;
 mod tensor;
 
 pub(crate) use load::reads;
+pub(crate) use policy::prepare;
 
 use quantized::Isa;
 use tensor::{Context, Element, Refused, Tensor};
@@ -34,6 +37,9 @@ use super::tape::{Alive, Kind};
 use crate::bytes::Bytes;
 use crate::error::PlanError;
 use crate::model::{Architecture, Attention, DenseFeedForward, Layer, Model};
+
+/// The Candle that is planned.
+pub(crate) const CANDLE_VERSION: &str = "0.11.1";
 
 /// Instruction set assumed where a plan names none: what nearly every x86 server and desktop has.
 const ASSUMED_ISA: Isa = Isa::Avx2;

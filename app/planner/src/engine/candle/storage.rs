@@ -4,7 +4,7 @@ use crate::bytes::Bytes;
 use crate::document::estimate::Warning;
 use crate::document::plan::{Plan, StoredBlock};
 use crate::document::precision::{ActivationPrecision, CachePrecision, WeightPrecision};
-use crate::engine::{WeightStorage, candle};
+use crate::engine::WeightStorage;
 use crate::error::PlanError;
 use crate::ggml::GgmlType;
 use crate::model::{Dtype, Model};
@@ -64,7 +64,7 @@ fn as_stored(model: &Model, blocks: &[StoredBlock]) -> Result<WeightStorage, Pla
     let mut kinds: Vec<(GgmlType, u64, Bytes)> = Vec::new();
     for (index, block) in blocks.iter().enumerate() {
         match GgmlType::from_name(&block.kind) {
-            Some(kind) if candle::reads(kind) => kinds.push((kind, block.parameters, block.bytes)),
+            Some(kind) if super::reads(kind) => kinds.push((kind, block.parameters, block.bytes)),
             // Position numbers and other buffers of integers are not loaded as weights.
             Some(GgmlType::I8 | GgmlType::I16 | GgmlType::I32 | GgmlType::I64) => {}
             _ if block.kind.starts_with('u') || block.kind == "bool" => {}
@@ -156,10 +156,10 @@ fn check_compute(
         }
         if quantized && dtype.is_some() {
             let what = field.trim_start_matches("precision.");
-            warnings.push(Warning {
-                code: format!("{}-fp32", what.replace('_', "-")),
-                message: format!("{field} {given}: Candle keeps it in fp32 with GGUF weights, planned so."),
-            });
+            warnings.push(Warning::new(
+                format!("{}-fp32", what.replace('_', "-")),
+                format!("{field} {given}: Candle keeps it in fp32 with GGUF weights, planned so."),
+            ));
             continue;
         }
         let why = if quantized {
