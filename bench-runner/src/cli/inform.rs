@@ -1,17 +1,21 @@
-//! `bench-runner models` and `bench-runner machine`.
+//! `bench-runner models`, `bench-runner gpus` and `bench-runner machine`.
 
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::CliError;
 use crate::report::{Align, Column, render};
 use crate::{machine, model};
 
 /// List the models that can be run here: files of --models-dir, and catalogue shapes whose weights fit this machine's
-/// memory in bf16 (run with random weights).
+/// memory in bf16 (run with random weights). With --catalogue: every model that can be planned.
 #[derive(Debug, Args)]
 pub(super) struct ModelsArgs {
+    /// List every model of the catalogue: what can be planned
+    #[arg(long, env = "PLIMSOLL_CATALOGUE", conflicts_with = "models_dir")]
+    catalogue: bool,
     /// Folder of .gguf files and safetensors folders
     #[arg(long, env = "PLIMSOLL_MODELS_DIR", value_name = "DIR")]
     models_dir: Option<PathBuf>,
@@ -21,6 +25,9 @@ pub(super) struct ModelsArgs {
 }
 
 pub(super) fn models(args: &ModelsArgs) -> Result<(), CliError> {
+    if args.catalogue {
+        return catalogue(args.json);
+    }
     let (models, errors) = model::available(args.models_dir.as_deref(), machine::host_memory());
     let models: Vec<_> = models.iter().map(model::Model::advertised).collect();
     if args.json {
@@ -50,6 +57,98 @@ pub(super) fn models(args: &ModelsArgs) -> Result<(), CliError> {
     for error in &errors {
         eprintln!("warning: {error}");
     }
+    Ok(())
+}
+
+/// A model of the catalogue, as it is listed.
+#[derive(Debug, Serialize)]
+struct Planned {
+    id: &'static str,
+    aliases: &'static [String],
+    family: String,
+    parameters: u64,
+    layers: u64,
+    context: u64,
+    cache_elements_per_token: u64,
+    source: &'static str,
+}
+
+fn catalogue(json: bool) -> Result<(), CliError> {
+    let mut list = Vec::new();
+    for entry in planner::catalogue::models() {
+        let model = entry.model().map_err(|e| CliError::Work(format!("{}: {e}", entry.id)))?;
+        list.push(Planned {
+            id: &entry.id,
+            aliases: &entry.aliases,
+            family: model.architecture.to_string(),
+            parameters: entry.parameters,
+            layers: model.layers.len() as u64,
+            context: model.max_tokens.0,
+            cache_elements_per_token: model.cache_elements_per_token(),
+            source: &entry.source,
+        });
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&list).map_err(CliError::work)?);
+        return Ok(());
+    }
+    let columns = [
+        Column("model", Align::Left),
+        Column("family", Align::Left),
+        Column("parameters", Align::Right),
+        Column("layers", Align::Right),
+        Column("context", Align::Right),
+        Column("cache elements a token", Align::Right),
+    ];
+    let rows: Vec<Vec<String>> = list
+        .iter()
+        .map(|m| {
+            let numbers =
+                [m.parameters, m.layers, m.context, m.cache_elements_per_token].map(|n| n.to_string());
+            [m.id.to_owned(), m.family.clone()].into_iter().chain(numbers).collect()
+        })
+        .collect();
+    println!("{}", render(&columns, &rows));
+    Ok(())
+}
+
+/// List the GPUs that can be planned, with memory, bandwidth, dense 16-bit rate and power.
+#[derive(Debug, Args)]
+pub(super) struct GpusArgs {
+    /// Print JSON
+    #[arg(long, env = "PLIMSOLL_JSON")]
+    json: bool,
+}
+
+pub(super) fn gpus(args: &GpusArgs) -> Result<(), CliError> {
+    let list = planner::catalogue::gpus();
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(list).map_err(CliError::work)?);
+        return Ok(());
+    }
+    let columns = [
+        Column("id", Align::Left),
+        Column("name", Align::Left),
+        Column("visible", Align::Right),
+        Column("GB/s", Align::Right),
+        Column("bf16 TFLOP/s", Align::Right),
+        Column("W", Align::Right),
+    ];
+    let shown = |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), |v| v.to_string());
+    let rows: Vec<Vec<String>> = list
+        .iter()
+        .map(|g| {
+            vec![
+                g.id.clone(),
+                g.name.clone(),
+                g.visible().bytes().to_string(),
+                shown(g.bandwidth_gb_s),
+                shown(g.tflops.bf16),
+                shown(g.power_w),
+            ]
+        })
+        .collect();
+    println!("{}", render(&columns, &rows));
     Ok(())
 }
 

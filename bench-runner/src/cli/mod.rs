@@ -104,6 +104,8 @@ enum Command {
     Daemon(daemon::DaemonArgs),
     /// List the models that can be run here
     Models(inform::ModelsArgs),
+    /// List the GPUs that can be planned
+    Gpus(inform::GpusArgs),
     /// Show this machine as results record it
     Machine(inform::MachineArgs),
     /// Run one case, asked on standard input (what `run` starts for each)
@@ -124,6 +126,7 @@ impl Cli {
             Command::Export(args) => export::export(&args),
             Command::Daemon(args) => daemon::daemon(&args),
             Command::Models(args) => inform::models(&args),
+            Command::Gpus(args) => inform::gpus(&args),
             Command::Machine(args) => inform::machine(&args),
             Command::Case => case::child::run().map_err(CliError::work),
         }

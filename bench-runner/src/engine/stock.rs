@@ -70,8 +70,8 @@ impl Stock {
                 Architecture::Gemma3 => Ok(Self::Gemma3),
                 Architecture::Phi3 => Ok(Self::Phi3),
                 other => Err(Refusal(format!(
-                    "{} is an encoder and generates nothing; accepted: decoders (llama, mistral, qwen2, qwen3, gemma2, \
-                     gemma3_text, phi3)",
+                    "{}: not run by this engine; accepted: the decoders llama, mistral, qwen2, qwen3, gemma2, gemma3_text, \
+                     phi3",
                     other.model_type()
                 ))),
             },
@@ -141,8 +141,11 @@ impl Stock {
         {
             return refuse(format!("Candle cannot read tensors stored as {}", block.kind));
         }
-        let Some(layer) = model.shape.layers.first() else { return Ok(()) };
-        let (a, hidden) = (&layer.attention, model.shape.hidden);
+        // Families with other mixers and experts were refused when the module was chosen.
+        let Some(a) = model.shape.layers.first().and_then(planner::model::Layer::attention) else {
+            return Ok(());
+        };
+        let hidden = model.shape.hidden;
         let square = matches!(
             self,
             Self::Llama

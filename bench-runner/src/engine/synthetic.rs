@@ -227,7 +227,11 @@ fn metadata(model: &Model, config: &serde_json::Value) -> Result<Vec<(String, Va
         other => return Err(Refusal(format!("{} has no quantised synthetic weights", other.model_type()))),
     };
     let layer = model.layers.first().ok_or_else(|| Refusal("a model without layers".into()))?;
-    let attention = &layer.attention;
+    let (Some(attention), Some(feed_forward)) = (layer.attention(), layer.dense()) else {
+        return Err(Refusal(
+            "layers without softmax attention or with experts have no quantised synthetic weights".into(),
+        ));
+    };
     let count = |n: u64| {
         u32::try_from(n).map(Value::U32).map_err(|_| Refusal(format!("{n} is more than a GGUF header holds")))
     };
@@ -243,7 +247,7 @@ fn metadata(model: &Model, config: &serde_json::Value) -> Result<Vec<(String, Va
     put("context_length", count(model.max_tokens.0)?);
     put("embedding_length", count(model.hidden)?);
     put("block_count", count(model.layers.len() as u64)?);
-    put("feed_forward_length", count(layer.feed_forward.intermediate)?);
+    put("feed_forward_length", count(feed_forward.intermediate)?);
     put("attention.head_count", count(attention.heads)?);
     put("attention.head_count_kv", count(attention.kv_heads)?);
     put("attention.key_length", count(attention.head_size)?);
@@ -254,8 +258,11 @@ fn metadata(model: &Model, config: &serde_json::Value) -> Result<Vec<(String, Va
     put("vocab_size", count(model.vocab)?);
     if let Some(window) = attention.window {
         put("attention.sliding_window", count(window.0)?);
-        let period =
-            model.layers.iter().position(|l| l.attention.window.is_none()).map_or(6, |i| i as u64 + 1);
+        let period = model
+            .layers
+            .iter()
+            .position(|l| l.attention().is_some_and(|a| a.window.is_none()))
+            .map_or(6, |i| i as u64 + 1);
         put("attention.sliding_window_type", count(period)?);
     }
     Ok(keys)

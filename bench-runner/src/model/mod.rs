@@ -15,7 +15,7 @@ use serde_json::Value;
 pub use error::{LoadError, UnknownModel};
 pub use header::{gguf_reference, safetensors_reference};
 
-use crate::engine::{GgufLayout, Precision};
+use crate::engine::{GgufLayout, Precision, Stock};
 
 /// Where a model's weights come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,7 +179,8 @@ pub fn available(models_dir: Option<&Path>, memory: planner::Bytes) -> (Vec<Mode
             continue;
         };
         let bytes = model.shape.parameters().total.saturating_mul(2);
-        if model.shape.is_decoder() && bytes <= memory.0 {
+        let runs = Stock::choose(&model, Precision::Dense(candle_core::DType::BF16)).is_ok();
+        if runs && bytes <= memory.0 {
             models.push(model);
         }
     }

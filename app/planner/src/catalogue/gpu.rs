@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
 use crate::model::Dtype;
@@ -11,7 +11,7 @@ use crate::model::Dtype;
 pub const CPU: &str = "cpu";
 
 /// A GPU of the catalogue. What is not published is none.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gpu {
     /// Its id in plans.
@@ -38,7 +38,7 @@ pub struct Gpu {
 }
 
 /// Dense throughput in TFLOP/s (10^12), without structured sparsity, with fp32 accumulation.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "the names are the field's own")]
 pub struct Tflops {

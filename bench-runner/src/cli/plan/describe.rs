@@ -1,0 +1,89 @@
+//! An estimate for a person.
+
+use planner::document::estimate::{Estimate, Speed};
+
+use crate::report::{Align, Column, render};
+
+/// The estimate as text: parts, verdict, what else is known, what would help.
+pub(super) fn describe(estimate: &Estimate) -> String {
+    let mut lines = vec![parts(estimate), String::new(), verdict(estimate)];
+    let band = &estimate.error_band;
+    lines.push(format!("between {} and {}: {}", band.low, band.high, band.basis));
+    for phase in estimate.phases.iter().flatten() {
+        lines.push(format!("peak of {}: {}", phase.phase, phase.peak_bytes));
+    }
+    let kv = &estimate.kv;
+    if kv.pool_bytes.0 > 0 {
+        lines.push(format!(
+            "cache pool: {}, {} tokens, {} sequences of the longest length; {} B a token",
+            kv.pool_bytes, kv.pool_tokens, kv.max_concurrent_sequences, kv.bytes_per_token.0
+        ));
+    } else if kv.bytes_per_token.0 > 0 {
+        lines.push(format!("cache: {} B a token", kv.bytes_per_token.0));
+    }
+    if estimate.host.total.0 > 0 {
+        let host = &estimate.host;
+        lines.push(format!(
+            "host memory: {} (weights {}, cache {}, optimizer {})",
+            host.total, host.weights, host.kv_cache, host.optimizer
+        ));
+    }
+    lines.extend(estimate.speed.as_ref().map(speed));
+    lines.extend(
+        estimate.advice.iter().map(|a| format!("advice: {} → {}: {}", a.change, a.total_bytes, a.cost)),
+    );
+    lines.extend(estimate.warnings.iter().map(|w| format!("note: {}", w.message)));
+    lines.extend(estimate.command.as_ref().map(|command| format!("run it: {command}")));
+    lines.join("\n")
+}
+
+fn parts(estimate: &Estimate) -> String {
+    let p = &estimate.per_gpu;
+    let rows: Vec<Vec<String>> = [
+        ("weights", p.weights),
+        ("KV cache", p.kv_cache),
+        ("recurrent state", p.recurrent_state),
+        ("activations", p.activations),
+        ("temporary", p.temporary),
+        ("gradients", p.gradients),
+        ("optimizer", p.optimizer),
+        ("auxiliary", p.auxiliary),
+        ("CUDA graphs", p.cuda_graphs),
+        ("runtime", p.runtime),
+        ("CUDA context", p.context),
+        ("rest of the cache pool", estimate.kv.pool_bytes.saturating_sub(p.kv_cache)),
+        ("total", p.total),
+    ]
+    .into_iter()
+    .filter(|(_, bytes)| bytes.0 > 0)
+    .map(|(name, bytes)| vec![name.to_owned(), bytes.to_string(), bytes.0.to_string()])
+    .collect();
+    let columns = [
+        Column("component of one device", Align::Left),
+        Column("size", Align::Right),
+        Column("bytes", Align::Right),
+    ];
+    render(&columns, &rows)
+}
+
+fn verdict(estimate: &Estimate) -> String {
+    let engine = &estimate.engine;
+    let name = serde_json::to_value(engine.name).ok().and_then(|v| v.as_str().map(str::to_owned));
+    let by = format!("{} {}", name.unwrap_or_default(), engine.version);
+    if estimate.capacity_bytes.0 == 0 {
+        return format!("whether it fits is not known ({by})");
+    }
+    let verdict = if estimate.fits { "fits" } else { "does not fit" };
+    format!("{verdict} in {} ({by})", estimate.capacity_bytes)
+}
+
+fn speed(speed: &Speed) -> String {
+    if speed.time_per_output_token_ms > 0.0 {
+        format!(
+            "TTFT {:.1} ms, {:.2} ms a token, {:.1} tok/s",
+            speed.time_to_first_token_ms, speed.time_per_output_token_ms, speed.tokens_per_second
+        )
+    } else {
+        format!("{:.1} ms a step, {:.1} tok/s", speed.step_ms, speed.tokens_per_second)
+    }
+}

@@ -1,0 +1,409 @@
+//! A plan from options: each writes its field of the plan document, so that one reader checks them all.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use planner::Plan;
+use planner::document::plan::ModelRef;
+use planner::document::precision::{ActivationPrecision, CachePrecision, WeightPrecision};
+use serde_json::{Map, Value, json};
+
+use crate::cli::CliError;
+use crate::cli::axes::Attentions;
+use crate::model::{gguf_reference, safetensors_reference};
+use crate::{machine, sweep};
+
+/// Plan: what a model takes on a GPU or in host memory, without running it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    bench-runner plan --model meta-llama/Llama-3.1-8B --gpu h100-sxm-80gb --precision bf16 --batch 8 --prompt 2048\n  \
+    bench-runner plan --model Qwen/Qwen3-32B --engine vllm --gpu h100-sxm-80gb --gpus 2 --prompt 2048 --generate 512 --batch 16\n  \
+    bench-runner plan --model meta-llama/Llama-3.1-8B --engine transformers --gpu rtx-4090-24gb --train qlora --lora-rank 16 \\\n      \
+    --lora-targets q_proj,v_proj --sequence 2048\n  \
+    bench-runner plan --model model.gguf                     on this machine's processor\n  \
+    bench-runner plan --json plan.json                       a plan document in, an estimate out\n  \
+    bench-runner plan --jsonl - < plans.jsonl                a document a line in, an estimate or an error a line out")]
+pub(in crate::cli) struct PlanArgs {
+    /// A catalogue id, a .gguf file, a safetensors file or index (with config.json beside it)
+    #[arg(short, long, env = "PLIMSOLL_MODEL", value_name = "MODEL", required_unless_present_any = ["json", "jsonl"])]
+    model: Option<String>,
+    /// Any other field of the plan document, by its dotted path; repeat it for more
+    #[arg(long = "set", value_name = "PATH=VALUE", help_heading = "Documents")]
+    set: Vec<String>,
+    /// Print the estimate document instead of a table
+    #[arg(long, env = "PLIMSOLL_ESTIMATE", help_heading = "Documents")]
+    estimate: bool,
+    /// A plan document, - for standard input; answers an estimate document
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "jsonl"], help_heading = "Documents")]
+    pub(super) json: Option<PathBuf>,
+    /// A plan document a line, - for standard input; answers an estimate or {"error":…} a line, in order
+    #[arg(long, value_name = "FILE", conflicts_with = "model", help_heading = "Documents")]
+    pub(super) jsonl: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    how: How,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    layout: Layout,
+    #[command(flatten)]
+    training: Training,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where")]
+struct Place {
+    /// A catalogue id (`gpus` lists them); cpu is this machine's host memory
+    #[arg(long, env = "PLIMSOLL_GPU", value_name = "ID", default_value = "cpu")]
+    gpu: String,
+    /// GPUs, tensor parallel
+    #[arg(long, env = "PLIMSOLL_GPUS", value_name = "N", default_value = "1")]
+    gpus: u32,
+    /// Memory that a program sees, where it differs from the catalogue's, in MiB
+    #[arg(long, env = "PLIMSOLL_MEMORY_MIB", value_name = "MIB")]
+    memory_mib: Option<u64>,
+    /// Memory that others have taken, in MiB
+    #[arg(long, env = "PLIMSOLL_IN_USE_MIB", value_name = "MIB")]
+    in_use_mib: Option<u64>,
+    /// Price of one GPU for an hour
+    #[arg(long, env = "PLIMSOLL_PRICE", value_name = "PRICE")]
+    price: Option<f64>,
+    /// Power of one GPU under load, in watts
+    #[arg(long, env = "PLIMSOLL_POWER", value_name = "W")]
+    power: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How")]
+struct How {
+    /// Engine, with @VERSION if not the newest: candle, vllm, tensorrt-llm, sglang, llama.cpp, transformers, litgpt,
+    /// torchtune, torchtitan, megatron, deepspeed
+    #[arg(short, long, env = "PLIMSOLL_ENGINE", value_name = "NAME", default_value = "candle")]
+    engine: String,
+    /// Precision of the weights [default: the checkpoint's]
+    #[arg(short, long, env = "PLIMSOLL_PRECISION", value_name = "P")]
+    precision: Option<WeightPrecision>,
+    /// Precision of the KV cache [default: as activations]
+    #[arg(long, env = "PLIMSOLL_KV_CACHE", value_name = "P")]
+    kv_cache: Option<CachePrecision>,
+    /// Precision of activations [default: bf16]
+    #[arg(long, env = "PLIMSOLL_ACTIVATIONS", value_name = "P")]
+    activations: Option<ActivationPrecision>,
+    /// Attention: default, eager, memory-efficient, flash, sliding-window:TOKENS
+    #[arg(long, env = "PLIMSOLL_ATTENTION", value_name = "A", default_value = "default")]
+    attention: Attentions,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What is served")]
+struct What {
+    /// Sequences at once
+    #[arg(short, long, env = "PLIMSOLL_BATCH", value_name = "N", default_value = "1")]
+    batch: u64,
+    /// Tokens of each prompt
+    #[arg(long, env = "PLIMSOLL_PROMPT", value_name = "N", default_value = "128")]
+    prompt: u64,
+    /// Tokens generated after the prompt
+    #[arg(short, long, env = "PLIMSOLL_GENERATE", value_name = "N", default_value = "32")]
+    generate: u64,
+    /// Longest sequence admitted [default: prompt + output]
+    #[arg(long, env = "PLIMSOLL_MAX_MODEL_LEN", value_name = "N")]
+    max_model_len: Option<u64>,
+    /// Tokens of one step [default: the engine's]
+    #[arg(long, env = "PLIMSOLL_MAX_BATCHED_TOKENS", value_name = "N")]
+    max_batched_tokens: Option<u64>,
+    /// The scheduler's limit of sequences [default: the engine's]
+    #[arg(long, env = "PLIMSOLL_MAX_SEQUENCES", value_name = "N")]
+    max_sequences: Option<u64>,
+    /// Share of memory that the engine may fill [default: the engine's]
+    #[arg(long, env = "PLIMSOLL_MEMORY_FRACTION", value_name = "SHARE")]
+    memory_fraction: Option<f64>,
+    /// Layers on the GPU, llama.cpp's -ngl [default: all]
+    #[arg(long, env = "PLIMSOLL_GPU_LAYERS", value_name = "N")]
+    gpu_layers: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Layout")]
+struct Layout {
+    /// Pipeline stages
+    #[arg(long, env = "PLIMSOLL_PIPELINE", value_name = "N")]
+    pipeline: Option<u32>,
+    /// Data parallel replicas
+    #[arg(long, env = "PLIMSOLL_DATA", value_name = "N")]
+    data: Option<u32>,
+    /// Expert parallel ranks
+    #[arg(long, env = "PLIMSOLL_EXPERT", value_name = "N")]
+    expert: Option<u32>,
+    /// Context parallel ranks
+    #[arg(long, env = "PLIMSOLL_CONTEXT", value_name = "N")]
+    context: Option<u32>,
+    /// Sequence parallelism
+    #[arg(long, env = "PLIMSOLL_SEQUENCE_PARALLEL")]
+    sequence_parallel: bool,
+    /// ZeRO stage: 0, 1, 2, 3 (FSDP's full shard)
+    #[arg(long, env = "PLIMSOLL_ZERO", value_name = "STAGE")]
+    zero: Option<u8>,
+    /// Where optimizer states are kept: none, cpu, nvme
+    #[arg(long, env = "PLIMSOLL_OFFLOAD_OPTIMIZER", value_name = "WHERE")]
+    offload_optimizer: Option<String>,
+    /// Where parameters are kept: none, cpu, nvme
+    #[arg(long, env = "PLIMSOLL_OFFLOAD_PARAMETERS", value_name = "WHERE")]
+    offload_parameters: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What is trained")]
+struct Training {
+    /// Train instead of serving: full, lora, qlora, distill
+    #[arg(long, env = "PLIMSOLL_TRAIN", value_name = "METHOD", conflicts_with = "embed")]
+    train: Option<String>,
+    /// Embed whole sequences instead of serving
+    #[arg(long, env = "PLIMSOLL_EMBED")]
+    embed: bool,
+    /// Tokens of a trained or embedded sequence
+    #[arg(long, env = "PLIMSOLL_SEQUENCE", value_name = "N", default_value = "512")]
+    sequence: u64,
+    /// Sequences in one forward pass
+    #[arg(long, env = "PLIMSOLL_MICRO_BATCH", value_name = "N", requires = "train")]
+    micro_batch: Option<u64>,
+    /// Forward passes to one step
+    #[arg(long, env = "PLIMSOLL_ACCUMULATE", value_name = "N", requires = "train")]
+    accumulate: Option<u64>,
+    /// adamw, adamw-8bit, paged-adamw-8bit, sgd, sgd-momentum, adafactor, lion, muon
+    #[arg(long, env = "PLIMSOLL_OPTIMIZER", value_name = "NAME", requires = "train")]
+    optimizer: Option<String>,
+    /// none, selective, full
+    #[arg(long, env = "PLIMSOLL_CHECKPOINTING", value_name = "KIND", requires = "train")]
+    checkpointing: Option<String>,
+    /// No fp32 master weights
+    #[arg(long, env = "PLIMSOLL_NO_MASTERS", requires = "train")]
+    no_masters: bool,
+    /// Rank of the adapters
+    #[arg(long, env = "PLIMSOLL_LORA_RANK", value_name = "R", requires = "train")]
+    lora_rank: Option<u32>,
+    /// Module suffixes with adapters, for example q_proj,v_proj
+    #[arg(
+        long,
+        env = "PLIMSOLL_LORA_TARGETS",
+        value_name = "LIST",
+        requires = "train",
+        value_delimiter = ','
+    )]
+    lora_targets: Vec<String>,
+}
+
+impl PlanArgs {
+    /// Whether the estimate document is asked for.
+    pub(super) const fn wants_document(&self) -> bool {
+        self.estimate
+    }
+
+    /// The plan that the options describe.
+    pub(super) fn plan(&self) -> Result<Plan, CliError> {
+        let mut document = Document(json!({ "schema": planner::document::plan::SCHEMA }));
+        document.put("model", serde_json::to_value(self.model()?).map_err(CliError::work)?);
+        self.place(&mut document);
+        self.how(&mut document)?;
+        self.layout(&mut document);
+        self.workload(&mut document);
+        for pair in &self.set {
+            document.set(pair)?;
+        }
+        Plan::from_value(document.0).map_err(CliError::input)
+    }
+
+    fn model(&self) -> Result<ModelRef, CliError> {
+        let text = self.model.clone().unwrap_or_default();
+        let path = Path::new(&text);
+        let wrong = |e: crate::model::LoadError| CliError::Input(format!("--model: {e}"));
+        match path.extension().and_then(|e| e.to_str()) {
+            _ if planner::catalogue::model(&text).is_some() => Ok(ModelRef::catalogue(text)),
+            Some("gguf") => gguf_reference(path).map_err(wrong),
+            Some("safetensors" | "json") => safetensors_reference(path).map_err(wrong),
+            // The planner says which ids are near.
+            _ => Ok(ModelRef::catalogue(text)),
+        }
+    }
+
+    fn place(&self, document: &mut Document) {
+        let on_cpu = self.place.gpu == planner::catalogue::CPU;
+        document.put("gpu.id", json!(self.place.gpu));
+        let mut memory_mib = self.place.memory_mib;
+        if on_cpu {
+            let machine = machine::machine(None);
+            memory_mib = memory_mib.or_else(|| Some(machine::memory_mib(&machine)));
+            document.put("host.isa", json!(machine.cpu.isa));
+            document.put("host.threads", json!(sweep::default_threads()));
+        }
+        document.given("gpu.memory_mib", memory_mib);
+        document.given("gpu.in_use_mib", self.place.in_use_mib);
+        document.given("gpu.price_per_hour", self.place.price);
+        document.given("gpu.power_w", self.place.power);
+    }
+
+    fn how(&self, document: &mut Document) -> Result<(), CliError> {
+        let (name, version) = match self.how.engine.split_once('@') {
+            Some((name, version)) => (name, Some(version)),
+            None => (self.how.engine.as_str(), None),
+        };
+        document.put("engine.name", json!(name));
+        document.given("engine.version", version);
+        if name == "candle" {
+            document.put("engine.variant", json!("stock"));
+        }
+        document.given("precision.weights", self.how.precision);
+        document.given("precision.kv_cache", self.how.kv_cache);
+        document.given("precision.activations", self.how.activations);
+        match self.how.attention.0.as_slice() {
+            [] => {}
+            [one] => document.put("attention", serde_json::to_value(one).map_err(CliError::work)?),
+            _ => return Err(CliError::Input("--attention: one variant is planned at a time".into())),
+        }
+        Ok(())
+    }
+
+    fn layout(&self, document: &mut Document) {
+        let layout = &self.layout;
+        document.given("parallelism.tensor", Some(self.place.gpus).filter(|n| *n != 1));
+        document.given("parallelism.pipeline", layout.pipeline);
+        document.given("parallelism.data", layout.data);
+        document.given("parallelism.expert", layout.expert);
+        document.given("parallelism.context", layout.context);
+        document.given("parallelism.sequence", layout.sequence_parallel.then_some(true));
+        document.given("parallelism.zero_stage", layout.zero);
+        document.given("parallelism.offload.optimizer", layout.offload_optimizer.as_deref());
+        document.given("parallelism.offload.parameters", layout.offload_parameters.as_deref());
+    }
+
+    fn workload(&self, document: &mut Document) {
+        let (what, training) = (&self.what, &self.training);
+        if training.embed {
+            document.put("workload.kind", json!("embed"));
+            document.put("workload.sequence_tokens", json!(training.sequence));
+            document.put("workload.batch", json!(what.batch));
+        } else if let Some(method) = &training.train {
+            document.put("workload.kind", json!("train"));
+            document.put("workload.method", json!(method));
+            document.put("workload.sequence_tokens", json!(training.sequence));
+            document.given("workload.micro_batch", training.micro_batch);
+            document.given("workload.gradient_accumulation", training.accumulate);
+            document.given("workload.optimizer", training.optimizer.as_deref());
+            document.given("workload.checkpointing", training.checkpointing.as_deref());
+            document.given("workload.master_weights", training.no_masters.then_some(false));
+            document.given("workload.lora.rank", training.lora_rank);
+            if training.lora_rank.is_some() || !training.lora_targets.is_empty() {
+                document.put("workload.lora.targets", json!(training.lora_targets));
+            }
+        } else {
+            document.put("workload.kind", json!("serve"));
+            document.put("workload.prompt_tokens", json!(what.prompt));
+            document.put("workload.output_tokens", json!(what.generate));
+            document.put("workload.concurrent_sequences", json!(what.batch));
+            document.given("workload.max_model_len", what.max_model_len);
+            document.given("workload.max_batched_tokens", what.max_batched_tokens);
+            document.given("workload.max_sequences", what.max_sequences);
+            document.given("workload.memory_fraction", what.memory_fraction);
+            document.given("workload.gpu_layers", what.gpu_layers);
+        }
+    }
+}
+
+/// A plan document as it is written.
+struct Document(Value);
+
+impl Document {
+    /// Writes the field of a dotted path.
+    fn put(&mut self, path: &str, value: Value) {
+        let mut place = &mut self.0;
+        for key in path.split('.') {
+            if !place.is_object() {
+                *place = Value::Object(Map::new());
+            }
+            place = &mut place[key];
+        }
+        *place = value;
+    }
+
+    /// The same, where it is given.
+    fn given<T: serde::Serialize>(&mut self, path: &str, value: Option<T>) {
+        if let Some(value) = value {
+            self.put(path, json!(value));
+        }
+    }
+
+    /// `path=value`: JSON where it is JSON, else a word.
+    fn set(&mut self, pair: &str) -> Result<(), CliError> {
+        let Some((path, text)) = pair.split_once('=').filter(|(path, _)| !path.is_empty()) else {
+            return Err(CliError::Input(format!(
+                "--set {pair}: give a field's dotted path and its value, for example workload.max_model_len=4096"
+            )));
+        };
+        self.put(path, serde_json::from_str(text).unwrap_or_else(|_| json!(text)));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        plan: PlanArgs,
+    }
+
+    fn read(line: &str) -> Result<Plan, CliError> {
+        let words = std::iter::once("plan").chain(line.split_whitespace());
+        <Cli as clap::Parser>::try_parse_from(words).unwrap().plan.plan()
+    }
+
+    #[test]
+    fn options_write_their_fields() {
+        let model = "--model meta-llama/Llama-3.1-8B --gpu h100-sxm-80gb";
+        for (line, path, expected) in [
+            ("--engine vllm@0.19.0", "/engine", json!({ "name": "vllm", "version": "0.19.0" })),
+            ("--gpus 4", "/parallelism/tensor", json!(4)),
+            ("--zero 3 --data 8", "/parallelism/zero_stage", json!(3)),
+            ("--offload-optimizer cpu", "/parallelism/offload/optimizer", json!("cpu")),
+            ("--memory-fraction 0.85 --max-model-len 8192", "/workload/memory_fraction", json!(0.85)),
+            ("--train full --sequence 4096 --optimizer lion", "/workload/optimizer", json!("lion")),
+            (
+                "--train qlora --lora-rank 8 --lora-targets q_proj,v_proj",
+                "/workload/lora",
+                json!({ "rank": 8, "targets": ["q_proj", "v_proj"], "train_embeddings": false }),
+            ),
+            (
+                "--embed --sequence 128 --batch 4",
+                "/workload",
+                json!({ "kind": "embed", "sequence_tokens": 128, "batch": 4 }),
+            ),
+            ("--attention flash", "/attention/kind", json!("flash")),
+            ("--set compression.prune={\"kind\":\"2:4\"}", "/compression/prune/kind", json!("2:4")),
+            ("--set gpu.gpus_per_node=4", "/gpu/gpus_per_node", json!(4)),
+            ("--set engine.version=\"0.18\"", "/engine/version", json!("0.18")),
+        ] {
+            let plan = read(&format!("{model} {line}")).unwrap_or_else(|e| panic!("{line}: {e}"));
+            let plan = serde_json::to_value(plan).unwrap();
+            assert_eq!(plan.pointer(path), Some(&expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_options_name_the_field() {
+        let model = "--model meta-llama/Llama-3.1-8B --gpu h100-sxm-80gb";
+        for (line, needle) in [
+            ("--engine turbo", "turbo"),
+            ("--train sideways", "sideways"),
+            ("--offload-optimizer attic", "attic"),
+            ("--set nonsense", "dotted path"),
+            ("--set workload.depth=3", "depth"),
+        ] {
+            let error = read(&format!("{model} {line}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(needle), "{line}: {error}");
+        }
+    }
+}
