@@ -5,7 +5,7 @@ use super::policy::Numbers;
 use crate::bytes::{Bytes, Tokens};
 use crate::catalogue::{self, CPU, Gpu, VisibleMemory};
 use crate::document::estimate::Warning;
-use crate::document::plan::{GpuRef, Parallelism, Plan, SCHEMA, Serve, Train, Workload};
+use crate::document::plan::{EngineName, GpuRef, Parallelism, Plan, SCHEMA, Serve, Train, Workload};
 use crate::error::PlanError;
 use crate::model::Model;
 
@@ -189,13 +189,13 @@ fn workload(plan: &Plan, model: &Model) -> Result<Numbers, PlanError> {
         ));
     }
     match &plan.workload {
-        Workload::Serve(serve) => self::serve(serve, model),
+        Workload::Serve(serve) => self::serve(serve, model, plan.engine.name),
         Workload::Train(train) => self::train(train, model),
         Workload::Embed { sequence_tokens, batch } => embed(*sequence_tokens, *batch, model),
     }
 }
 
-fn serve(serve: &Serve, model: &Model) -> Result<Numbers, PlanError> {
+fn serve(serve: &Serve, model: &Model, engine: EngineName) -> Result<Numbers, PlanError> {
     if !model.is_decoder() {
         return Err(PlanError::invalid(
             "workload.kind",
@@ -211,7 +211,9 @@ fn serve(serve: &Serve, model: &Model) -> Result<Numbers, PlanError> {
         return Err(out_of_range("workload.concurrent_sequences", serve.concurrent_sequences, &accepted));
     }
     let longest = model.max_tokens;
-    if serve.prompt_tokens == Tokens(0) || serve.prompt_tokens > longest {
+    // A plan without a prompt asks what loading takes: published sizes of files are such plans. Candle computes a prompt.
+    let idle = serve.sequence_tokens() == Tokens(0) && engine != EngineName::Candle;
+    if (serve.prompt_tokens == Tokens(0) && !idle) || serve.prompt_tokens > longest {
         return Err(PlanError::invalid(
             "workload.prompt_tokens",
             format!(
