@@ -5,6 +5,7 @@ mod candle_memory;
 mod command_line;
 mod first_start;
 mod loop_by_hand;
+mod reference;
 mod resume;
 
 use contract::case::Device;

@@ -3,6 +3,7 @@
 //! Pure: no IO, no clock, no globals; the same function answers the browser, the server, the runner's pre-flight check
 //! and the command line.
 
+pub mod answers;
 pub mod bytes;
 pub mod catalogue;
 pub mod document;

@@ -23,8 +23,11 @@ pub(super) struct ValidateArgs {
     #[arg(long, env = "PLIMSOLL_LIMIT", value_name = "PERCENT")]
     limit: Option<f64>,
     /// Print the same as JSON
-    #[arg(long, env = "PLIMSOLL_JSON")]
+    #[arg(long, env = "PLIMSOLL_JSON", conflicts_with = "markdown")]
     json: bool,
+    /// Print the table as Markdown
+    #[arg(long, env = "PLIMSOLL_MARKDOWN")]
+    markdown: bool,
 }
 
 pub(super) fn validate(args: &ValidateArgs) -> Result<(), CliError> {
@@ -49,10 +52,31 @@ pub(super) fn validate(args: &ValidateArgs) -> Result<(), CliError> {
     let report = compare(&rows, args.limit, |row| planner::estimate(&row.plan).map_err(|e| e.to_string()));
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report).map_err(CliError::work)?);
+    } else if args.markdown {
+        println!("{}", markdown(&report));
     } else {
         println!("{}", describe(&report, args.limit));
     }
     Ok(())
+}
+
+fn markdown(report: &Report) -> String {
+    let mut lines = vec![
+        "| engine | component | n | mean abs. error | median | worst |".to_owned(),
+        "|---|---|--:|--:|--:|--:|".to_owned(),
+    ];
+    lines.extend(report.components.iter().map(|c| {
+        format!(
+            "| {} | {} | {} | {:.2} % | {:.2} % | {:+.1} % |",
+            c.engine,
+            c.component.replace('_', " "),
+            c.n,
+            c.mean_absolute_error_percent,
+            c.median_absolute_error_percent,
+            c.worst_error_percent
+        )
+    }));
+    lines.join("\n")
 }
 
 fn describe(report: &Report, limit: Option<f64>) -> String {

@@ -1,0 +1,112 @@
+//! The planner against published measurements of other engines: every row answered, every mean error within its limit, and
+//! the table in the documentation the one that comes out today.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tests::process::run_to_end;
+use tests::{HarnessError, Result};
+
+#[derive(Debug, Deserialize)]
+struct Report {
+    rows: usize,
+    answered: usize,
+    components: Vec<Component>,
+    refused: Vec<serde_json::Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Component {
+    engine: String,
+    component: String,
+    n: usize,
+    mean_absolute_error_percent: f64,
+    median_absolute_error_percent: f64,
+}
+
+/// Which figure of a component is held to its limit.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    Mean,
+    Median,
+}
+
+/// Engine, start of the component's name, rows at least, which figure, most error in percent.
+const LIMITS: [(&str, &str, usize, Of, f64); 16] = [
+    ("vllm", "weights", 31, Of::Mean, 0.5),
+    ("vllm", "kv_bytes_per_token", 1, Of::Mean, 2.0),
+    ("vllm", "kv_pool_bytes", 29, Of::Mean, 2.0),
+    ("vllm", "kv_pool_tokens", 30, Of::Mean, 2.0),
+    ("vllm", "activations", 30, Of::Mean, 8.0),
+    ("vllm", "runtime", 30, Of::Mean, 20.0),
+    ("vllm", "cuda_graphs", 29, Of::Mean, 20.0),
+    ("tensorrt-llm", "max_concurrent_sequences", 36, Of::Mean, 2.0),
+    ("llama.cpp", "weights", 13, Of::Mean, 1.0),
+    ("megatron", "total", 6, Of::Mean, 3.0),
+    ("torchtitan", "total", 7, Of::Mean, 6.0),
+    ("transformers", "total", 30, Of::Mean, 8.0),
+    ("deepspeed", "total", 18, Of::Mean, 8.0),
+    ("litgpt", "total", 15, Of::Mean, 8.0),
+    ("torchtune", "total", 2, Of::Mean, 8.0),
+    ("", "tokens_per_second", 32, Of::Median, 25.0),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn validate(extra: &[&str]) -> Result<String> {
+    let rows = root().join("tests/data/reference_measurements.jsonl");
+    let rows = rows.to_string_lossy().into_owned();
+    let mut arguments = vec!["validate", rows.as_str()];
+    arguments.extend(extra);
+    let (code, out, err) = run_to_end("bench-runner", &arguments, &root())?;
+    assert_eq!(code, Some(0), "{err}");
+    Ok(out)
+}
+
+#[test]
+fn the_planner_is_as_right_as_it_says() -> Result<()> {
+    let out = validate(&["--json"])?;
+    let report: Report = serde_json::from_str(&out).map_err(|e| HarnessError::Answer {
+        url: "bench-runner validate --json".to_owned(),
+        status: 0,
+        body: e.to_string(),
+    })?;
+    assert_eq!(report.rows, 173);
+    assert_eq!(report.answered, report.rows, "refused: {:?}", report.refused);
+    let mut beyond = Vec::new();
+    for (engine, component, least, of, limit) in LIMITS {
+        let group: Vec<&Component> = report
+            .components
+            .iter()
+            .filter(|c| (engine.is_empty() || c.engine == engine) && c.component.starts_with(component))
+            .collect();
+        let n: usize = group.iter().map(|c| c.n).sum();
+        assert!(n >= least, "{engine} {component}: {n} figures, {least} are there");
+        let figure = |c: &Component| match of {
+            Of::Mean => c.mean_absolute_error_percent,
+            Of::Median => c.median_absolute_error_percent,
+        };
+        let error = group.iter().map(|c| figure(c) * c.n as f64).sum::<f64>() / n as f64;
+        if error > limit {
+            beyond.push(format!("{engine} {component}: {error:.2} % of {limit} %"));
+        }
+    }
+    assert!(beyond.is_empty(), "{beyond:#?}");
+    Ok(())
+}
+
+#[test]
+fn the_documented_table_is_todays() -> Result<()> {
+    let table = validate(&["--markdown"])?;
+    let page = root().join("app/docs/accuracy.md");
+    let text = std::fs::read_to_string(&page)
+        .map_err(|source| HarnessError::Io { what: format!("read {}", page.display()), source })?;
+    assert!(
+        text.contains(table.trim()),
+        "{} differs from `bench-runner validate tests/data/reference_measurements.jsonl --markdown`:\n{table}",
+        page.display()
+    );
+    Ok(())
+}
