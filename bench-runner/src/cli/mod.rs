@@ -1,5 +1,6 @@
 //! The command line.
 
+mod answers;
 mod axes;
 mod daemon;
 mod export;
@@ -96,6 +97,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Say what a model takes, without running it
     Plan(Box<plan::PlanArgs>),
+    /// Answer what people ask first, with computed numbers
+    Answers(answers::AnswersArgs),
     /// Hold the planner against measurement rows
     Validate(validate::ValidateArgs),
     /// Write a stored run as measurement rows or whole
@@ -122,6 +125,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Plan(args) => plan::plan(&args),
+            Command::Answers(args) => answers::answers(&args),
             Command::Validate(args) => validate::validate(&args),
             Command::Export(args) => export::export(&args),
             Command::Daemon(args) => daemon::daemon(&args),
