@@ -1,5 +1,6 @@
 //! Engines: how each allocates what a model needs.
 
+mod accept;
 pub(crate) mod candle;
 mod deepspeed;
 mod litgpt;

@@ -1,7 +1,10 @@
 //! `LitGPT`.
 
+mod serve;
+
 use super::policy::Policy;
 use super::resolved::Resolved;
+use crate::document::plan::Workload;
 use crate::error::PlanError;
 
 /// Prepares a plan.
@@ -9,5 +12,8 @@ use crate::error::PlanError;
 /// # Errors
 /// The field that the engine refuses, and what it accepts.
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
-    Err(super::not_planned_yet(resolved))
+    match &resolved.plan.workload {
+        Workload::Serve(plan) => serve::prepare(resolved, plan),
+        Workload::Train(_) | Workload::Embed { .. } => Err(super::not_planned_yet(resolved)),
+    }
 }
