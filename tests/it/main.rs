@@ -7,6 +7,7 @@ mod first_start;
 mod loop_by_hand;
 mod reference;
 mod resume;
+mod wasm;
 
 use contract::case::Device;
 use contract::sweep::Sweep;
