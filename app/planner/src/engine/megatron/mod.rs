@@ -1,13 +1,20 @@
-//! Megatron-LM.
+//! Megatron-LM, core 0.14, on Transformer Engine 2.
+//!
+//! Nothing here is fitted. What a rank holds follows from the code: 16-bit parameters and fp32 gradients in contiguous
+//! buffers (`core/distributed/param_and_grad_buffer.py`), fp32 masters and moments that the distributed optimizer divides
+//! over data and context ranks, experts over the ranks that repeat them (`core/optimizer/distrib_optimizer.py`); the
+//! tensors that Transformer Engine keeps of each layer ([`layer`]); as many microbatches as the schedule has in flight
+//! ([`layout`]); and what the backward pass adds at its fullest moments ([`stage`]). The GPU that carries most is found by
+//! asking every stage that can.
 
-use super::policy::Policy;
-use super::resolved::Resolved;
-use crate::error::PlanError;
+mod command;
+mod cost;
+mod layer;
+mod layout;
+mod policy;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod theoretical;
 
-/// Prepares a plan.
-///
-/// # Errors
-/// The field that the engine refuses, and what it accepts.
-pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
-    Err(super::not_planned_yet(resolved))
-}
+pub(crate) use policy::prepare;

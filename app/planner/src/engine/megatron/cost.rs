@@ -1,0 +1,71 @@
+//! Bytes as a function of the numbers of a plan.
+
+use std::ops::{Add, AddAssign};
+
+/// Bytes that grow with what one microbatch of one GPU holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Cost {
+    /// Whatever the numbers are.
+    pub(super) fixed: u64,
+    /// For each token of the microbatch (of this GPU's part of the sequence under context parallelism).
+    pub(super) token: u64,
+    /// For each pair of a query and a key, where scores are materialised.
+    pub(super) pair: u64,
+}
+
+/// What a microbatch is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Microbatch {
+    /// Tokens on one GPU: sequences times their length, divided over context parallel ranks.
+    pub(super) tokens: u64,
+    /// Pairs of queries and keys on one GPU.
+    pub(super) pairs: u64,
+}
+
+impl Cost {
+    /// Nothing.
+    pub(super) const ZERO: Self = Self { fixed: 0, token: 0, pair: 0 };
+
+    /// So many bytes a token.
+    pub(super) const fn per_token(token: u64) -> Self {
+        Self { fixed: 0, token, pair: 0 }
+    }
+
+    /// So many bytes, whatever the numbers are.
+    pub(super) const fn fixed(fixed: u64) -> Self {
+        Self { fixed, token: 0, pair: 0 }
+    }
+
+    /// `times` as much.
+    pub(super) const fn times(self, times: u64) -> Self {
+        Self {
+            fixed: self.fixed.saturating_mul(times),
+            token: self.token.saturating_mul(times),
+            pair: self.pair.saturating_mul(times),
+        }
+    }
+
+    /// Bytes for a microbatch.
+    pub(super) const fn at(self, batch: Microbatch) -> u64 {
+        self.fixed
+            .saturating_add(self.token.saturating_mul(batch.tokens))
+            .saturating_add(self.pair.saturating_mul(batch.pairs))
+    }
+}
+
+impl Add for Cost {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            fixed: self.fixed.saturating_add(other.fixed),
+            token: self.token.saturating_add(other.token),
+            pair: self.pair.saturating_add(other.pair),
+        }
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
