@@ -1,15 +1,7 @@
 //! What several engines refuse, in the same words.
 
-use crate::document::plan::{Attention, CacheKind, Parallelism, Plan, Prune};
+use crate::document::plan::{Attention, CacheKind, Parallelism, Plan};
 use crate::error::PlanError;
-
-/// Pruned models are planned by no serving engine yet.
-pub(super) fn no_pruning(plan: &Plan) -> Result<(), PlanError> {
-    if plan.compression.prune == Prune::None {
-        return Ok(());
-    }
-    Err(PlanError::not_planned_yet("compression.prune", "pruning", "leave compression out"))
-}
 
 /// Refuses the first field that is given and that `engine` has no setting for.
 pub(super) fn absent(engine: &str, fields: &[(&'static str, bool)]) -> Result<(), PlanError> {

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use self::pool::Cache;
 use super::accept;
-use super::policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
+use super::policy::{Breakdown, Numbers, Policy, Pool, Spread};
 use super::resolved::Resolved;
 use crate::bytes::{Bytes, Tokens};
 use crate::document::estimate::{Components, EngineVersion, KvEstimate, Warning};
@@ -51,8 +51,6 @@ struct TensorRtLlm {
     version: String,
     model: String,
     weights: Bytes,
-    weights_read: Bytes,
-    rate: Dtype,
     cache: Cache,
     /// Bytes of activations at the peak for each token of a step.
     per_token: u64,
@@ -83,7 +81,6 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let Some(gpu) = resolved.gpu else {
         return Err(PlanError::unsupported("gpu.id", "TensorRT-LLM needs a GPU", "give a GPU of NVIDIA's"));
     };
-    accept::no_pruning(plan)?;
     accept::no_training_layout("TensorRT-LLM", layout)?;
     accept::absent(
         "TensorRT-LLM's PyTorch backend",
@@ -110,9 +107,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     Ok(Box::new(TensorRtLlm {
         version,
         model: resolved.model.name.clone(),
-        weights: held.bytes,
-        weights_read: held.read,
-        rate: compute,
+        weights: held,
         per_token: activations::per_token(&resolved.model, compute.bytes(), fp8, tensor, expert),
         per_sequence: activations::per_sequence(&resolved.model, compute.bytes()),
         windows: cache.has_windows(),
@@ -278,10 +273,6 @@ impl Policy for TensorRtLlm {
                     how it divides into context, workspaces and graphs is not known"
                 .to_owned(),
         }
-    }
-
-    fn work(&self) -> Option<Work> {
-        Some(Work { weights_read: self.weights_read, rate: self.rate })
     }
 
     fn command(&self, numbers: &Numbers) -> Option<String> {

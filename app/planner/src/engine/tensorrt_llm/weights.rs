@@ -84,15 +84,6 @@ pub(super) fn stage_layers(layers: u64, stage: u64, stages: u64) -> Range<u64> {
     start..start + each + u64::from(stage < over)
 }
 
-/// What a GPU holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Held {
-    /// Weights and buffers.
-    pub(super) bytes: Bytes,
-    /// Of them, what one pass reads.
-    pub(super) read: Bytes,
-}
-
 /// The weights of one tensor parallel rank of the stage that holds most, and the rotary table that its layers share.
 pub(super) fn heaviest_stage(
     model: &Model,
@@ -100,14 +91,14 @@ pub(super) fn heaviest_stage(
     tensor: u64,
     expert: u64,
     pipeline: u64,
-) -> Held {
+) -> Bytes {
     let tensors = shard::rank_tensors(model, tensor, expert);
     let table = rotary_table(model);
     (0..pipeline)
         .map(|stage| {
             let layers = stage_layers(model.layers.len() as u64, stage, pipeline);
             let (first, last) = (stage == 0, stage + 1 == pipeline);
-            let mut held = Held { bytes: table, read: Bytes::ZERO };
+            let mut held = table;
             for t in &tensors {
                 let here = match (t.layer, t.role) {
                     (Some(layer), _) => layers.contains(&layer),
@@ -119,17 +110,11 @@ pub(super) fn heaviest_stage(
                 if !here {
                     continue;
                 }
-                let bytes = Bytes(stored.bytes(t));
-                held.bytes += bytes;
-                let looked_up = t.role == Role::TokenEmbedding && !(model.tied_embeddings && last);
-                let tower = matches!(t.role, Role::Tower(_));
-                if !looked_up && !tower {
-                    held.read += bytes;
-                }
+                held += Bytes(stored.bytes(t));
             }
             held
         })
-        .max_by_key(|h| h.bytes)
+        .max()
         .unwrap_or_default()
 }
 
