@@ -4,40 +4,40 @@ use std::ops::{Add, AddAssign};
 
 /// Bytes that grow with what one microbatch of one GPU holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Cost {
+pub(in crate::engine) struct Cost {
     /// Whatever the numbers are.
-    pub(super) fixed: u64,
+    pub(in crate::engine) fixed: u64,
     /// For each token of the microbatch (of this GPU's part of the sequence under context parallelism).
-    pub(super) token: u64,
+    pub(in crate::engine) token: u64,
     /// For each pair of a query and a key, where scores are materialised.
-    pub(super) pair: u64,
+    pub(in crate::engine) pair: u64,
 }
 
 /// What a microbatch is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Microbatch {
+pub(in crate::engine) struct Microbatch {
     /// Tokens on one GPU: sequences times their length, divided over context parallel ranks.
-    pub(super) tokens: u64,
+    pub(in crate::engine) tokens: u64,
     /// Pairs of queries and keys on one GPU.
-    pub(super) pairs: u64,
+    pub(in crate::engine) pairs: u64,
 }
 
 impl Cost {
     /// Nothing.
-    pub(super) const ZERO: Self = Self { fixed: 0, token: 0, pair: 0 };
+    pub(in crate::engine) const ZERO: Self = Self { fixed: 0, token: 0, pair: 0 };
 
     /// So many bytes a token.
-    pub(super) const fn per_token(token: u64) -> Self {
+    pub(in crate::engine) const fn per_token(token: u64) -> Self {
         Self { fixed: 0, token, pair: 0 }
     }
 
     /// So many bytes, whatever the numbers are.
-    pub(super) const fn fixed(fixed: u64) -> Self {
+    pub(in crate::engine) const fn fixed(fixed: u64) -> Self {
         Self { fixed, token: 0, pair: 0 }
     }
 
     /// `times` as much.
-    pub(super) const fn times(self, times: u64) -> Self {
+    pub(in crate::engine) const fn times(self, times: u64) -> Self {
         Self {
             fixed: self.fixed.saturating_mul(times),
             token: self.token.saturating_mul(times),
@@ -46,7 +46,7 @@ impl Cost {
     }
 
     /// Bytes for a microbatch.
-    pub(super) const fn at(self, batch: Microbatch) -> u64 {
+    pub(in crate::engine) const fn at(self, batch: Microbatch) -> u64 {
         self.fixed
             .saturating_add(self.token.saturating_mul(batch.tokens))
             .saturating_add(self.pair.saturating_mul(batch.pairs))

@@ -168,7 +168,7 @@ pub(super) fn chunks(
 /// `megatron/core/pipeline_parallel/schedules.py`, core 0.14: without interleaving a stage warms up with
 /// `stages - stage - 1` forward passes, with it with `2 (stages - stage - 1) + (virtual - 1) stages` chunks; the steady
 /// state adds one. `GPipe` (arXiv 1811.06965) keeps all.
-pub(super) const fn in_flight(
+pub(in crate::engine) const fn in_flight(
     stage: u64,
     stages: u64,
     virtual_stages: u64,
@@ -187,7 +187,7 @@ pub(super) const fn in_flight(
 
 /// How often chunk `chunk` of a stage is among the first `held` forward passes: groups of `stages` microbatches go through
 /// one chunk, then through the next.
-pub(super) const fn held_of_chunk(held: u64, chunk: u64, stages: u64, virtual_stages: u64) -> u64 {
+pub(in crate::engine) const fn held_of_chunk(held: u64, chunk: u64, stages: u64, virtual_stages: u64) -> u64 {
     if virtual_stages <= 1 {
         return held;
     }

@@ -8,9 +8,9 @@
 //! asking every stage that can.
 
 mod command;
-mod cost;
+pub(super) mod cost;
 mod layer;
-mod layout;
+pub(super) mod layout;
 mod policy;
 mod stage;
 #[cfg(test)]

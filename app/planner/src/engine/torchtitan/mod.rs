@@ -1,13 +1,14 @@
-//! torchtitan.
+//! torchtitan at commit 9dec370 (December 2024), the code behind its published Llama 3.1 runs.
+//!
+//! FSDP2 keeps fp32 parameters, gradients and moments in shards and gathers 16-bit copies layer by layer
+//! (`torchtitan/parallelisms/parallelize_llama.py`, `apply_fsdp`); what a layer saves depends on checkpointing ([`saved`]);
+//! the fullest moments are the loss, whose fp32 copies outweigh much else, the last layer's backward pass, and the step
+//! ([`stage`]). One figure is fitted: what the allocator holds beyond tensors ([`policy`]).
 
-use super::policy::Policy;
-use super::resolved::Resolved;
-use crate::error::PlanError;
+mod policy;
+mod saved;
+mod stage;
+#[cfg(test)]
+mod tests;
 
-/// Prepares a plan.
-///
-/// # Errors
-/// The field that the engine refuses, and what it accepts.
-pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
-    Err(super::not_planned_yet(resolved))
-}
+pub(crate) use policy::prepare;
