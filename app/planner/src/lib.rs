@@ -3,9 +3,11 @@
 //! Pure: no IO, no clock, no globals; the same function answers the browser, the server, the runner's pre-flight check
 //! and the command line.
 
+pub mod agent;
 pub mod answers;
 pub mod bytes;
 pub mod catalogue;
+mod compress;
 pub mod document;
 pub mod engine;
 pub mod error;

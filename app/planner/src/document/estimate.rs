@@ -30,18 +30,14 @@ pub struct Estimate {
     pub phases: Option<Vec<PhasePeak>>,
     /// Speed; null where nothing is known of the GPU.
     pub speed: Option<Speed>,
-    /// Energy.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
-    pub energy: Option<Value>,
-    /// Cost.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
-    pub cost: Option<Value>,
-    /// Quality.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
-    pub quality: Option<Value>,
-    /// Agent memory.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
-    pub agent: Option<Value>,
+    /// Energy; null where power or speed is not known.
+    pub energy: Option<Energy>,
+    /// Cost; null where price or speed is not known.
+    pub cost: Option<Cost>,
+    /// What the weights' precision costs in quality; null where nothing is published.
+    pub quality: Option<Quality>,
+    /// Agent memory; null where the plan has none.
+    pub agent: Option<AgentEstimate>,
     /// How sure the total is.
     pub error_band: ErrorBand,
     /// Single changes that would make the plan fit.
@@ -173,6 +169,78 @@ pub enum Bound {
     Compute,
     /// Links between GPUs.
     Interconnect,
+}
+
+/// Energy of a plan at its full speed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Energy {
+    /// Power of all GPUs, in watts.
+    pub watts: f64,
+    /// Joules of one token that is generated (serve), trained (train) or read (embed).
+    pub joules_per_token: f64,
+    /// Kilowatt hours of a million such tokens.
+    pub kwh_per_million_tokens: f64,
+    /// Where the power comes from.
+    pub basis: String,
+}
+
+/// Cost of a plan at its full speed, in the currency of `gpu.price_per_hour`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Cost {
+    /// Of all GPUs for an hour.
+    pub per_hour: f64,
+    /// Of a million tokens that are generated (serve), trained (train) or read (embed).
+    pub per_million_tokens: f64,
+}
+
+/// What a precision of the weights costs in quality, as published.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Quality {
+    /// How much.
+    pub class: QualityClass,
+    /// Growth of the perplexity against 16 bit, in percent, on the model of `source`.
+    pub perplexity_percent: Option<f64>,
+    /// Mean Kullback-Leibler divergence of the next token's distribution from that of 16 bit, in nats.
+    pub kl_divergence: Option<f64>,
+    /// Where it was published, and for which model. Smaller models lose more.
+    pub source: String,
+}
+
+/// Classes of quality, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum QualityClass {
+    /// As the checkpoint.
+    Reference,
+    /// Perplexity grows by less than 0.5 %: within what a benchmark can tell.
+    NearLossless,
+    /// By less than 2 %.
+    Small,
+    /// By less than 10 %.
+    Noticeable,
+    /// By more.
+    Heavy,
+}
+
+/// An agent's memory over a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AgentEstimate {
+    /// Tokens held in the context of one conversation after each turn.
+    pub tokens_after_turn: Vec<u64>,
+    /// The first turn, counted from 1, whose context is longer than the model, the engine or the GPU's memory takes; null
+    /// where every turn fits.
+    pub exhausted_turn: Option<u32>,
+    /// Tokens of all turns that are prefilled again because the prefix before them changed.
+    pub reprefill_tokens: u64,
+    /// Weights of the embedding model.
+    pub embedding_bytes: Bytes,
+    /// The vector index.
+    pub index_bytes: Bytes,
 }
 
 /// How sure a total is.

@@ -29,6 +29,8 @@ pub(crate) struct Resolved {
     pub(crate) gpus: u64,
     /// The plan's numbers.
     pub(crate) numbers: Numbers,
+    /// Whether the matrices are pruned two of four and stored so.
+    pub(crate) sparse: bool,
     /// What the reader should know.
     pub(crate) warnings: Vec<Warning>,
 }
@@ -44,7 +46,8 @@ impl Resolved {
             ));
         }
         let mut warnings = Vec::new();
-        let model = Model::from_ref(&plan.model)?;
+        let mut model = Model::from_ref(&plan.model)?;
+        let sparse = crate::compress::apply(plan, &mut model, &mut warnings)?;
         check_gpu_facts(plan)?;
         let gpu = resolve_gpu(&plan.gpu)?;
         let gpus = check_layout(plan)?;
@@ -58,7 +61,7 @@ impl Resolved {
         let mut numbers = workload(plan, &model)?;
         let memory = memory(&plan.gpu, gpu, &mut warnings)?;
         (numbers.memory, numbers.in_use) = (memory, Bytes::from_mib(plan.gpu.in_use_mib));
-        Ok(Self { plan: plan.clone(), model, gpu, gpus, numbers, warnings })
+        Ok(Self { plan: plan.clone(), model, gpu, gpus, numbers, sparse, warnings })
     }
 
     /// The workload, where it serves.

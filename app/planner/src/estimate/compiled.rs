@@ -1,11 +1,13 @@
 //! A plan prepared once, to be asked for many numbers.
 
-use super::speed;
+use super::{energy, quality, speed};
+use crate::agent::Agent;
 use crate::bytes::{Bytes, Tokens};
-use crate::document::estimate::{ErrorBand, Estimate, Totals, Warning};
+use crate::compress;
+use crate::document::estimate::{ErrorBand, Estimate, Speed, Totals, Warning};
 use crate::document::plan::Plan;
 use crate::engine::resolved::Resolved;
-use crate::engine::{self, Breakdown, Numbers, Policy, Spread};
+use crate::engine::{self, Breakdown, Numbers, Policy, Pool, Spread};
 use crate::error::PlanError;
 
 /// A plan whose names are looked up, whose model is laid out and whose engine is chosen: what is left are numbers, which
@@ -13,6 +15,10 @@ use crate::error::PlanError;
 pub struct Compiled {
     resolved: Resolved,
     policy: Box<dyn Policy>,
+    roofline: Option<speed::Roofline>,
+    agent: Option<Agent>,
+    /// Share of the weights that 2:4 storage saves.
+    saved: f64,
 }
 
 impl Compiled {
@@ -23,7 +29,17 @@ impl Compiled {
     pub fn new(plan: &Plan) -> Result<Self, PlanError> {
         let resolved = Resolved::of(plan)?;
         let policy = engine::prepare(&resolved)?;
-        Ok(Self { resolved, policy })
+        let agent = plan.agent_memory.as_ref().map(Agent::of).transpose()?;
+        if agent.is_some() && resolved.serve().is_none() {
+            return Err(PlanError::invalid(
+                "agent_memory",
+                "given for a workload that holds no conversation",
+                "give the workload serve, or leave it out",
+            ));
+        }
+        let roofline = speed::Roofline::of(&resolved);
+        let saved = if resolved.sparse { compress::saved_share(&resolved) } else { 0.0 };
+        Ok(Self { resolved, policy, roofline, agent, saved })
     }
 
     /// The plan's own numbers.
@@ -49,7 +65,30 @@ impl Compiled {
     /// # Errors
     /// The field whose number the engine refuses.
     pub fn breakdown(&self, numbers: &Numbers) -> Result<Breakdown, PlanError> {
-        self.policy.breakdown(numbers).map(Breakdown::finish)
+        let mut answer = self.policy.breakdown(numbers)?;
+        if let Some(agent) = &self.agent {
+            answer.parts.auxiliary += agent.on_gpu;
+            if answer.kv.pool_bytes > Bytes::ZERO {
+                // What others take is not there when the engine measures what is free.
+                take_from_pool(&mut answer, agent.on_gpu);
+            }
+        }
+        if self.saved > 0.0 {
+            let saved = share(answer.parts.weights, self.saved);
+            answer.parts.weights = answer.parts.weights - saved;
+            answer.allocated = answer.allocated - saved;
+            answer.reserved = answer.reserved - saved;
+            if answer.kv.pool_bytes > Bytes::ZERO {
+                give_to_pool(&mut answer, saved);
+            }
+        }
+        Ok(answer.finish())
+    }
+
+    /// The speed of other numbers; none where nothing is known of it, and for training.
+    #[must_use]
+    pub fn speed(&self, numbers: &Numbers) -> Option<Speed> {
+        self.roofline.as_ref().map(|roofline| roofline.speed(numbers).speed)
     }
 
     /// The estimate of the plan's own numbers, without advice.
@@ -67,21 +106,18 @@ impl Compiled {
         estimate.fits = answer.fits;
         estimate.host = answer.host;
         estimate.kv = answer.kv;
-        estimate.speed = speed::speed(&self.resolved, &answer, self.policy.work());
+        self.fill_speed(&answer, &mut estimate);
         estimate.error_band = band(&answer, self.policy.spread());
         estimate.warnings.clone_from(&self.resolved.warnings);
         estimate.warnings.extend(self.policy.warnings(numbers));
-        if answer.pool == engine::Pool::Negative {
+        if answer.pool == Pool::Negative {
             estimate.warnings.push(Warning::new(
                 "pool-negative",
                 "Weights and activations leave nothing for the cache: the engine would not start.",
             ));
         }
-        if estimate.speed.is_some() {
-            estimate.warnings.push(Warning::new(
-                "speed-is-a-bound",
-                "Speed is what memory bandwidth and arithmetic of the GPU allow at best; engines are slower.",
-            ));
+        if let Some(agent) = &self.agent {
+            estimate.agent = Some(agent.estimate(|tokens| self.holds(Tokens(tokens))));
         }
         if estimate.fits {
             estimate.command = self.policy.command(numbers);
@@ -89,21 +125,89 @@ impl Compiled {
         self.policy.complete(numbers, &mut estimate)?;
         Ok(estimate)
     }
+
+    fn fill_speed(&self, answer: &Breakdown, estimate: &mut Estimate) {
+        let numbers = &self.resolved.numbers;
+        if let Some(found) = self.roofline.as_ref().map(|r| r.speed(numbers)) {
+            estimate.warnings.push(Warning::new(
+                "speed-modelled",
+                format!(
+                    "Speed is a model of what engine and GPU reach, typically within ±{:.0} %: {}.",
+                    found.error * 100.0,
+                    found.basis
+                ),
+            ));
+            if found.launch_bound {
+                estimate.warnings.push(Warning::new(
+                    "launch-bound",
+                    "The GPU waits for the host, which launches every kernel by itself: a larger batch costs little, a faster \
+                     GPU gains little.",
+                ));
+            }
+            estimate.speed = Some(found.speed);
+        } else {
+            estimate.speed = speed::trained(&self.resolved, answer);
+        }
+        if let Some(speed) = &estimate.speed {
+            estimate.energy = energy::energy(&self.resolved, speed);
+            estimate.cost = energy::cost(&self.resolved, speed);
+        }
+        estimate.quality = quality::quality(self.resolved.plan.precision.weights, self.resolved.model.native);
+    }
+
+    /// Whether a conversation of so many tokens is held beside the plan's others.
+    fn holds(&self, tokens: Tokens) -> bool {
+        let numbers = self.resolved.numbers;
+        let limit = self.resolved.serve().and_then(|s| s.max_model_len).unwrap_or(self.longest());
+        if tokens > self.longest() || tokens > limit {
+            return false;
+        }
+        let prompt = Tokens((tokens - numbers.output).0.max(1));
+        let max_model_len = limit.min(numbers.max_model_len.max(prompt + numbers.output));
+        self.breakdown(&Numbers { prompt, max_model_len, ..numbers }).is_ok_and(|b| b.fits)
+    }
+}
+
+/// A share of a size.
+fn share(bytes: Bytes, share: f64) -> Bytes {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a size, saturating at its type's ends"
+    )]
+    let part = (bytes.0 as f64 * share) as u64;
+    Bytes(part)
+}
+
+/// Bytes that are not weights any more become cache.
+fn give_to_pool(answer: &mut Breakdown, bytes: Bytes) {
+    let kv = &mut answer.kv;
+    let grown = kv.pool_bytes + bytes;
+    let factor = grown.0 as f64 / kv.pool_bytes.0.max(1) as f64;
+    kv.pool_tokens = share(Bytes(kv.pool_tokens), factor).0;
+    kv.max_concurrent_sequences = share(Bytes(kv.max_concurrent_sequences), factor).0;
+    kv.pool_bytes = grown;
+}
+
+/// Bytes that something else takes are no cache.
+fn take_from_pool(answer: &mut Breakdown, bytes: Bytes) {
+    let kv = &mut answer.kv;
+    let left = kv.pool_bytes - bytes;
+    let factor = left.0 as f64 / kv.pool_bytes.0.max(1) as f64;
+    kv.pool_tokens = share(Bytes(kv.pool_tokens), factor).0;
+    kv.max_concurrent_sequences = share(Bytes(kv.max_concurrent_sequences), factor).0;
+    kv.pool_bytes = left;
+    if left == Bytes::ZERO {
+        answer.pool = Pool::Negative;
+    } else if left < answer.parts.kv_cache || kv.max_concurrent_sequences == 0 {
+        answer.pool = Pool::Short;
+    }
 }
 
 /// One standard deviation of each component to either side, added up: errors of one plan have one cause more often than
 /// many, so they are not assumed to cancel. An overhead of which half is unknown may be twice as much.
 fn band(answer: &Breakdown, spread: Spread) -> ErrorBand {
     let p = &answer.parts;
-    let share = |bytes: Bytes, share: f64| {
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a size, saturating at its type's ends"
-        )]
-        let part = (bytes.0 as f64 * share) as u64;
-        Bytes(part)
-    };
     let tensors = share(p.weights, spread.weights)
         + share(p.kv_cache.max(answer.kv.pool_bytes) + p.recurrent_state, spread.cache)
         + share(p.activations + p.temporary + p.auxiliary, spread.activations)

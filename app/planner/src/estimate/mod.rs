@@ -2,6 +2,8 @@
 
 mod advice;
 mod compiled;
+mod energy;
+mod quality;
 mod speed;
 
 use crate::document::estimate::Estimate;

@@ -1,69 +1,247 @@
-//! Speed as a roofline: the time that the GPU's memory or its arithmetic needs at least.
+//! Speed as a roofline with measured efficiencies.
 //!
-//! Williams, Waterman, Patterson, "Roofline" (CACM 52(4), 2009): the time of a step is the larger of bytes moved over
-//! bandwidth and operations over throughput. No efficiency factor is applied, so both are bounds, not predictions.
+//! Williams, Waterman, Patterson, "Roofline" (CACM 52(4), 2009): a matrix product takes the larger of the bytes it moves over
+//! the bandwidth and its operations over the throughput. Layer by layer, with what engines add: their share of both limits,
+//! kernel latency, host launches, and what ranks say to each other.
+
+mod engine;
+mod layers;
+mod machine;
+
+#[cfg(test)]
+mod tests;
 
 use crate::document::estimate::{Bound, Speed};
+use crate::document::plan::{EngineName, Workload};
 use crate::engine::resolved::Resolved;
-use crate::engine::{Breakdown, Work};
-use crate::model::Model;
+use crate::engine::{Breakdown, Numbers};
+use engine::Efficiency;
+use layers::Work;
+use machine::Machine;
 
-/// The bounds on speed; none where the GPU's bandwidth or throughput is not known, and on a processor.
-pub(super) fn speed(resolved: &Resolved, answer: &Breakdown, work: Option<Work>) -> Option<Speed> {
-    let gpu = resolved.gpu?;
-    let Work { weights_read, rate } = work?;
-    resolved.serve()?;
-    let bandwidth = gpu.bandwidth_gb_s? * 1e9;
-    let throughput = gpu.tflops.of(rate)? * 1e12;
-    let (model, numbers) = (&resolved.model, &resolved.numbers);
-    let batch = numbers.sequences as f64;
-    let prompt = numbers.prompt.0 as f64;
-    let output = numbers.output.0 as f64;
-    let read = weights_read.0 as f64;
-    let multiplied = multiplied_parameters(model) as f64;
-    let head = (model.vocab.saturating_mul(model.hidden)) as f64;
+/// Bandwidth of host memory for layers that stay there: two channels of DDR5-5600, of which CPUs reach about two thirds.
+const HOST_BANDWIDTH: f64 = 60e9;
 
-    // Prefill: every matrix multiplies every token; the head only the last one of each sequence.
-    let prefill_operations =
-        2.0 * batch * (multiplied * prompt + head) + attention_operations(model, prompt, prompt) * batch;
-    let prefill = (prefill_operations / throughput).max(read / bandwidth);
-
-    // A decode step in the middle of the output: weights once, the caches of all sequences once.
-    let seen = prompt + output / 2.0;
-    let end = prompt + output;
-    let cache = if end > 0.0 { answer.parts.kv_cache.0 as f64 * (seen / end) } else { 0.0 };
-    let moved = (read + cache) / bandwidth;
-    let operations = 2.0 * batch * (multiplied + head) + attention_operations(model, 1.0, seen) * batch;
-    let computed = operations / throughput;
-    let step = moved.max(computed);
-
-    let whole = prefill + step * output;
-    Some(Speed {
-        time_to_first_token_ms: prefill * 1e3,
-        time_per_output_token_ms: step * 1e3,
-        tokens_per_second: if whole > 0.0 { batch * output / whole } else { 0.0 },
-        step_ms: step * 1e3,
-        bound: if moved >= computed { Bound::Memory } else { Bound::Compute },
-    })
+/// A plan's speed, prepared: numbers in, times out.
+#[derive(Debug, Clone)]
+pub(super) struct Roofline {
+    machine: Machine,
+    efficiency: Efficiency,
+    unpacking: f64,
+    work: Work,
+    name: EngineName,
+    layer_count: f64,
+    hidden: f64,
+    tensor: f64,
+    pipeline: f64,
+    data: f64,
+    expert: f64,
+    context: f64,
+    experts: bool,
+    /// Scores of the half that a causal mask hides are not computed.
+    causal: f64,
 }
 
-/// Parameters of the matrices in the layers.
-fn multiplied_parameters(model: &Model) -> u64 {
-    model
-        .tensors()
-        .iter()
-        .filter(|t| t.layer.is_some() && t.is_matrix())
-        .map(crate::model::WeightTensor::elements)
-        .fold(0, u64::saturating_add)
+/// Where the time of a step goes, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Parts {
+    memory: f64,
+    compute: f64,
+    link: f64,
+    latency: f64,
+    host: f64,
+    launches: f64,
 }
 
-/// Operations of scores and their product with the values, for `new` tokens that see `seen`. Stock Candle computes the
-/// masked half as well, and the tokens outside a window.
-fn attention_operations(model: &Model, new: f64, seen: f64) -> f64 {
-    model
-        .layers
-        .iter()
-        .filter_map(crate::model::Layer::attention)
-        .map(|a| 4.0 * a.query_width() as f64 * new * seen)
-        .sum()
+impl Parts {
+    /// The GPU's work and the host's launches overlap; kernels do not.
+    fn total(&self) -> f64 {
+        (self.memory + self.compute + self.link + self.latency + self.host).max(self.launches)
+    }
+
+    fn bound(&self) -> Bound {
+        let memory = self.memory + self.host;
+        if self.link > memory && self.link > self.compute {
+            Bound::Interconnect
+        } else if memory >= self.compute {
+            Bound::Memory
+        } else {
+            Bound::Compute
+        }
+    }
+}
+
+/// An answer with what it rests on.
+pub(super) struct Answer {
+    /// The speed.
+    pub(super) speed: Speed,
+    /// Whether the host's launches take longer than the GPU's work.
+    pub(super) launch_bound: bool,
+    /// Typical error as a share, and its basis.
+    pub(super) error: f64,
+    /// See `error`.
+    pub(super) basis: &'static str,
+}
+
+impl Roofline {
+    /// None where the engine or the GPU says nothing of speed: a processor, a trainer, a GPU of unknown throughput.
+    pub(super) fn of(resolved: &Resolved) -> Option<Self> {
+        let gpu = resolved.gpu?;
+        let plan = &resolved.plan;
+        if matches!(plan.workload, Workload::Train(_)) {
+            return None;
+        }
+        let precision = plan.precision.weights;
+        let machine = Machine::of(gpu, precision, plan.precision.activations, plan.gpu.gpus_per_node)?;
+        let efficiency = engine::efficiency(plan.engine.name, machine.hbm)?;
+        let p = resolved.layout();
+        Some(Self {
+            machine,
+            efficiency,
+            unpacking: engine::unpacking(plan.engine.name, precision),
+            work: Work::of(resolved),
+            name: plan.engine.name,
+            layer_count: resolved.model.layers.len() as f64,
+            hidden: resolved.model.hidden as f64,
+            tensor: f64::from(p.tensor),
+            pipeline: f64::from(p.pipeline),
+            data: f64::from(p.data),
+            expert: f64::from(p.expert),
+            context: f64::from(p.context),
+            experts: layers::has_experts(&resolved.model),
+            causal: if plan.engine.name == EngineName::Candle { 1.0 } else { 0.5 },
+        })
+    }
+
+    /// Times of `numbers`; `answer` is what they take.
+    pub(super) fn speed(&self, numbers: &Numbers) -> Answer {
+        let batch = (numbers.sequences as f64 / self.data).ceil().max(1.0);
+        let prompt = (numbers.prompt.0.max(numbers.sequence.0)) as f64;
+        let output = numbers.output.0 as f64;
+        let on_gpu = match numbers.gpu_layers {
+            Some(n) if self.name == EngineName::LlamaCpp => (f64::from(n) / self.layer_count).min(1.0),
+            _ => 1.0,
+        };
+        // Prompts in steps of the engine's limit: each step reads the weights again.
+        let tokens = batch * prompt;
+        let limit = numbers.max_batched_tokens.map_or(tokens, |n| n.0.max(1) as f64);
+        let steps = (tokens / limit).ceil().max(1.0);
+        let mut prefill = self.step(batch, prompt, prompt * self.causal, steps, on_gpu);
+        prefill.launches *= steps;
+        let decode = self.step(batch, 1.0, prompt + output / 2.0, 1.0, on_gpu);
+        let (first, each) = (prefill.total() + self.efficiency.step, decode.total() + self.efficiency.step);
+        let whole = self.efficiency.first_call + first + each * (output - 1.0).max(0.0);
+        // Embedding has no output: what it is asked for is its input.
+        let (counted, step) = if numbers.sequence.0 > 0 {
+            (numbers.sequences as f64 * prompt, first)
+        } else {
+            (numbers.sequences as f64 * output, each)
+        };
+        let bound = if output > 1.0 { decode.bound() } else { prefill.bound() };
+        let parts = if output > 1.0 { decode } else { prefill };
+        Answer {
+            speed: Speed {
+                time_to_first_token_ms: first * 1e3,
+                time_per_output_token_ms: if output > 0.0 { each * 1e3 } else { 0.0 },
+                tokens_per_second: if whole > 0.0 { counted / whole } else { 0.0 },
+                step_ms: step * 1e3,
+                bound,
+            },
+            launch_bound: parts.launches > 0.0 && parts.launches >= parts.total(),
+            error: self.efficiency.error,
+            basis: self.efficiency.basis,
+        }
+    }
+
+    /// One step of `batch` sequences with `new` tokens each that see `seen` on average, weights read `reads` times.
+    fn step(&self, batch: f64, new: f64, seen: f64, reads: f64, on_gpu: f64) -> Parts {
+        let (machine, e) = (&self.machine, &self.efficiency);
+        let tokens = batch * new / self.context;
+        let bandwidth = machine.bandwidth * e.bandwidth;
+        let compute = machine.throughput * e.compute;
+        let mut parts = Parts::default();
+        for (count, layer) in &self.work.layers {
+            // Ranks of one expert group; experts are spread over expert ranks or cut over tensor ranks, the bytes are the
+            // same when tokens are spread evenly. With replicas of attention, experts see the tokens of all of them.
+            let group = self.tensor * (self.expert / self.tensor).max(1.0);
+            let sharing = (group / self.tensor).max(1.0);
+            let per_read = (tokens / reads).max(1.0);
+            let touched = touched(layer.routed, layer.active, per_read * sharing);
+            let weights = (layer.always / self.tensor + touched * layer.expert / group) * reads;
+            let read = weights / (bandwidth * self.unpacking);
+            let operations = 2.0 * layer.multiplied * tokens / self.tensor / compute;
+            let (on_device, on_host) = (count * on_gpu, count * (1.0 - on_gpu));
+            if read >= operations {
+                parts.memory += on_device * read;
+            } else {
+                parts.compute += on_device * operations;
+            }
+            parts.host += on_host * (weights / HOST_BANDWIDTH).max(operations * 30.0);
+            let sees = seen.min(layer.window);
+            let ranks = self.tensor.min(layer.cache_ranks);
+            let cache =
+                batch * (sees * layer.cache / ranks / self.context + layer.state / self.tensor) / bandwidth;
+            let scores = tokens * sees * layer.pair / self.tensor / (machine.attention * e.attention);
+            if cache >= scores {
+                parts.memory += on_device * cache;
+            } else {
+                parts.compute += on_device * scores;
+            }
+            parts.latency += on_device * e.layer_latency * reads;
+            parts.launches += on_device * layer.launches * e.launch;
+            parts.link += on_device * self.exchange(tokens, layer.active);
+        }
+        // The head reads the last token of each sequence, or every new one in decode.
+        let head = (self.work.head / self.tensor / bandwidth / self.unpacking.max(0.85))
+            .max(2.0 * self.work.head_parameters * batch / self.tensor / compute);
+        parts.memory += head;
+        // Embedding, final norm, head, sampling: about as much as half a layer.
+        parts.launches += 25.0 * e.launch;
+        if self.pipeline > 1.0 {
+            let bytes = tokens * self.hidden * 2.0;
+            let ranks = self.tensor * self.context;
+            let way =
+                if ranks * self.pipeline > machine.node as f64 { machine.network } else { machine.link };
+            parts.link += (self.pipeline - 1.0) * (bytes / way + machine.latency);
+        }
+        parts
+    }
+
+    /// What a layer's ranks say to each other: two all-reduces of the hidden state over tensor ranks (arXiv 1909.08053,
+    /// section 3; a ring moves 2 (n − 1) / n of it), and each token to its experts and back over expert ranks.
+    fn exchange(&self, tokens: f64, active: f64) -> f64 {
+        let machine = &self.machine;
+        let bytes = tokens * self.hidden * 2.0;
+        let mut time = 0.0;
+        if self.tensor > 1.0 {
+            let n = self.tensor;
+            let way = if n > machine.node as f64 { machine.network } else { machine.link };
+            time += 2.0 * (bytes * 2.0 * (n - 1.0) / n / way + machine.latency);
+        }
+        if self.expert > 1.0 && self.experts && active > 0.0 {
+            let n = self.expert;
+            let way = if n > machine.node as f64 { machine.network } else { machine.link };
+            time += 2.0 * (bytes * active / self.tensor.min(n) * (n - 1.0) / n / way + machine.latency);
+        }
+        if self.context > 1.0 {
+            let n = self.context;
+            time += bytes * (n - 1.0) / machine.link + machine.latency;
+        }
+        time
+    }
+}
+
+/// Different experts that `tokens` tokens touch, each taking `active` of `routed` evenly: n (1 − (1 − k / n)^t).
+fn touched(routed: f64, active: f64, tokens: f64) -> f64 {
+    if routed <= 0.0 {
+        return 0.0;
+    }
+    let missed = libm::pow(1.0 - (active / routed).min(1.0), tokens);
+    routed * (1.0 - missed)
+}
+
+/// The speed of training.
+pub(super) const fn trained(resolved: &Resolved, answer: &Breakdown) -> Option<Speed> {
+    let _ = (resolved, answer);
+    None
 }

@@ -4,7 +4,7 @@ use super::storage::{Storage, storage};
 use super::{CANDLE_VERSION, peaks};
 use crate::bytes::{Bytes, Tokens};
 use crate::document::estimate::{Components, EngineVersion, Estimate, PhasePeak, Warning};
-use crate::document::plan::{Attention, CacheKind, EngineName, Parallelism, Plan, Prune, Workload};
+use crate::document::plan::{Attention, CacheKind, EngineName, Parallelism, Plan, Workload};
 use crate::engine::policy::{Breakdown, Numbers, Policy, Spread, Work};
 use crate::engine::request::{CandlePeaks, CandleRequest, Device, WeightStorage};
 use crate::engine::resolved::Resolved;
@@ -32,9 +32,6 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     check_version(plan, &mut warnings)?;
     check_layout(&plan.parallelism)?;
     check_attention(plan)?;
-    if plan.compression.prune != Prune::None {
-        return Err(PlanError::not_planned_yet("compression.prune", "pruning", "leave compression out"));
-    }
     let Workload::Serve(serve) = &plan.workload else {
         let what = if matches!(plan.workload, Workload::Train(_)) {
             "training in Candle"
