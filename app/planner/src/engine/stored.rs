@@ -1,7 +1,7 @@
 //! Bytes of a weight tensor as an engine holds it, scales and zeros included.
 
 use crate::document::precision::WeightPrecision;
-use crate::model::{Dtype, WeightTensor};
+use crate::model::{Dtype, Role, WeightTensor};
 
 /// A storage format of matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +21,11 @@ pub(crate) enum Format {
     Int8Row {
         /// Bytes of a scale.
         scale_bytes: u64,
+    },
+    /// int8 in groups along the row, an fp16 scale a group (GPTQ in 8 bit).
+    Int8Group {
+        /// Elements of a group.
+        group: u64,
     },
     /// 4-bit integers in groups along the row, an fp16 scale a group, and where `zeros` 4-bit zero points (GPTQ, AWQ).
     Int4Group {
@@ -55,6 +60,9 @@ impl Format {
             }
             Self::Fp8Block => {
                 n.saturating_add(rows.div_ceil(128).saturating_mul(columns.div_ceil(128)).saturating_mul(4))
+            }
+            Self::Int8Group { group } => {
+                n.saturating_add(columns.div_ceil(group).saturating_mul(rows).saturating_mul(2))
             }
             Self::Int4Group { group, zeros, indices } => {
                 let groups = columns.div_ceil(group).saturating_mul(rows);
@@ -96,5 +104,44 @@ pub(crate) const fn plain(precision: WeightPrecision) -> Option<Dtype> {
         WeightPrecision::Bf16 => Some(Dtype::Bf16),
         WeightPrecision::Fp16 => Some(Dtype::F16),
         _ => None,
+    }
+}
+
+/// Where a tensor stands to a method of quantization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Left as it is: token embedding and output head (`ignore: ["lm_head"]` of compressed-tensors, GPTQ's and AWQ's
+    /// `modules_in_block_to_quantize`, bitsandbytes' `llm_int8_skip_modules`), the router and the gate of shared experts, norms,
+    /// biases, sinks, convolutions, decay and step of recurrent layers, and vision towers with their projectors.
+    Plain,
+    /// A linear layer of a block; the expansion of latent attention (`kv_b_proj`) is one.
+    Linear,
+    /// A routed expert's matrix.
+    Expert,
+}
+
+/// Where a tensor stands.
+pub(crate) const fn place(t: &WeightTensor) -> Place {
+    match t.role {
+        Role::ExpertGate | Role::ExpertUp | Role::ExpertDown => Place::Expert,
+        Role::Query
+        | Role::Key
+        | Role::Value
+        | Role::QueryKeyValue
+        | Role::AttentionOutput
+        | Role::QueryDown
+        | Role::QueryUp
+        | Role::KeyValueDown
+        | Role::KeyValueUp
+        | Role::Gate
+        | Role::Up
+        | Role::GateUp
+        | Role::Down
+        | Role::SharedGate
+        | Role::SharedUp
+        | Role::SharedDown
+        | Role::RecurrentInput
+        | Role::RecurrentOutput => Place::Linear,
+        _ => Place::Plain,
     }
 }

@@ -1,13 +1,517 @@
-//! vLLM.
+//! vLLM: weights, a profile run, and pages of cache in what is left of the budget.
+//!
+//! `gpu_memory_utilization` of the GPU's whole memory is the budget; weights, the peak of the profile run and what lies outside
+//! PyTorch's allocator come out of it (`Worker.determine_available_memory`), and the rest becomes pages.
 
-use super::policy::Policy;
+mod cache;
+mod device;
+mod overhead;
+mod profile;
+mod rotary;
+mod version;
+mod weights;
+
+use std::fmt::Write as _;
+
+use super::accept;
+use super::policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
 use super::resolved::Resolved;
+use super::{shard, stored};
+use crate::bytes::Bytes;
+use crate::document::estimate::{Components, EngineVersion, KvEstimate, Warning};
+use crate::document::plan::{CacheKind, EngineName, Plan, Workload};
+use crate::document::precision::{ActivationPrecision, CachePrecision};
 use crate::error::PlanError;
+use crate::model::{Dtype, Mixer, Model};
+use device::Device;
+use overhead::GraphMemory;
+use profile::Profile;
+use version::Version;
+
+/// Tokens of a page (`CacheConfig.DEFAULT_BLOCK_SIZE`).
+const PAGE_TOKENS: u64 = 16;
+
+/// One pipeline stage.
+#[derive(Debug, Clone, Copy)]
+struct Stage {
+    /// Weights and persistent buffers in bytes.
+    weights: u64,
+    /// Bytes that a pass reads.
+    read: u64,
+    /// Its profile run.
+    profile: Profile,
+    /// Its graphs.
+    graphs: GraphMemory,
+    /// Bytes of a block.
+    block: u64,
+}
+
+struct Vllm {
+    version: Version,
+    name: String,
+    stages: Vec<Stage>,
+    pages: cache::Pages,
+    /// Bytes outside the allocator.
+    runtime: u64,
+    /// Bytes of one sequence's states, padding included, in the stage that has most.
+    data: u64,
+    device: Device,
+    rate: Dtype,
+    warnings: Vec<Warning>,
+    /// The command without its numbers.
+    command: String,
+}
+
+/// What the scheduler takes a step.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    tokens: u64,
+    sequences: u64,
+    fraction: f64,
+}
 
 /// Prepares a plan.
 ///
 /// # Errors
 /// The field that the engine refuses, and what it accepts.
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
-    Err(super::not_planned_yet(resolved))
+    let (plan, model) = (&resolved.plan, &resolved.model);
+    let (version, name) = version::version(plan.engine.version.as_deref())?;
+    let Some(gpu) = resolved.gpu else {
+        return Err(PlanError::unsupported(
+            "gpu.id",
+            "vLLM is planned on GPUs only",
+            "give a GPU, or the engine candle",
+        ));
+    };
+    check(resolved)?;
+    let p = resolved.layout();
+    let (tensor, pipeline, data) = (u64::from(p.tensor), u64::from(p.pipeline), u64::from(p.data));
+    let expert = u64::from(p.expert);
+    let compute = compute(plan, model);
+    let stored = weights::stored(plan, model, compute, version.widens_scales)?;
+    let device = Device::of(gpu);
+    let config = rotary::config(plan);
+    let table = rotary::bytes(model, config, compute.bytes());
+    let tensors = weights::rank_tensors(model, tensor, expert, data);
+    let element = cache_element(plan, compute)?;
+    let states = if version.recurrent_prefixes { 2 } else { 1 };
+    let pages = cache::pages(
+        model,
+        &cache::Setting {
+            tensor,
+            element,
+            convolution_element: compute.bytes(),
+            state_element: state_element(config, compute),
+            tokens: plan.cache.and_then(|c| c.page_tokens).map_or(PAGE_TOKENS, u64::from),
+            groups: version.cache_groups,
+            states,
+        },
+    );
+    let outside = overhead::Setting {
+        version: &version,
+        device,
+        tensor,
+        compute,
+        copies_inputs: stored.copies_inputs,
+        chunked: config.is_some_and(|c| rotary::field(c, "attention_chunk_size").is_some()),
+        image_prefix: image_prefix(model),
+    };
+    let layers = model.layers.len() as u64;
+    let stages = (0..pipeline)
+        .map(|index| {
+            let (from, to) = shard::stage_layers(layers, index, pipeline);
+            let (first, last) = (index == 0, index + 1 == pipeline);
+            let held = weights::held(model, &tensors, &stored, (from, to), (first, last));
+            let setting = profile::Setting {
+                version: &version,
+                device,
+                tensor,
+                expert,
+                data,
+                compute,
+                copies_inputs: stored.copies_inputs,
+                widened: stored.widened(&tensors, compute),
+                samples: last,
+            };
+            Stage {
+                weights: held.bytes.saturating_add(table),
+                read: held.read,
+                profile: Profile::of(model, &setting, from, to),
+                graphs: GraphMemory::of(model, &outside, from, to),
+                block: pages.block_bytes(from, to),
+            }
+        })
+        .collect();
+    Ok(Box::new(Vllm {
+        runtime: overhead::runtime(&outside, model.vocab, pipeline == 1 && data == 1),
+        stages,
+        pages,
+        data,
+        device,
+        rate: stored.rate,
+        warnings: warnings(resolved, &version),
+        command: command(plan, &stored),
+        version,
+        name,
+    }))
+}
+
+/// What vLLM refuses, or what is not planned of it.
+fn check(resolved: &Resolved) -> Result<(), PlanError> {
+    let (plan, model) = (&resolved.plan, &resolved.model);
+    accept::no_training_layout("vLLM", resolved.layout())?;
+    accept::attention("vLLM", plan, &["flash"])?;
+    accept::cache("vLLM", plan, CacheKind::Paged)?;
+    match &plan.workload {
+        Workload::Serve(serve) => {
+            accept::absent("vLLM", &[("workload.gpu_layers", serve.gpu_layers.is_some())])?;
+        }
+        Workload::Train(_) => {
+            return Err(PlanError::unsupported(
+                "workload.kind",
+                "vLLM does not train",
+                "give serve, or a training engine",
+            ));
+        }
+        Workload::Embed { .. } => {
+            return Err(PlanError::not_planned_yet(
+                "workload.kind",
+                "embedding in vLLM",
+                "give serve, or another engine",
+            ));
+        }
+    }
+    if let Some(tokens) = plan.cache.and_then(|c| c.page_tokens).filter(|t| *t == 0 || t % 16 != 0) {
+        return Err(PlanError::invalid(
+            "cache.page_tokens",
+            format!("{tokens} is no multiple of 16"),
+            "give 16, 32, 64 or 128, or leave it out",
+        ));
+    }
+    let p = resolved.layout();
+    if p.context > 1 {
+        return Err(PlanError::not_planned_yet(
+            "parallelism.context",
+            "context parallelism in vLLM",
+            "leave it out",
+        ));
+    }
+    if p.expert > 1 && u64::from(p.expert) != u64::from(p.tensor) * u64::from(p.data) {
+        return Err(PlanError::unsupported(
+            "parallelism.expert",
+            format!(
+                "vLLM divides experts over all {} ranks or by tensor alone",
+                u64::from(p.tensor) * u64::from(p.data)
+            ),
+            "give tensor · data, or leave it out",
+        ));
+    }
+    let heads = model.layers.iter().filter_map(|l| match &l.mixer {
+        Mixer::Attention(a) => Some(a.heads),
+        Mixer::Latent(a) => Some(a.heads),
+        Mixer::Recurrent(_) => None,
+    });
+    if let Some(heads) = heads.min().filter(|h| h % u64::from(p.tensor.max(1)) != 0) {
+        return Err(PlanError::unsupported(
+            "parallelism.tensor",
+            format!("{} does not divide the {heads} query heads", p.tensor),
+            format!("give a divisor of {heads}"),
+        ));
+    }
+    Ok(())
+}
+
+fn compute(plan: &Plan, model: &Model) -> Dtype {
+    match (plan.precision.activations, plan.precision.weights.and_then(stored::plain)) {
+        (Some(ActivationPrecision::Fp32 | ActivationPrecision::Tf32), _) => Dtype::F32,
+        (Some(ActivationPrecision::Fp16), _) => Dtype::F16,
+        (Some(ActivationPrecision::Bf16), _) => Dtype::Bf16,
+        (None, Some(dtype)) => dtype,
+        (None, None) => match model.native {
+            Some(Dtype::F16) => Dtype::F16,
+            _ => Dtype::Bf16,
+        },
+    }
+}
+
+fn cache_element(plan: &Plan, compute: Dtype) -> Result<u64, PlanError> {
+    match plan.precision.kv_cache {
+        None => Ok(compute.bytes()),
+        Some(CachePrecision::Fp32) => Ok(4),
+        Some(CachePrecision::Bf16 | CachePrecision::Fp16) => Ok(2),
+        // One scale a layer.
+        Some(CachePrecision::Fp8) => Ok(1),
+        Some(other) => Err(PlanError::unsupported(
+            "precision.kv_cache",
+            format!("vLLM has no {other} cache"),
+            "give bf16, fp16, fp32 or fp8, or leave it out",
+        )),
+    }
+}
+
+/// Bytes of an element of a recurrent state: `mamba_ssm_dtype` of the configuration (Qwen 3.5), else the compute precision.
+fn state_element(config: Option<&serde_json::Value>, compute: Dtype) -> u64 {
+    match config.and_then(|c| rotary::field(c, "mamba_ssm_dtype")).and_then(serde_json::Value::as_str) {
+        Some("float32") => 4,
+        Some("bfloat16" | "float16") => 2,
+        _ => compute.bytes(),
+    }
+}
+
+/// Whether the model's images attend to themselves in both directions: Gemma 3 with its tower.
+fn image_prefix(model: &Model) -> bool {
+    model.architecture == crate::model::Architecture::Gemma3 && !model.towers.is_empty()
+}
+
+fn warnings(resolved: &Resolved, version: &Version) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let tensor = u64::from(resolved.layout().tensor);
+    let kv_heads = resolved
+        .model
+        .layers
+        .iter()
+        .filter_map(|l| l.attention())
+        .map(|a| a.kv_heads)
+        .min()
+        .unwrap_or(u64::MAX);
+    if tensor > kv_heads {
+        warnings.push(Warning::new(
+            "kv-heads-replicated",
+            format!("{kv_heads} key heads over {tensor} ranks: each rank keeps one, and they repeat."),
+        ));
+    }
+    if tensor > 1 && resolved.model.layers.iter().any(|l| matches!(l.mixer, Mixer::Latent(_))) {
+        warnings.push(Warning::new(
+            "latent-cache-replicated",
+            "Latent attention's cache is whole on every tensor parallel rank.",
+        ));
+    }
+    if resolved.model.layers.iter().any(|l| matches!(l.mixer, Mixer::Recurrent(_))) {
+        warnings.push(Warning::new(
+            "attention-pages-raised",
+            "Pages are as large as a recurrent state, so that short sequences take a whole one in every group.",
+        ));
+    }
+    if !version.graphs_in_budget {
+        warnings.push(Warning::new(
+            "graphs-outside-budget",
+            "This version captures CUDA graphs beyond gpu_memory_utilization; from 0.20 on they come out of it.",
+        ));
+    }
+    warnings
+}
+
+/// The command without the numbers that can change.
+fn command(plan: &Plan, stored: &weights::Stored) -> String {
+    let model = plan.model.id.as_deref().or(plan.model.name.as_deref()).unwrap_or("MODEL");
+    let mut command = format!("vllm serve {model}");
+    let p = &plan.parallelism;
+    for (flag, n) in [
+        ("--tensor-parallel-size", p.tensor),
+        ("--pipeline-parallel-size", p.pipeline),
+        ("--data-parallel-size", p.data),
+    ] {
+        if n > 1 {
+            let _ = write!(command, " {flag} {n}");
+        }
+    }
+    if p.expert > 1 {
+        command.push_str(" --enable-expert-parallel");
+    }
+    match plan.precision.activations {
+        Some(ActivationPrecision::Fp32 | ActivationPrecision::Tf32) => command.push_str(" --dtype float32"),
+        Some(ActivationPrecision::Fp16) => command.push_str(" --dtype float16"),
+        Some(ActivationPrecision::Bf16) => command.push_str(" --dtype bfloat16"),
+        None => {}
+    }
+    if let Some(method) = stored.flag {
+        let _ = write!(command, " --quantization {method}");
+    }
+    if plan.precision.kv_cache == Some(CachePrecision::Fp8) {
+        command.push_str(" --kv-cache-dtype fp8");
+    }
+    if let Some(tokens) = plan.cache.and_then(|c| c.page_tokens) {
+        let _ = write!(command, " --block-size {tokens}");
+    }
+    command
+}
+
+impl Vllm {
+    /// What the plan leaves out, by version and GPU (`EngineArgs.get_batch_defaults`, as an API server).
+    fn limits(&self, numbers: &Numbers) -> Limits {
+        const GIB: u64 = 1 << 30;
+        let v = &self.version;
+        let large = numbers.memory.0 >= 70 * GIB && !(self.device.a100 && v.many_sequences);
+        let tokens = numbers.max_batched_tokens.map_or_else(
+            || {
+                if v.first_engine {
+                    // A prompt is one step; from 32768 tokens on it is chunked.
+                    if numbers.max_model_len.0 <= 32_768 { numbers.max_model_len.0.max(2048) } else { 2048 }
+                } else if v.huge_steps && numbers.memory.0 >= 160 * GIB {
+                    16_384
+                } else if large {
+                    8192
+                } else {
+                    2048
+                }
+            },
+            |t| t.0,
+        );
+        let sequences = numbers.max_sequences.unwrap_or(if large && v.many_sequences { 1024 } else { 256 });
+        Limits {
+            tokens: tokens.max(1),
+            sequences: sequences.clamp(1, tokens.max(1)),
+            fraction: numbers.memory_fraction.unwrap_or(v.memory_fraction),
+        }
+    }
+
+    /// The tokens that the engine prints for a pool of `blocks`.
+    fn pool_tokens(&self, blocks: u64, one: u64, longest: u64) -> u64 {
+        let groups = self.pages.groups.len().max(1) as u64;
+        if self.version.tokens_by_concurrency {
+            let tokens = u128::from(blocks) * u128::from(longest) / u128::from(one.max(1));
+            u64::try_from(tokens).unwrap_or(u64::MAX)
+        } else {
+            (blocks / groups).saturating_mul(self.pages.tokens)
+        }
+    }
+}
+
+impl Policy for Vllm {
+    fn engine(&self) -> EngineVersion {
+        EngineVersion { name: EngineName::Vllm, version: self.name.clone(), variant: None }
+    }
+
+    fn breakdown(&self, numbers: &Numbers) -> Result<Breakdown, PlanError> {
+        let limits = self.limits(numbers);
+        let budget = share(numbers.memory.0, limits.fraction);
+        let longest = numbers.max_model_len.0.max(1);
+        let mut heaviest = (0u64, None);
+        let mut blocks = u64::MAX;
+        let mut available = 0;
+        let mut negative = budget > numbers.free_memory().0;
+        for stage in &self.stages {
+            let (activations, temporary) = stage.profile.peak(limits.tokens, limits.sequences);
+            let graphs = stage.graphs.bytes(&self.version, limits.sequences, limits.tokens);
+            let counted = if self.version.graphs_in_budget { graphs } else { 0 };
+            let taken = stage
+                .weights
+                .saturating_add(activations)
+                .saturating_add(temporary)
+                .saturating_add(self.runtime)
+                .saturating_add(counted);
+            negative |= taken > budget;
+            let left = budget.saturating_sub(taken);
+            let held = left.checked_div(stage.block).unwrap_or(u64::MAX);
+            if held < blocks || self.stages.len() == 1 {
+                (blocks, available) = (held, left);
+            }
+            if taken >= heaviest.0 || heaviest.1.is_none() {
+                heaviest = (taken, Some((stage, activations, temporary, graphs)));
+            }
+        }
+        let (Some((stage, activations, temporary, graphs)), false) = (heaviest.1, self.stages.is_empty())
+        else {
+            return Err(PlanError::invalid("parallelism.pipeline", "there are no stages", "give at least 1"));
+        };
+        if negative {
+            (blocks, available) = (0, 0);
+        }
+        let one = self.pages.blocks(longest, limits.tokens);
+        let sequences = numbers.sequences.div_ceil(self.data.max(1));
+        let (attention, states) =
+            self.pages.attention_and_state_blocks(numbers.sequence_end().0.max(1), limits.tokens);
+        let cache = attention.saturating_mul(sequences).saturating_mul(stage.block);
+        let state = states.saturating_mul(sequences).saturating_mul(stage.block);
+        let (attention_of_longest, _) = self.pages.attention_and_state_blocks(longest, limits.tokens);
+        let needed = attention.saturating_add(states).saturating_mul(sequences);
+        let pool = if negative {
+            Pool::Negative
+        } else if blocks >= one && blocks >= needed {
+            Pool::Enough
+        } else {
+            Pool::Short
+        };
+        let parts = Components {
+            weights: Bytes(stage.weights),
+            kv_cache: Bytes(cache),
+            recurrent_state: Bytes(state),
+            activations: Bytes(activations),
+            temporary: Bytes(temporary),
+            cuda_graphs: Bytes(graphs),
+            runtime: Bytes(self.runtime),
+            context: Bytes(overhead::CONTEXT),
+            ..Components::default()
+        };
+        let allocated = parts.weights
+            + Bytes(cache.saturating_add(state).max(available))
+            + parts.activations
+            + parts.temporary;
+        Ok(Breakdown {
+            parts,
+            allocated,
+            reserved: allocated,
+            kv: KvEstimate {
+                bytes_per_token: Bytes(attention_of_longest.saturating_mul(stage.block).div_ceil(longest)),
+                pool_bytes: Bytes(available),
+                pool_tokens: self.pool_tokens(blocks, one, longest),
+                max_concurrent_sequences: blocks.checked_div(one).unwrap_or(0),
+            },
+            capacity: numbers.free_memory(),
+            pool,
+            ..Breakdown::default()
+        })
+    }
+
+    fn warnings(&self, numbers: &Numbers) -> Vec<Warning> {
+        let mut warnings = self.warnings.clone();
+        let budget = share(numbers.memory.0, self.limits(numbers).fraction);
+        if budget > numbers.free_memory().0 {
+            warnings.push(Warning::new(
+                "fraction-exceeds-free-memory",
+                "gpu_memory_utilization is a share of the whole GPU, and less than that is free: vLLM refuses to start. Give \
+                 a smaller workload.memory_fraction.",
+            ));
+        }
+        warnings
+    }
+
+    fn spread(&self) -> Spread {
+        Spread {
+            weights: 0.005,
+            cache: 0.01,
+            activations: 0.05,
+            states: 0.0,
+            overhead: 0.1,
+            basis: "n=31 published runs of 13 models, vLLM 0.19 on H100; other versions and GPUs from the source alone"
+                .to_owned(),
+        }
+    }
+
+    fn work(&self) -> Option<Work> {
+        let read = self.stages.iter().map(|s| s.read).fold(0, u64::saturating_add);
+        Some(Work { weights_read: Bytes(read), rate: self.rate })
+    }
+
+    fn command(&self, numbers: &Numbers) -> Option<String> {
+        let limits = self.limits(numbers);
+        let mut command = self.command.clone();
+        let _ = write!(
+            command,
+            " --max-model-len {} --max-num-batched-tokens {} --max-num-seqs {} --gpu-memory-utilization {}",
+            numbers.max_model_len, limits.tokens, limits.sequences, limits.fraction
+        );
+        Some(command)
+    }
+}
+
+/// A share of a size.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share between 0 and 1 of a size, rounded down as the engine does"
+)]
+fn share(bytes: u64, fraction: f64) -> u64 {
+    (bytes as f64 * fraction) as u64
 }
