@@ -1,9 +1,13 @@
 //! Small parts that several pages share.
 
+mod agent;
 mod answer;
+mod facts;
 mod load_line;
 
-pub use answer::{Basis, Facts, Summary, WhereItGoes};
+pub use agent::Agent;
+pub use answer::{Basis, Summary, WhereItGoes};
+pub use facts::{Costs, Facts};
 pub use load_line::{LoadLine, batches};
 
 use contract::case::CaseStatus;

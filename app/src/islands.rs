@@ -6,6 +6,6 @@ mod planner;
 
 pub use self::planner::PlannerBoard;
 #[cfg(feature = "ssr")]
-pub(crate) use self::planner::{gpu_options, model_options};
+pub(crate) use self::planner::options;
 pub use copy::CopyButton;
 pub use job::{CaseLine, JobProgress};

@@ -16,6 +16,7 @@ pub mod backend;
 #[cfg(feature = "ssr")]
 pub mod charts;
 pub mod components;
+pub mod fields;
 pub mod format;
 pub mod forms;
 pub mod islands;

@@ -5,10 +5,12 @@ use planner::document::plan::ModelRef;
 use planner::{Plan, PlanError};
 use serde_json::Value;
 
-/// Fields of the page's form that are no keys of a plan's link, because the link writes them as JSON.
-const ISA: &str = "isa";
-const THREADS: &str = "threads";
+use crate::fields::{self, Field, Kind, document};
+
+/// What the form sends beside the fields of a plan: the plan that it was drawn from, whole, and a pasted configuration.
+const BASE: &str = "base";
 const CONFIG: &str = "config";
+/// As the form of the first version carried a model that the catalogue lacks.
 const MODEL_JSON: &str = "model_json";
 const REST: &str = "plan";
 
@@ -30,83 +32,213 @@ pub fn first_plan() -> Result<Plan, PlanError> {
     planner::link::from_query(FIRST)
 }
 
-/// The plan of the page's query: a plan's link, or what the form sends without JavaScript. What is left out of model,
-/// GPU and lengths is filled from [`first_plan`].
+/// Whether a query is what the form sends without JavaScript, rather than a plan's link.
+#[must_use]
+pub fn is_form(query: &str) -> bool {
+    base_of(query).is_some()
+}
+
+/// The plan that the form was drawn from; none where the query is a link.
+#[must_use]
+pub fn base_of(query: &str) -> Option<Plan> {
+    let query = query.trim_start_matches('?');
+    let (_, base) = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == BASE)?;
+    Plan::from_json(&base).ok()
+}
+
+/// The plan of the page's query: a plan's link, or what the form sends without JavaScript. Fields that have no key in links
+/// are named by their path in the plan's document (`workload.memory_fraction=0.9`); an empty one is left out. What is left
+/// out of model, GPU and lengths is filled from [`first_plan`].
 ///
 /// # Errors
-/// Names the key that cannot be read, and what would be right.
+/// Names the field that cannot be read or does not go with the others, and what would be right.
 pub fn read(query: &str) -> Result<Plan, PlanError> {
     let query = query.trim_start_matches('?');
-    let mut link = form_urlencoded::Serializer::new(String::new());
-    let mut extra = Extra::default();
-    let (mut said, mut workload) = (Vec::new(), false);
+    let mut given = Given::default();
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-        let given = (!value.trim().is_empty()).then(|| value.trim().to_owned());
-        match key.as_ref() {
-            ISA => extra.isa = given,
-            THREADS => extra.threads = given,
-            CONFIG => extra.config = given,
-            MODEL_JSON => extra.model_json = given,
-            _ => {
-                workload |= key == REST && value.contains("\"workload\"");
-                said.extend(given.is_some().then(|| key.to_string()));
-                link.append_pair(&key, &value);
-            }
-        }
+        given.add(&key, value.trim())?;
     }
-    let has = |key: &str| said.iter().any(|s| s == key);
-    let own_model = extra.config.is_some() || (extra.model_json.is_some() && !has("model"));
-    let rest_has_model = said.iter().any(|s| s == REST) && query.contains("%22model%22");
-    for (key, value) in form_urlencoded::parse(FIRST.as_bytes()) {
-        let filled = match key.as_ref() {
-            "model" => !has("model") && !rest_has_model,
-            "gpu" => !has("gpu"),
-            "context" => !has("context") && !workload,
-            // Only a page that is asked nothing gets the whole example.
-            "weights" | "batch" => said.is_empty() && !own_model,
-            _ => !has("context") && !has(&key) && !workload,
-        };
-        if filled {
-            link.append_pair(&key, &value);
-        }
+    let drawn_from = match &given.base {
+        Some(base) => Some(Plan::from_json(base)?),
+        None => None,
+    };
+    let start = match &drawn_from {
+        Some(plan) => plan.clone(),
+        None => given.link(query)?,
+    };
+    let mut plan = given.set_on(start, drawn_from.is_some())?;
+    if let Some(config) = &given.config {
+        plan = document::with_model(&plan, pasted(config)?);
+    } else if let Some(json) =
+        given.model_json.as_ref().filter(|_| !given.said.iter().any(|key| key == "model"))
+    {
+        plan.model = serde_json::from_str(json).map_err(|error| {
+            PlanError::invalid("model", format!("cannot be read: {error}"), "paste its config.json")
+        })?;
     }
-    let mut plan = planner::link::from_query(&link.finish())?;
-    extra.apply(&mut plan, own_model)?;
     Ok(plan)
 }
 
-/// What the form sends beside the keys of a link.
+/// What a query gives.
 #[derive(Default)]
-struct Extra {
-    isa: Option<String>,
-    threads: Option<String>,
+struct Given {
+    base: Option<String>,
     config: Option<String>,
     model_json: Option<String>,
+    /// Pairs that make a link.
+    pairs: Vec<(String, String)>,
+    /// Keys of them that are not empty.
+    said: Vec<String>,
+    /// Fields by path, in the order given.
+    fields: Vec<(&'static Field, String)>,
 }
 
-impl Extra {
-    fn apply(self, plan: &mut Plan, own_model: bool) -> Result<(), PlanError> {
-        if self.isa.is_some() {
-            plan.host.isa = self.isa;
-        }
-        if let Some(threads) = self.threads {
-            let threads = threads.parse().map_err(|_| {
-                PlanError::invalid(
-                    "host.threads",
-                    format!("\"{threads}\" is not a whole number"),
-                    "give at least 1",
-                )
-            })?;
-            plan.host.threads = Some(threads);
-        }
-        if let Some(config) = self.config {
-            plan.model = pasted(&config)?;
-        } else if let Some(json) = self.model_json.filter(|_| own_model) {
-            plan.model = serde_json::from_str(&json).map_err(|error| {
-                PlanError::invalid("model", format!("cannot be read: {error}"), "paste its config.json")
-            })?;
+impl Given {
+    fn add(&mut self, key: &str, value: &str) -> Result<(), PlanError> {
+        let given = (!value.is_empty()).then(|| value.to_owned());
+        match key {
+            BASE => self.base = given,
+            CONFIG => self.config = given,
+            MODEL_JSON => self.model_json = given,
+            _ => match fields::find(key) {
+                // A checkbox sends "false" from a hidden field, and its own "true" after it.
+                Some(field) if key == field.path && !self.repeats(field, value) => {
+                    if let Some((_, there)) =
+                        self.fields.iter().find(|(other, _)| std::ptr::eq(*other, field))
+                    {
+                        if there != value {
+                            return Err(PlanError::invalid(
+                                field.path,
+                                format!("is given as \"{there}\" and as \"{value}\""),
+                                "leave one of the two out",
+                            ));
+                        }
+                    } else {
+                        self.fields.push((field, value.to_owned()));
+                    }
+                }
+                Some(field) if key == field.path => {}
+                Some(field) if field.key.is_empty() => self.fields.push((field, value.to_owned())),
+                _ => {
+                    self.said.extend(given.is_some().then(|| key.to_owned()));
+                    self.pairs.push((key.to_owned(), value.to_owned()));
+                }
+            },
         }
         Ok(())
+    }
+
+    /// Whether this is the second half of a checkbox, which then is taken.
+    fn repeats(&mut self, field: &'static Field, value: &str) -> bool {
+        let first =
+            self.fields.iter_mut().find(|(other, text)| std::ptr::eq(*other, field) && text == "false");
+        match first {
+            Some((_, text)) if matches!(field.kind, Kind::Switch | Kind::Part) && value == "true" => {
+                "true".clone_into(text);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The plan of the keys that make a link.
+    fn link(&self, query: &str) -> Result<Plan, PlanError> {
+        let mut link = form_urlencoded::Serializer::new(String::new());
+        link.extend_pairs(&self.pairs);
+        let has = |key: &str| self.said.iter().any(|s| s == key);
+        let has_path =
+            |path: &str| self.fields.iter().any(|(field, text)| field.path == path && !text.is_empty());
+        let own_model = self.config.is_some() || (self.model_json.is_some() && !has("model"));
+        let in_rest = |part: &str| has(REST) && query.contains(&format!("%22{part}%22"));
+        let workload = in_rest("workload");
+        for (key, value) in form_urlencoded::parse(FIRST.as_bytes()) {
+            let filled = match key.as_ref() {
+                "model" => !has("model") && !in_rest("model"),
+                "gpu" => !has("gpu"),
+                "context" => !has("context") && !workload,
+                // Only a page that is asked nothing gets the whole example.
+                "weights" | "batch" => self.said.is_empty() && self.fields.is_empty() && !own_model,
+                _ => !has("context") && !has(&key) && !workload && !has_path("workload.prompt_tokens"),
+            };
+            if filled {
+                link.append_pair(&key, &value);
+            }
+        }
+        planner::link::from_query(&link.finish())
+    }
+
+    /// The plan with the fields set on it. A form sends all of its fields, so that there only those count that differ from
+    /// what it was drawn from.
+    fn set_on(&self, start: Plan, form: bool) -> Result<Plan, PlanError> {
+        let before = document::of(&start);
+        let mut fields = self.fields.clone();
+        if form {
+            for (key, value) in &self.pairs {
+                let field = fields::find(key).ok_or_else(|| {
+                    PlanError::invalid(
+                        key.chars().take(60).collect::<String>(),
+                        "is no field of a plan",
+                        "leave it out",
+                    )
+                })?;
+                fields.push((field, value.clone()));
+            }
+            fields.retain(|(field, text)| field.text(&before) != *text);
+        } else {
+            for (field, text) in &fields {
+                if !field.key.is_empty()
+                    && self.said.iter().any(|key| key == field.key)
+                    && field.text(&before) != *text
+                {
+                    return Err(PlanError::invalid(
+                        field.path,
+                        format!(
+                            "{}={} and {}={text} say different things",
+                            field.key,
+                            field.text(&before),
+                            field.path
+                        ),
+                        "leave one of the two out",
+                    ));
+                }
+            }
+        }
+        if fields.is_empty() {
+            return Ok(start);
+        }
+        fields.sort_by_key(|(field, _)| document::rank(field));
+        let mut changed = before.clone();
+        for (field, text) in &fields {
+            let value = field
+                .parse(text)
+                .map_err(|(problem, remedy)| PlanError::invalid(field.path, problem, remedy))?;
+            if !field.is_possible(&changed) && !value.is_null() {
+                let needs: Vec<String> =
+                    field.when.iter().map(|c| format!("{} = {}", c.path, c.any.join(" or "))).collect();
+                return Err(PlanError::invalid(
+                    field.path,
+                    "does not go with the rest of the plan",
+                    format!("leave it out; it needs {}", needs.join(", ")),
+                ));
+            }
+            document::set(&mut changed, field, value);
+        }
+        let plan = Plan::from_value(changed)?;
+        // A link's own fields that another choice has swept away were given in vain.
+        let after = document::of(&plan);
+        let lost = self
+            .said
+            .iter()
+            .filter_map(|key| fields::find(key))
+            .find(|field| !form && field.is_possible(&before) && !field.is_possible(&after));
+        match lost {
+            Some(field) => Err(PlanError::invalid(
+                field.path,
+                format!("{} does not go with {}", field.key, fields[0].0.path),
+                "leave one of the two out",
+            )),
+            None => Ok(plan),
+        }
     }
 }
 
@@ -129,14 +261,10 @@ pub fn pasted(config: &str) -> Result<ModelRef, PlanError> {
     Ok(model)
 }
 
-/// What the form must carry along unseen: the JSON of everything in the plan that has neither a key nor a field.
+/// What the form carries along unseen: the whole plan that it is drawn from.
 #[must_use]
-pub fn rest(plan: &Plan) -> Option<String> {
-    let mut seen = plan.clone();
-    seen.model = ModelRef::catalogue("-");
-    seen.host = planner::document::plan::Host::default();
-    let query = planner::link::to_query(&seen);
-    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == REST).map(|(_, value)| value.into_owned())
+pub fn base(plan: &Plan) -> String {
+    serde_json::to_string(plan).unwrap_or_default()
 }
 
 /// The plan with the fields of an advice merged into it (RFC 7396); none where the result is no plan.

@@ -52,6 +52,7 @@ pub fn App() -> AnyView {
                 <Route path=path!("/jobs") view=pages::jobs::JobsPage ssr=SsrMode::Async />
                 <Route path=path!("/jobs/:id") view=pages::job::JobPage ssr=SsrMode::Async />
                 <Route path=path!("/planner") view=pages::planner::PlannerPage ssr=SsrMode::Async />
+                <Route path=path!("/answers") view=pages::answers::AnswersPage ssr=SsrMode::Async />
                 <Route path=path!("/p/:id") view=pages::stored_plan::StoredPlanPage ssr=SsrMode::Async />
                 <Route path=path!("/docs") view=pages::docs::DocsIndexPage ssr=SsrMode::Async />
                 <Route path=path!("/docs/:page") view=pages::docs::DocsPage ssr=SsrMode::Async />
@@ -84,7 +85,7 @@ fn SiteHeader() -> impl IntoView {
                 "Plimsoll"
             </a>
             <nav aria-label="Site">
-                {link("/runs", "Runs")} {link("/planner", "Planner")} {link("/jobs", "Jobs")} {link("/docs", "Docs")}
+                {link("/runs", "Runs")} {link("/planner", "Planner")} {link("/answers", "Answers")} {link("/jobs", "Jobs")} {link("/docs", "Docs")}
             </nav>
         </header>
     }

@@ -1,28 +1,28 @@
-//! The planner's answer: verdict, bar, facts, table. The same on the planner's page and on a stored plan's.
+//! The planner's answer: verdict, bar, table. The same on the planner's page and on a stored plan's.
 
 use leptos::prelude::*;
-use planner::document::estimate::Components;
-use planner::document::plan::{Plan, Workload};
 use planner::{Bytes, Estimate};
 
-use super::Fact;
-use crate::format;
+use crate::{fields, format};
 
 /// A component of memory: its name, its colour in the style sheet, its bytes.
 type Component = (&'static str, &'static str, Bytes);
 
-/// The components that take something, in the order of the bar.
-fn components(parts: &Components) -> Vec<Component> {
+/// The components that take something, in the order of the bar. What an engine sets aside for its cache beyond what the
+/// plan's sequences fill is a component of its own.
+fn components(estimate: &Estimate) -> Vec<Component> {
+    let parts = &estimate.per_gpu;
     [
         ("Weights", "--weights", parts.weights),
         ("KV cache", "--cache", parts.kv_cache),
-        ("Recurrent state", "--cache", parts.recurrent_state),
+        ("Pool beyond it", "--pool", estimate.kv.pool_bytes.saturating_sub(parts.kv_cache)),
+        ("Recurrent state", "--state", parts.recurrent_state),
         ("Activations", "--activations", parts.activations),
         ("Temporary buffers", "--temporary", parts.temporary),
         ("Gradients", "--gradients", parts.gradients),
         ("Optimizer", "--optimizer", parts.optimizer),
-        ("Auxiliary models", "--optimizer", parts.auxiliary),
-        ("CUDA graphs", "--temporary", parts.cuda_graphs),
+        ("Auxiliary models", "--auxiliary", parts.auxiliary),
+        ("CUDA graphs", "--graphs", parts.cuda_graphs),
         ("Runtime", "--runtime", parts.runtime),
         ("CUDA context", "--context", parts.context),
     ]
@@ -45,11 +45,12 @@ impl Verdict {
     fn of(estimate: &Estimate) -> Self {
         let capacity = estimate.capacity_bytes;
         let band = &estimate.error_band;
+        let over = estimate.per_gpu.total > capacity;
         match (capacity > Bytes::ZERO, estimate.fits) {
             (false, true) => Self::Unknown,
-            (_, true) if band.high > capacity => Self::ProbablyFits,
+            (_, true) if band.high > capacity && !pooled(estimate) => Self::ProbablyFits,
             (_, true) => Self::Fits,
-            (_, false) if band.low <= capacity => Self::ProbablyNot,
+            (_, false) if over && band.low <= capacity => Self::ProbablyNot,
             (_, false) => Self::DoesNot,
         }
     }
@@ -63,6 +64,12 @@ impl Verdict {
             Self::Unknown => ("", "Takes"),
         }
     }
+}
+
+/// Whether the engine fills what is left with its pool: then the total is near the capacity by intent, and an error of the
+/// other parts makes the pool smaller rather than the total larger.
+fn pooled(estimate: &Estimate) -> bool {
+    estimate.kv.pool_bytes > estimate.per_gpu.kv_cache
 }
 
 /// The verdict in a sentence and the bar below it.
@@ -80,6 +87,19 @@ pub fn Summary(
         _ => format!("of {} usable", format::gib(estimate.capacity_bytes)),
     };
     let between = format!("{} to {}", figure_of(band.low, total), sized(band.high, total));
+    // The total is within the capacity: what is short is the engine's pool.
+    let short = (!estimate.fits && total <= estimate.capacity_bytes).then(|| {
+        let holds = if estimate.kv.max_concurrent_sequences == 0 {
+            "not one of the longest sequence".to_owned()
+        } else {
+            format!("{} of the longest sequence", format::count(estimate.kv.max_concurrent_sequences))
+        };
+        view! {
+            <span class="muted num">
+                {format!("The cache's pool holds {} tokens, {holds}.", format::count(estimate.kv.pool_tokens))}
+            </span>
+        }
+    });
     view! {
         <p class="verdict" data-test="verdict" aria-live="polite">
             <b class=class>{words}</b>
@@ -92,20 +112,21 @@ pub fn Summary(
                     {between}
                 </a>
             </span>
+            {short}
         </p>
-        <Hull estimate />
+        {hull(&estimate)}
     }
+    .into_any()
 }
 
 /// The bar by component with the load line and the band of uncertainty.
-#[component]
-fn Hull(estimate: Estimate) -> impl IntoView {
+fn hull(estimate: &Estimate) -> AnyView {
     let capacity = estimate.capacity_bytes;
     let band = &estimate.error_band;
     let reach = band.high.max(estimate.per_gpu.total).0.max(1) as f64 * 1.02;
     let scale = reach.max(capacity.0 as f64 / 0.96);
     let percent = |bytes: Bytes| 100.0 * bytes.0 as f64 / scale;
-    let parts = components(&estimate.per_gpu);
+    let parts = components(estimate);
     let total = estimate.per_gpu.total;
     let told: Vec<String> =
         parts.iter().map(|(name, _, bytes)| format!("{name} {}", sized(*bytes, total))).collect();
@@ -140,6 +161,7 @@ fn Hull(estimate: Estimate) -> impl IntoView {
             {mark}
         </div>
     }
+    .into_any()
 }
 
 /// A size in the unit that suits the whole, with its unit.
@@ -157,58 +179,6 @@ fn figure_of(bytes: Bytes, whole: Bytes) -> String {
     if whole.0 < 1 << 30 { format::figure(bytes.mib()) } else { format::gib_figure(bytes) }
 }
 
-/// What follows from the answer: the most that fits, and how fast.
-#[component]
-pub fn Facts(
-    /// What was asked.
-    plan: Plan,
-    /// What was answered.
-    estimate: Estimate,
-    /// The most sequences at once, where it is known.
-    most_sequences: Option<u64>,
-    /// The longest sequence in tokens, where it is known.
-    longest_context: Option<u64>,
-) -> impl IntoView {
-    let Workload::Serve(serve) = &plan.workload else { return ().into_any() };
-    let at_context = format!("at {} tokens", format::count(serve.sequence_tokens().0));
-    let at_batch = format!("tokens at {}", format::count(serve.concurrent_sequences));
-    let at_best = |unit: &str| format!("{unit} at best");
-    let speed = estimate.speed.as_ref();
-    let time = |ms: f64| {
-        let text = format::millis(ms);
-        text.rsplit_once(' ')
-            .map_or((text.clone(), String::new()), |(figure, unit)| (figure.to_owned(), unit.to_owned()))
-    };
-    view! {
-        <dl class="facts">
-            {most_sequences.map(|n| view! { <Fact name="Most sequences" value=format::count(n) unit=at_context /> })}
-            {longest_context.map(|n| view! { <Fact name="Longest context" value=format::count(n) unit=at_batch /> })}
-            {speed
-                .map(|speed| {
-                    let (first, first_unit) = time(speed.time_to_first_token_ms);
-                    let (each, each_unit) = time(speed.time_per_output_token_ms);
-                    view! {
-                        <Fact name="First token" value=first unit=at_best(&first_unit) />
-                        <Fact name="Each token" value=each unit=at_best(&each_unit) />
-                        <Fact
-                            name="Throughput"
-                            value=format::figure(speed.tokens_per_second)
-                            unit=at_best("tok/s")
-                        />
-                    }
-                })} <Fact name="Cache of a token" value=cache(estimate.kv.bytes_per_token).0 unit=cache(estimate.kv.bytes_per_token).1 />
-        </dl>
-    }
-    .into_any()
-}
-
-/// A size apart from its unit.
-fn cache(bytes: Bytes) -> (String, String) {
-    let text = bytes.to_string();
-    text.split_once(' ')
-        .map_or((text.clone(), String::new()), |(figure, unit)| (figure.to_owned(), unit.to_owned()))
-}
-
 /// Where the memory goes.
 #[component]
 pub fn WhereItGoes(
@@ -216,30 +186,24 @@ pub fn WhereItGoes(
     estimate: Estimate,
 ) -> impl IntoView {
     let total = estimate.per_gpu.total;
-    let rows = components(&estimate.per_gpu)
-        .into_iter()
-        .map(|(name, colour, bytes)| {
-            view! {
-                <tr>
-                    <td>
-                        <span class="dot" style=format!("background:var({colour})")></span>
-                        {name}
-                    </td>
-                    <td class="n">{figure_of(bytes, total)}</td>
-                    <td class="n">{format::share(bytes, total)}</td>
-                </tr>
-            }
-        })
-        .collect_view();
-    let phases = estimate.phases.as_ref().map(|phases| {
-        let told: Vec<String> = phases.iter().map(|p| format!("{} {}", p.phase, sized(p.peak_bytes, total))).collect();
-        view! { <p class="muted num" style="font-size:13px;margin-top:12px">{format!("Peak of tensors by phase: {}.", told.join(", "))}</p> }
-    });
+    let row = |(name, colour, bytes): Component| {
+        view! {
+            <tr>
+                <td>
+                    <span class="dot" style=format!("background:var({colour})")></span>
+                    {name}
+                </td>
+                <td class="n">{figure_of(bytes, total)}</td>
+                <td class="n">{format::share(bytes, total)}</td>
+            </tr>
+        }
+    };
+    let rows = components(&estimate).into_iter().map(row).collect_view();
     view! {
         <section class="card">
             <header>
                 <h2>"Where it goes"</h2>
-                <small>{format!("{}, at the largest peak", unit_of(total))}</small>
+                <small>{format!("{} of one GPU, at the largest peak", unit_of(total))}</small>
             </header>
             <table>
                 <thead>
@@ -261,9 +225,74 @@ pub fn WhereItGoes(
                     </tr>
                 </tbody>
             </table>
-            {phases}
+            {otherwise(&estimate)}
         </section>
     }
+    .into_any()
+}
+
+/// The same memory by how one would measure it, by phase, and what the host holds.
+fn otherwise(estimate: &Estimate) -> AnyView {
+    let total = estimate.per_gpu.total;
+    let pairs = |pairs: &[(&'static str, Bytes)]| {
+        pairs
+            .iter()
+            .filter(|(_, bytes)| *bytes > Bytes::ZERO)
+            .map(|(name, bytes)| (*name, sized(*bytes, total)))
+            .collect::<Vec<_>>()
+    };
+    let totals = estimate.totals;
+    let measured = pairs(&[
+        ("Tensors alive at the peak", totals.allocated),
+        ("The allocator's pool", totals.reserved),
+        ("The process, as nvidia-smi shows", totals.process),
+    ]);
+    let host = estimate.host;
+    let hosted = if host.total > Bytes::ZERO {
+        let others = host.total.saturating_sub(host.weights + host.kv_cache + host.optimizer);
+        pairs(&[
+            ("Weights", host.weights),
+            ("KV cache", host.kv_cache),
+            ("Optimizer", host.optimizer),
+            ("Other", others),
+            ("In all", host.total),
+        ])
+    } else {
+        Vec::new()
+    };
+    let phases: Vec<(String, String)> = estimate
+        .phases
+        .iter()
+        .flatten()
+        .map(|phase| (capital(&phase.phase), sized(phase.peak_bytes, total)))
+        .collect();
+    let owned = |pairs: Vec<(&'static str, String)>| {
+        pairs.into_iter().map(|(name, size)| (name.to_owned(), size)).collect::<Vec<_>>()
+    };
+    [("Measured as", owned(measured)), ("Peak of tensors by phase", phases), ("Host memory", owned(hosted))]
+        .into_iter()
+        .filter(|(_, pairs)| !pairs.is_empty())
+        .map(|(title, pairs)| side(title, pairs))
+        .collect_view()
+        .into_any()
+}
+
+/// Names and sizes under a small heading.
+fn side(title: &'static str, pairs: Vec<(String, String)>) -> AnyView {
+    let pairs = pairs
+        .into_iter()
+        .map(|(name, size)| view! { <dt>{name}</dt><dd class="num">{size}</dd> })
+        .collect_view();
+    view! {
+        <h3 class="side">{title}</h3>
+        <dl class="sizes">{pairs}</dl>
+    }
+    .into_any()
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// What the estimate rests on, and what the reader should know.
@@ -275,6 +304,8 @@ pub fn Basis(
     let total = estimate.per_gpu.total;
     let band = estimate.error_band;
     let engine = estimate.engine;
+    let name = serde_json::to_value(engine.name).unwrap_or_default();
+    let name = fields::engine_name(name.as_str().unwrap_or_default()).to_owned();
     let variant = engine.variant.map(|variant| format!(", {variant}")).unwrap_or_default();
     let warnings =
         estimate.warnings.into_iter().map(|warning| view! { <li>{warning.message}</li> }).collect_view();
@@ -287,13 +318,17 @@ pub fn Basis(
                 </small>
             </header>
             <p class="num">
-                <span class="hatch" style="display:inline-block;width:22px;height:10px;border-radius:2px" aria-hidden="true"></span>
-                {format!(" {} to {}: {}.", figure_of(band.low, total), sized(band.high, total), band.basis)}
+                <span class="hatch swatch" aria-hidden="true"></span>
+                {format!(" {} to {}: {}.", figure_of(band.low, total), sized(band.high, total), band.basis.trim_end_matches('.'))}
             </p>
-            <ul style="margin:0;padding-left:18px">
-                <li>{format!("Planned for Candle {}{variant}.", engine.version)}</li>
+            <ul class="plain">
+                <li>{format!("Planned for {name} {}{variant}.", engine.version)}</li>
                 {warnings}
             </ul>
         </section>
     }
+    .into_any()
 }
+
+#[cfg(all(test, feature = "ssr"))]
+mod tests;

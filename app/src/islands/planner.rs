@@ -1,17 +1,20 @@
 //! The planner's board: the controls of a plan and its answer, recomputed in the browser at each change.
 
 mod controls;
+mod inputs;
+mod own_model;
+mod starts;
 
 use ::planner::document::plan::Workload;
 use ::planner::{Estimate, Plan, PlanError, solve};
 use leptos::prelude::*;
 use solve::LoadPoint;
 
-use crate::components::{Basis, Facts, LoadLine, Summary, WhereItGoes, batches};
-use crate::{format, link};
-use controls::Controls;
+use crate::components::{Agent, Basis, Costs, Facts, LoadLine, Summary, WhereItGoes, batches};
+use crate::{fields, format, link};
+use controls::{Board, Controls};
 #[cfg(feature = "ssr")]
-pub(crate) use controls::{gpu_options, model_options};
+pub(crate) use inputs::options;
 
 /// What the board shows of a plan.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +45,9 @@ pub fn PlannerBoard(
         solve::load_line(&plan, &batches).ok()
     });
     let query = Memo::new(move |_| plan.with(::planner::link::to_query));
+    let estimate = Memo::new(move |_| answer.with(|answer| answer.estimate.clone().ok()));
+    let error = Memo::new(move |_| answer.with(|answer| answer.estimate.clone().err()));
+    let board = Board::new(plan, error);
     let hydrated = RwSignal::new(false);
     #[cfg(feature = "hydrate")]
     Effect::new(move |before: Option<String>| {
@@ -57,21 +63,29 @@ pub fn PlannerBoard(
             <h1 class="visually-hidden">"Planner"</h1>
             <div class="summary">{move || answer.with(summary)}</div>
             <div class="controls">
-                <Controls plan answer=Signal::derive(move || answer.with(|a| a.estimate.clone().err())) />
+                <Controls board />
                 <Share query />
             </div>
             <div class="answer stack">
                 {move || answer.with(facts)}
                 {move || answer.with(|answer| advice(answer, plan))}
+                {move || estimate.get().and_then(|estimate| estimate.command).map(command)}
                 <div class="cards">
                     <div class="stack">
                         {move || {
                             let points = line.get()?;
                             Some(answer.with(|answer| load_line(&answer.plan, points)))
                         }}
-                        {move || answer.with(|a| a.estimate.clone().ok()).map(|estimate| view! { <Basis estimate /> })}
+                        {move || estimate.get().map(|estimate| view! { <Agent estimate /> })}
+                        {move || estimate.get().map(|estimate| view! { <Basis estimate /> })}
                     </div>
-                    {move || answer.with(|a| a.estimate.clone().ok()).map(|estimate| view! { <WhereItGoes estimate /> })}
+                    <div class="stack">
+                        {move || estimate.get().map(|estimate| view! { <WhereItGoes estimate /> })}
+                        {move || estimate.get().map(|estimate| view! { <Costs estimate /> })}
+                        <p class="muted" style="font-size:13px">
+                            <a href="/answers">"What people ask first, answered with computed numbers"</a>
+                        </p>
+                    </div>
                 </div>
             </div>
         </main>
@@ -199,8 +213,39 @@ fn named(change: &serde_json::Value) -> String {
     } else if let Some(gpu) = at("/gpu/id").and_then(serde_json::Value::as_str) {
         link::gpu_name(gpu)
     } else {
-        change.to_string()
+        let said: Vec<String> = fields::all()
+            .filter_map(|field| {
+                let text = fields::text_at(change, field.path);
+                (!text.is_empty())
+                    .then(|| format!("{} {}", field.label.to_lowercase(), text.replace('-', " ")))
+            })
+            .collect();
+        if said.is_empty() { change.to_string() } else { said.join(", ") }
     }
+}
+
+/// The command that runs the plan.
+fn command(command: String) -> AnyView {
+    let copied = RwSignal::new(false);
+    let text = command.clone();
+    let copy = move |_| {
+        #[cfg(feature = "hydrate")]
+        super::copy::copy_text(text.clone(), copied);
+        #[cfg(not(feature = "hydrate"))]
+        let _ = &text;
+    };
+    view! {
+        <section class="card" data-test="command">
+            <header>
+                <h2>"To run it"</h2>
+                <button type="button" class="button small needs-script" on:click=copy>
+                    {move || if copied.get() { "Copied" } else { "Copy" }}
+                </button>
+            </header>
+            <pre class="wrap">{command}</pre>
+        </section>
+    }
+    .into_any()
 }
 
 /// The two links of a plan: the readable one, which is the address, and the short one, which is stored.

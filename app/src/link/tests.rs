@@ -41,29 +41,66 @@ fn a_link_of_any_plan_is_read_back() {
     assert_eq!(read(&planner::link::to_query(&plan)).unwrap(), plan);
 }
 
+/// The pairs that the page's form sends for a plan, with some of them as a reader changed them.
+fn form(plan: &Plan, typed: &[(&str, &str)]) -> String {
+    let document = document::of(plan);
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("base", &base(plan));
+    for field in fields::all().filter(|field| field.is_shown(&document)) {
+        let text = typed.iter().find(|(name, _)| *name == field.name()).map(|(_, text)| (*text).to_owned());
+        let text = text.unwrap_or_else(|| field.text(&document));
+        if matches!(field.kind, Kind::Switch | Kind::Part) {
+            form.append_pair(field.name(), "false");
+            if text == "true" {
+                form.append_pair(field.name(), "true");
+            }
+        } else {
+            form.append_pair(field.name(), &text);
+        }
+    }
+    form.append_pair("config", "").finish()
+}
+
 #[test]
 fn the_form_says_the_same_as_the_link() {
     let mut plan = first_plan().unwrap();
     plan.attention = Some(planner::document::plan::Attention::Eager);
     plan.gpu.id = "cpu".to_owned();
     plan.host.threads = Some(2);
-    let rest = rest(&plan).unwrap();
-    assert!(!rest.contains("host") && !rest.contains("model"), "{rest}");
-    let form = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([
-            ("model", "meta-llama/Llama-3.1-8B"),
-            ("gpu", "cpu"),
-            ("weights", "bf16"),
-            ("context", "2048"),
-            ("output", "512"),
-            ("batch", "4"),
-            ("memory_mib", ""),
-            ("isa", ""),
-            ("threads", "2"),
-            ("plan", rest.as_str()),
-        ])
-        .finish();
-    assert_eq!(read(&form).unwrap(), plan);
+    assert_eq!(read(&form(&plan, &[])).unwrap(), plan);
+    for query in [
+        "engine=vllm&workload.memory_fraction=0.85&parallelism.tensor=2&max_len=8192",
+        "engine=torchtune&workload.kind=train&workload.method=lora&workload.compile=true",
+        "workload.kind=train&engine.name=megatron&parallelism.pipeline=2&parallelism.pipeline_schedule.kind=interleaved",
+        "agent_memory=true&agent_memory.policy.kind=retrieve&agent_memory.store=true&compression.prune.kind=depth",
+    ] {
+        let plan = read(query).unwrap();
+        assert_eq!(read(&form(&plan, &[])).unwrap(), plan, "{query}");
+        assert_eq!(read(&planner::link::to_query(&plan)).unwrap(), plan, "{query}");
+    }
+}
+
+#[test]
+fn the_form_changes_what_was_typed() {
+    let plan = first_plan().unwrap();
+    let typed = read(&form(&plan, &[("workload.kind", "train")])).unwrap();
+    let Workload::Train(train) = &typed.workload else { panic!("{typed:?}") };
+    assert_eq!(train.sequence_tokens, Tokens(2048));
+    let off =
+        read(&form(&typed, &[("workload.mixed_precision", "false"), ("workload.sequence_tokens", "4,096")]));
+    let Workload::Train(train) = off.unwrap().workload else { panic!() };
+    assert_eq!((train.mixed_precision, train.sequence_tokens), (false, Tokens(4096)));
+    let windowed = read(&form(&plan, &[("attention.kind", "sliding-window")])).unwrap();
+    // Numbers of the kind that was there go with it.
+    let flash = read(&form(&windowed, &[("attention.kind", "flash")])).unwrap();
+    assert_eq!(flash.attention, Some(planner::document::plan::Attention::Flash));
+}
+
+#[test]
+fn the_form_of_the_first_version_is_read_still() {
+    let query = "model=meta-llama/Llama-3.1-8B&gpu=cpu&weights=bf16&context=2048&output=512&batch=4&memory_mib=&isa=&threads=2";
+    let plan = read(query).unwrap();
+    assert_eq!((plan.host.threads, plan.gpu.id.as_str()), (Some(2), "cpu"));
 }
 
 #[test]
@@ -87,6 +124,15 @@ fn what_cannot_be_read_is_named() {
         ("weights=fp7", "precision.weights"),
         ("modle=x", "modle"),
         ("threads=x", "host.threads"),
+        ("parallelism.tensor=x", "parallelism.tensor"),
+        ("workload.memory_fraction=much", "workload.memory_fraction"),
+        ("workload.prompt_tokens=", "workload.prompt_tokens"),
+        // Conflicts.
+        ("context=100&workload.prompt_tokens=200", "workload.prompt_tokens"),
+        ("workload.kind=train&batch=3", "workload.concurrent_sequences"),
+        ("attention.window=512", "attention.window"),
+        ("parallelism.tensor=2&parallelism.tensor=4", "parallelism.tensor"),
+        ("agent_memory.turns=5", "agent_memory.turns"),
     ] {
         assert_eq!(read(query).unwrap_err().field, field, "{query}");
     }

@@ -1,5 +1,6 @@
 //! One module a page.
 
+pub mod answers;
 pub mod docs;
 pub mod home;
 pub mod job;

@@ -6,16 +6,27 @@ use leptos_meta::{Meta, Title};
 use leptos_router::hooks::use_location;
 
 use super::set_status;
-use crate::islands::PlannerBoard;
-use crate::link;
+use crate::islands::{PlannerBoard, options};
+use crate::{fields, link};
 
 /// A plan and its answer: the query is the plan's readable link.
 #[component]
 pub fn PlannerPage() -> impl IntoView {
     let search = use_location().search.get_untracked();
     let (plan, problem) = match link::read(&search) {
-        Ok(plan) => (Ok(plan), None),
-        Err(error) => (link::first_plan(), Some(error)),
+        Ok(plan) => {
+            if link::is_form(&search) {
+                // What the form sends is long; the address that people copy is the plan's link.
+                leptos_axum::redirect(&link::planner_href(&plan));
+            }
+            (Ok(plan), None)
+        }
+        Err(error) => (link::base_of(&search).map_or_else(link::first_plan, Ok), Some(error)),
+    };
+    let instead = if link::is_form(&search) {
+        " Below is the plan as it was."
+    } else {
+        " Below is an example instead."
     };
     let plan = match plan {
         Ok(plan) => plan,
@@ -37,8 +48,8 @@ pub fn PlannerPage() -> impl IntoView {
             .map(|error| {
                 view! {
                     <p class="notice bad" role="alert" style="margin:16px">
-                        {format!("This link cannot be read: {} ({}). {}.", error.problem, error.field, capital(&error.remedy))}
-                        " Below is an example instead."
+                        {format!("This plan cannot be read: {} ({}). {}.", error.problem, error.field, capital(&error.remedy))}
+                        {instead}
                     </p>
                 }
             })}
@@ -51,12 +62,12 @@ fn capital(text: &str) -> String {
     super::sentence(text).trim_end_matches('.').to_owned()
 }
 
-/// Options of every model, the first chosen.
+/// Options of every model that generates, the first plan's chosen.
 pub(super) fn model_options() -> Vec<AnyView> {
-    crate::islands::model_options("meta-llama/Llama-3.1-8B")
+    options(&fields::models("serve"), "meta-llama/Llama-3.1-8B")
 }
 
 /// Options of every GPU.
 pub(super) fn gpu_options() -> Vec<AnyView> {
-    crate::islands::gpu_options("h100-sxm-80gb")
+    options(&fields::gpus(""), "h100-sxm-80gb")
 }

@@ -7,7 +7,7 @@ use leptos_router::hooks::use_params_map;
 use planner::document::plan::Workload;
 
 use super::{answered, backend};
-use crate::components::{Basis, Summary, When, WhereItGoes};
+use crate::components::{Agent, Basis, Costs, Summary, When, WhereItGoes};
 use crate::{format, link};
 
 /// The plan of a short link.
@@ -54,6 +54,8 @@ pub fn StoredPlanPage() -> impl IntoView {
                 {since}
                 <div class="cards">
                     <WhereItGoes estimate=estimate.clone() />
+                    <Agent estimate=estimate.clone() />
+                    <Costs estimate=estimate.clone() />
                     <Basis estimate />
                     <section class="card">
                         <header>

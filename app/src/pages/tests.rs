@@ -67,6 +67,8 @@ async fn every_page_answers_with_its_status_and_a_heading() {
         ("/planner?model=meta-llama/Llama-3.1-8B&gpu=h100-sxm-80gb&weights=bf16", 200),
         ("/planner?context=many", 400),
         ("/planner?context=999999999", 422),
+        ("/planner?parallelism.tensor=two", 400),
+        ("/answers", 200),
         ("/p/0123456789", 200),
         ("/p/none", 404),
         ("/docs", 200),
@@ -132,6 +134,54 @@ async fn a_job_refreshes_without_scripts_until_it_ends() {
     let (_, html) = get(Fake { job: JobState::Finished, ..Fake::default() }, &path).await;
     assert!(!html.contains("http-equiv=\"refresh\"") && !html.contains("data-test=\"cancel-job\""));
     assert!(html.contains("data-test=\"job-run\""));
+}
+
+#[tokio::test]
+async fn the_planner_has_a_control_for_every_field_that_means_something() {
+    for (query, there, not) in [
+        (
+            "",
+            vec!["workload.kind", "engine", "kv", "attention.kind", "compression.prune.kind"],
+            vec!["workload.optimizer"],
+        ),
+        (
+            "?engine=torchtune&workload.kind=train&workload.method=lora",
+            vec![
+                "workload.optimizer",
+                "workload.lora.rank",
+                "workload.lora.targets",
+                "parallelism.zero_stage",
+            ],
+            vec!["context", "output", "kv"],
+        ),
+        (
+            "?attention.kind=big-bird&agent_memory=true",
+            vec!["attention.block", "agent_memory.turns"],
+            vec!["attention.window"],
+        ),
+    ] {
+        let (_, html) = get(Fake::default(), &format!("/planner{query}")).await;
+        for name in there {
+            assert!(html.contains(&format!("name=\"{name}\"")), "{query} lacks {name}");
+        }
+        for name in not {
+            assert!(!html.contains(&format!("name=\"{name}\"")), "{query} has {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_form_without_scripts_leads_to_the_plans_link() {
+    let plan = crate::link::first_plan().unwrap();
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("base", &crate::link::base(&plan))
+        .append_pair("workload.kind", "embed")
+        .finish();
+    let (status, _) = get(Fake::default(), &format!("/planner?{query}")).await;
+    assert_eq!(status, 302);
+    let (status, html) = get(Fake::default(), &format!("/planner?{query}&parallelism.tensor=x")).await;
+    assert_eq!(status, 400);
+    assert!(html.contains("parallelism.tensor") && html.contains("as it was"), "the field is named");
 }
 
 #[tokio::test]

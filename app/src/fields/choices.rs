@@ -1,0 +1,140 @@
+//! Lists to choose from.
+
+use std::sync::LazyLock;
+
+use planner::catalogue::{self, CPU, ModelEntry};
+use planner::document::precision::WeightPrecision;
+
+use crate::{format, link};
+
+/// One of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// As the plan spells it.
+    pub value: String,
+    /// As people read it.
+    pub label: String,
+    /// What it stands under in the list; empty: under nothing.
+    pub group: String,
+}
+
+impl Choice {
+    fn new(value: impl Into<String>, label: impl Into<String>) -> Self {
+        Self { value: value.into(), label: label.into(), group: String::new() }
+    }
+}
+
+/// Models and whether each generates; read once, because a shape takes a moment to lay out.
+static MODELS: LazyLock<Vec<(&'static ModelEntry, bool)>> = LazyLock::new(|| {
+    catalogue::models()
+        .iter()
+        .filter_map(|entry| entry.model().ok().map(|model| (entry, model.is_decoder())))
+        .collect()
+});
+
+/// Models that can do a workload: all of them embed, what generates serves and is trained.
+#[must_use]
+pub fn models(workload: &str) -> Vec<Choice> {
+    MODELS
+        .iter()
+        .filter(|(_, generates)| *generates || workload == "embed")
+        .map(|(entry, _)| model(entry))
+        .collect()
+}
+
+/// Models that embed texts for a store: the encoders, and none.
+pub(super) fn encoders(_: &str) -> Vec<Choice> {
+    let encoders = MODELS.iter().filter(|(_, generates)| !*generates).map(|(entry, _)| model(entry));
+    std::iter::once(Choice::new("", "none")).chain(encoders).collect()
+}
+
+fn model(entry: &ModelEntry) -> Choice {
+    let (owner, name) = entry.id.split_once('/').unwrap_or(("", &entry.id));
+    let billions = entry.parameters as f64 / 1e9;
+    let size = if billions < 0.0995 {
+        format!("{} M", format::figure(billions * 1e3))
+    } else {
+        format!("{} B", format::figure(billions))
+    };
+    Choice { value: entry.id.clone(), label: format!("{name} · {size}"), group: owner.to_owned() }
+}
+
+/// Every GPU, and the processor.
+#[must_use]
+pub fn gpus(_: &str) -> Vec<Choice> {
+    let gpus = catalogue::gpus().iter().map(|gpu| Choice::new(gpu.id.clone(), gpu.name.clone()));
+    gpus.chain([Choice::new(CPU, link::gpu_name(CPU))]).collect()
+}
+
+/// Engines of a workload.
+pub(super) fn engines(workload: &str) -> Vec<Choice> {
+    engines_of(workload).iter().map(|name| Choice::new(*name, engine_name(name))).collect()
+}
+
+/// Engines of a workload as plans spell them, those first that people reach for first.
+pub(super) const fn engines_of(workload: &str) -> &'static [&'static str] {
+    match workload.as_bytes() {
+        b"train" => &["torchtune", "transformers", "torchtitan", "deepspeed", "megatron", "litgpt"],
+        b"embed" => &["transformers", "vllm", "sglang", "candle", "llama.cpp"],
+        _ => &["candle", "vllm", "sglang", "tensorrt-llm", "llama.cpp", "transformers"],
+    }
+}
+
+/// An engine as its makers write it.
+#[must_use]
+pub fn engine_name(name: &str) -> &str {
+    match name {
+        "candle" => "Candle",
+        "vllm" => "vLLM",
+        "sglang" => "SGLang",
+        "tensorrt-llm" => "TensorRT-LLM",
+        "transformers" => "Transformers",
+        "litgpt" => "LitGPT",
+        "megatron" => "Megatron-LM",
+        "deepspeed" => "DeepSpeed",
+        other => other,
+    }
+}
+
+/// Weights of which an engine can make something.
+pub(super) fn weights(engine: &str) -> Vec<Choice> {
+    let named = |precision: &WeightPrecision| {
+        let spelled = precision.as_str();
+        let (group, label) = match spelled {
+            "w8a8" => ("8 bits", "w8a8, int8 per channel".to_owned()),
+            "int4-g128" => ("4 bits", "int4, groups of 128 (AWQ, GPTQ)".to_owned()),
+            "nf4" => ("4 bits", "NF4".to_owned()),
+            "nf4-dq" => ("4 bits", "NF4, double quantized".to_owned()),
+            "mxfp4" | "nvfp4" => ("4 bits", spelled.to_uppercase()),
+            "fp8" | "int8" => ("8 bits", spelled.to_owned()),
+            gguf if gguf.starts_with("gguf:") => ("GGUF", gguf.trim_start_matches("gguf:").to_uppercase()),
+            other => ("Floating point", other.to_owned()),
+        };
+        Choice { value: spelled.to_owned(), label, group: group.to_owned() }
+    };
+    let held = WeightPrecision::ALL.iter().filter(|precision| holds(engine, precision.as_str()));
+    std::iter::once(Choice::new("", "as the checkpoint is stored")).chain(held.map(named)).collect()
+}
+
+/// Whether an engine can make something of weights so stored. What it refuses all the same for one model or GPU, the
+/// planner says.
+pub(super) fn holds(engine: &str, weights: &str) -> bool {
+    let gguf = weights.strip_prefix("gguf:");
+    match (engine, gguf) {
+        ("candle", Some(kind)) => {
+            !matches!(kind, "f32" | "f16" | "bf16" | "q3_k_l") && !kind.starts_with("iq") && kind != "q2_k_s"
+        }
+        ("candle", None) => matches!(weights, "fp32" | "bf16" | "fp16"),
+        ("llama.cpp", kind) => kind.is_some(),
+        (_, Some(_)) => false,
+        ("vllm" | "sglang" | "tensorrt-llm", None) => weights != "tf32",
+        ("transformers", None) => weights != "w8a8" && weights != "nvfp4",
+        // Engines that train: what is trained, and NF4 below adapters.
+        (_, None) => matches!(weights, "fp32" | "tf32" | "bf16" | "fp16" | "nf4" | "nf4-dq"),
+    }
+}
+
+/// Precisions of a teacher.
+pub(super) fn teachers(_: &str) -> Vec<Choice> {
+    ["bf16", "fp16", "fp32", "fp8", "int8", "nf4", "nf4-dq"].map(|p| Choice::new(p, p)).to_vec()
+}
