@@ -3,7 +3,14 @@
 //! Memory grows with the batch and with the context, so each answer is found by searching the total that
 //! [`crate::estimate()`] gives: there is no second formula that could disagree.
 
+mod gpus;
+mod layout;
+mod pareto;
 mod search;
+
+pub use gpus::{Offer, cheapest_gpu, fewest_gpus};
+pub use layout::{LayoutPoint, SpeedLimits, best_layout, layouts};
+pub use pareto::{ParetoPoint, pareto};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +70,10 @@ pub fn longest_context(plan: &Plan) -> Result<Tokens, PlanError> {
 /// # Errors
 /// As [`longest_context`].
 pub fn longest_context_of(compiled: &Compiled) -> Result<Tokens, PlanError> {
-    let numbers = serving(compiled)?;
+    longest_context_with(compiled, serving(compiled)?)
+}
+
+fn longest_context_with(compiled: &Compiled, numbers: Numbers) -> Result<Tokens, PlanError> {
     let at = |context: u64| Numbers {
         prompt: Tokens(context) - numbers.output,
         max_model_len: Tokens(context),
@@ -105,11 +115,23 @@ fn serving(compiled: &Compiled) -> Result<Numbers, PlanError> {
 /// # Errors
 /// Those of [`longest_context`]; a batch of 0.
 pub fn load_line(plan: &Plan, batches: &[u64]) -> Result<Vec<LoadPoint>, PlanError> {
+    let Workload::Serve(serve) = &plan.workload else { return Err(no_serve()) };
+    let shortest = serve.output_tokens + Tokens(1);
+    let short = with_context(plan, shortest).and_then(|p| with_batch(&p, 1)).ok_or_else(no_serve)?;
+    let compiled = Compiled::new(&short)?;
+    let numbers = serving(&compiled)?;
     batches
         .iter()
         .map(|&batch| {
-            let changed = with_batch(plan, batch).ok_or_else(no_serve)?;
-            Ok(LoadPoint { batch, context: longest_context(&changed)? })
+            if !(1..=MAX_SEQUENCES).contains(&batch) {
+                return Err(PlanError::invalid(
+                    "workload.concurrent_sequences",
+                    format!("{batch} is out of range"),
+                    format!("give 1 to {MAX_SEQUENCES}"),
+                ));
+            }
+            let context = longest_context_with(&compiled, Numbers { sequences: batch, ..numbers })?;
+            Ok(LoadPoint { batch, context })
         })
         .collect()
 }
@@ -133,7 +155,11 @@ pub(crate) fn with_context(plan: &Plan, context: Tokens) -> Option<Plan> {
 }
 
 fn no_serve() -> PlanError {
-    PlanError::not_planned_yet("workload.kind", "solving for anything but serve", "give serve")
+    PlanError::invalid(
+        "workload.kind",
+        "is not serve, the only one with a batch and a context to solve for",
+        "give serve",
+    )
 }
 
 #[cfg(test)]

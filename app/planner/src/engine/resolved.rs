@@ -64,6 +64,19 @@ impl Resolved {
         Ok(Self { plan: plan.clone(), model, gpu, gpus, numbers, sparse, warnings })
     }
 
+    /// The same plan spread otherwise, without looking anything up again.
+    ///
+    /// # Errors
+    /// As for a plan with that layout.
+    pub(crate) fn spread(&self, layout: Parallelism) -> Result<Self, PlanError> {
+        let mut changed = self.clone();
+        changed.plan.parallelism = layout;
+        changed.plan.gpu.count = None;
+        changed.gpus = check_layout(&changed.plan)?;
+        check_stages(&changed.plan, &changed.model)?;
+        Ok(changed)
+    }
+
     /// The workload, where it serves.
     pub(crate) fn serve(&self) -> Option<&Serve> {
         match &self.plan.workload {
@@ -177,8 +190,8 @@ const fn plan_layers_limit() -> u64 {
     1024
 }
 
-/// Checks the workload against the contract and the model.
-fn workload(plan: &Plan, model: &Model) -> Result<Numbers, PlanError> {
+/// At most a stage for each layer.
+fn check_stages(plan: &Plan, model: &Model) -> Result<(), PlanError> {
     if u64::from(plan.parallelism.pipeline) > model.layers.len() as u64 {
         return Err(PlanError::invalid(
             "parallelism.pipeline",
@@ -191,6 +204,12 @@ fn workload(plan: &Plan, model: &Model) -> Result<Numbers, PlanError> {
             format!("give 1 to {}", model.layers.len()),
         ));
     }
+    Ok(())
+}
+
+/// Checks the workload against the contract and the model.
+fn workload(plan: &Plan, model: &Model) -> Result<Numbers, PlanError> {
+    check_stages(plan, model)?;
     match &plan.workload {
         Workload::Serve(serve) => self::serve(serve, model, plan.engine.name),
         Workload::Train(train) => self::train(train, model),

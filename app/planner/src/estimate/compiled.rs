@@ -4,11 +4,12 @@ use super::{energy, quality, speed};
 use crate::agent::Agent;
 use crate::bytes::{Bytes, Tokens};
 use crate::compress;
-use crate::document::estimate::{ErrorBand, Estimate, Speed, Totals, Warning};
-use crate::document::plan::Plan;
+use crate::document::estimate::{ErrorBand, Estimate, Quality, Speed, Totals, Warning};
+use crate::document::plan::{Parallelism, Plan};
 use crate::engine::resolved::Resolved;
 use crate::engine::{self, Breakdown, Numbers, Policy, Pool, Spread};
 use crate::error::PlanError;
+use crate::model::Model;
 
 /// A plan whose names are looked up, whose model is laid out and whose engine is chosen: what is left are numbers, which
 /// can change without doing any of that again.
@@ -40,6 +41,29 @@ impl Compiled {
         let roofline = speed::Roofline::of(&resolved);
         let saved = if resolved.sparse { compress::saved_share(&resolved) } else { 0.0 };
         Ok(Self { resolved, policy, roofline, agent, saved })
+    }
+
+    /// The same plan with another layout: the model is not read again.
+    ///
+    /// # Errors
+    /// The field of the layout that contradicts the model or that the engine refuses.
+    pub fn spread(&self, layout: Parallelism) -> Result<Self, PlanError> {
+        let resolved = self.resolved.spread(layout)?;
+        let policy = engine::prepare(&resolved)?;
+        let roofline = self.roofline.as_ref().map(|r| r.spread(&resolved));
+        Ok(Self { resolved, policy, roofline, agent: self.agent.clone(), saved: self.saved })
+    }
+
+    /// What is published of the quality of the plan's weights.
+    #[must_use]
+    pub fn quality(&self) -> Option<Quality> {
+        quality::quality(self.resolved.plan.precision.weights, self.resolved.model.native)
+    }
+
+    /// The model, compressed as the plan says.
+    #[must_use]
+    pub const fn model(&self) -> &Model {
+        &self.resolved.model
     }
 
     /// The plan's own numbers.
@@ -152,7 +176,7 @@ impl Compiled {
             estimate.energy = energy::energy(&self.resolved, speed);
             estimate.cost = energy::cost(&self.resolved, speed);
         }
-        estimate.quality = quality::quality(self.resolved.plan.precision.weights, self.resolved.model.native);
+        estimate.quality = self.quality();
     }
 
     /// Whether a conversation of so many tokens is held beside the plan's others.

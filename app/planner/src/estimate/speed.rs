@@ -11,6 +11,8 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use crate::document::estimate::{Bound, Speed};
 use crate::document::plan::{EngineName, Workload};
 use crate::engine::resolved::Resolved;
@@ -28,7 +30,7 @@ pub(super) struct Roofline {
     machine: Machine,
     efficiency: Efficiency,
     unpacking: f64,
-    work: Work,
+    work: Arc<Work>,
     name: EngineName,
     layer_count: f64,
     hidden: f64,
@@ -94,23 +96,36 @@ impl Roofline {
         let precision = plan.precision.weights;
         let machine = Machine::of(gpu, precision, plan.precision.activations, plan.gpu.gpus_per_node)?;
         let efficiency = engine::efficiency(plan.engine.name, machine.hbm)?;
-        let p = resolved.layout();
-        Some(Self {
+        let roofline = Self {
             machine,
             efficiency,
             unpacking: engine::unpacking(plan.engine.name, precision),
-            work: Work::of(resolved),
+            work: Arc::new(Work::of(resolved)),
             name: plan.engine.name,
             layer_count: resolved.model.layers.len() as f64,
             hidden: resolved.model.hidden as f64,
+            tensor: 1.0,
+            pipeline: 1.0,
+            data: 1.0,
+            expert: 1.0,
+            context: 1.0,
+            experts: layers::has_experts(&resolved.model),
+            causal: if plan.engine.name == EngineName::Candle { 1.0 } else { 0.5 },
+        };
+        Some(roofline.spread(resolved))
+    }
+
+    /// The same with the layout of `resolved`.
+    pub(super) fn spread(&self, resolved: &Resolved) -> Self {
+        let p = resolved.layout();
+        Self {
             tensor: f64::from(p.tensor),
             pipeline: f64::from(p.pipeline),
             data: f64::from(p.data),
             expert: f64::from(p.expert),
             context: f64::from(p.context),
-            experts: layers::has_experts(&resolved.model),
-            causal: if plan.engine.name == EngineName::Candle { 1.0 } else { 0.5 },
-        })
+            ..self.clone()
+        }
     }
 
     /// Times of `numbers`; `answer` is what they take.
