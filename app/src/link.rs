@@ -1,5 +1,6 @@
 //! Links to the planner's page, and the plans that its form asks for.
 
+use planner::agent::presets;
 use planner::catalogue;
 use planner::document::plan::ModelRef;
 use planner::{Plan, PlanError};
@@ -10,6 +11,7 @@ use crate::fields::{self, Field, Kind, document};
 /// What the form sends beside the fields of a plan: the plan that it was drawn from, whole, and a pasted configuration.
 const BASE: &str = "base";
 const CONFIG: &str = "config";
+const PRESET: &str = "preset";
 /// As the form of the first version carried a model that the catalogue lacks.
 const MODEL_JSON: &str = "model_json";
 const REST: &str = "plan";
@@ -67,6 +69,17 @@ pub fn read(query: &str) -> Result<Plan, PlanError> {
         None => given.link(query)?,
     };
     let mut plan = given.set_on(start, drawn_from.is_some())?;
+    if let Some(name) = &given.preset {
+        let applied = presets::fields(name).and_then(|change| document::applied(&plan, &change));
+        plan = applied.ok_or_else(|| {
+            let known: Vec<&str> = presets::PRESETS.iter().map(|preset| preset.name).collect();
+            PlanError::invalid(
+                PRESET,
+                "is unknown, or for another workload",
+                format!("give one of {}", known.join(", ")),
+            )
+        })?;
+    }
     if let Some(config) = &given.config {
         plan = document::with_model(&plan, pasted(config)?);
     } else if let Some(json) =
@@ -85,6 +98,7 @@ struct Given {
     base: Option<String>,
     config: Option<String>,
     model_json: Option<String>,
+    preset: Option<String>,
     /// Pairs that make a link.
     pairs: Vec<(String, String)>,
     /// Keys of them that are not empty.
@@ -99,6 +113,7 @@ impl Given {
         match key {
             BASE => self.base = given,
             CONFIG => self.config = given,
+            PRESET => self.preset = given.or(self.preset.take()),
             MODEL_JSON => self.model_json = given,
             _ => match fields::find(key) {
                 // A checkbox sends "false" from a hidden field, and its own "true" after it.

@@ -2,7 +2,6 @@
 
 use leptos::prelude::*;
 use planner::{Bytes, Estimate};
-use serde_json::Value;
 
 use crate::format;
 
@@ -19,29 +18,21 @@ pub fn Agent(
     /// What was answered.
     estimate: Estimate,
 ) -> impl IntoView {
-    let document = serde_json::to_value(&estimate).unwrap_or_default();
-    let Some(agent) = document.get("agent").filter(|agent| agent.is_object()) else { return ().into_any() };
-    let number = |key: &str| agent.get(key).and_then(Value::as_u64);
-    let tokens: Vec<u64> = agent
-        .get("tokens_after_turn")
-        .and_then(Value::as_array)
-        .map(|turns| turns.iter().filter_map(Value::as_u64).collect())
-        .unwrap_or_default();
-    let exhausted = number("exhausted_turn");
+    let Some(agent) = estimate.agent else { return ().into_any() };
+    let tokens = agent.tokens_after_turn;
+    let exhausted = agent.exhausted_turn.map(u64::from);
     let ends = match exhausted {
         Some(turn) => view! { <span class="state bad">{format!("no memory left at turn {}", format::count(turn))}</span> }.into_any(),
         None => view! { <span class="state ok">{format!("holds for all {} turns", format::count(tokens.len() as u64))}</span> }.into_any(),
     };
-    let size = |key: &str| number(key).filter(|n| *n > 0).map(|n| Bytes(n).to_string());
+    let counted = |n: u64| format!("{} tokens", format::count(n));
+    let size = |bytes: Bytes| (bytes > Bytes::ZERO).then(|| bytes.to_string());
     let pairs = [
-        ("After the last turn", tokens.last().map(|n| format!("{} tokens", format::count(*n)))),
-        ("At most", tokens.iter().max().map(|n| format!("{} tokens", format::count(*n)))),
-        (
-            "Read again for want of a cached prefix",
-            number("reprefill_tokens").map(|n| format!("{} tokens", format::count(n))),
-        ),
-        ("Embedding model", size("embedding_bytes")),
-        ("Vector index", size("index_bytes")),
+        ("Held after the last turn", tokens.last().map(|n| counted(*n))),
+        ("Held at most", tokens.iter().max().map(|n| counted(*n))),
+        ("Read again, because what is before them changed", Some(counted(agent.reprefill_tokens))),
+        ("Embedding model", size(agent.embedding_bytes)),
+        ("Vector index", size(agent.index_bytes)),
     ];
     let pairs = pairs
         .into_iter()

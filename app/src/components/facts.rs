@@ -1,9 +1,9 @@
 //! What follows from a plan's answer: the most that fits, how fast, what it costs.
 
 use leptos::prelude::*;
+use planner::document::estimate::QualityClass;
 use planner::document::plan::{Plan, Workload};
 use planner::{Bytes, Estimate};
-use serde_json::Value;
 
 use super::Fact;
 use crate::format;
@@ -31,6 +31,12 @@ pub fn Facts(
         told.extend(longest_context.map(|n| ("Longest context", format::count(n), at_batch)));
     }
     told.extend(speed(&plan, &estimate));
+    told.extend(
+        estimate
+            .cost
+            .as_ref()
+            .map(|cost| ("Cost", format::figure(cost.per_million_tokens), "a million tokens".to_owned())),
+    );
     told.extend(pool(&plan, &estimate));
     let facts = told.into_iter().map(|(name, value, unit)| view! { <Fact name value unit /> }).collect_view();
     view! { <dl class="facts">{facts}</dl> }.into_any()
@@ -39,15 +45,13 @@ pub fn Facts(
 /// How fast; a figure that means nothing for the workload is left out.
 fn speed(plan: &Plan, estimate: &Estimate) -> Vec<Told> {
     let Some(speed) = &estimate.speed else { return Vec::new() };
-    let at_best = estimate.warnings.iter().any(|warning| warning.code == "speed-is-a-bound");
-    let said = |unit: &str| if at_best { format!("{unit} at best") } else { unit.to_owned() };
     let time = |name: &'static str, ms: f64| {
         let (figure, unit) = apart(&format::millis(ms));
-        (ms > 0.0).then(|| (name, figure, said(&unit)))
+        (ms > 0.0).then(|| (name, figure, unit))
     };
     let rate = |name: &'static str| {
         (speed.tokens_per_second > 0.0)
-            .then(|| (name, format::figure(speed.tokens_per_second), said("tok/s")))
+            .then(|| (name, format::figure(speed.tokens_per_second), "tok/s".to_owned()))
     };
     let told = match &plan.workload {
         Workload::Serve(serve) => {
@@ -96,19 +100,33 @@ fn apart(text: &str) -> (String, String) {
     text.split_once(' ').map_or((text.to_owned(), String::new()), |(f, u)| (f.to_owned(), u.to_owned()))
 }
 
-/// Energy, cost, quality: whatever the estimate says of them.
+/// Energy, cost, quality: what the estimate says of them.
 #[component]
 pub fn Costs(
     /// What was answered.
     estimate: Estimate,
 ) -> impl IntoView {
-    let document = serde_json::to_value(&estimate).unwrap_or_default();
-    let mut pairs = Vec::new();
-    for part in ["energy", "cost", "quality"] {
-        match document.get(part) {
-            None | Some(Value::Null) => {}
-            Some(value) => flatten(part, "", value, &mut pairs),
-        }
+    let mut pairs: Vec<(&'static str, String)> = Vec::new();
+    let mut sources: Vec<String> = Vec::new();
+    if let Some(cost) = estimate.cost {
+        pairs.push(("Price of all GPUs an hour", format::figure(cost.per_hour)));
+        pairs.push(("A million tokens", format::figure(cost.per_million_tokens)));
+    }
+    if let Some(energy) = estimate.energy {
+        pairs.push(("Power of all GPUs", format!("{} W", format::figure(energy.watts))));
+        pairs.push(("Energy of a token", format!("{} J", format::figure(energy.joules_per_token))));
+        pairs.push(("Of a million tokens", format!("{} kWh", format::figure(energy.kwh_per_million_tokens))));
+        sources.push(format!("Power: {}.", energy.basis.trim_end_matches('.')));
+    }
+    if let Some(quality) = estimate.quality {
+        pairs.push(("Quality lost to the weights' precision", class(quality.class).to_owned()));
+        pairs.extend(
+            quality.perplexity_percent.map(|percent| ("Perplexity", format::signed_percent(percent))),
+        );
+        pairs.extend(
+            quality.kl_divergence.map(|nats| ("KL divergence", format!("{} nats", format::figure(nats)))),
+        );
+        sources.push(format!("Quality: {}.", quality.source.trim_end_matches('.')));
     }
     (!pairs.is_empty()).then(|| {
         let rows = pairs
@@ -119,67 +137,28 @@ pub fn Costs(
             <section class="card">
                 <header>
                     <h2>"Energy, cost, quality"</h2>
-                    <small>"of the whole job"</small>
+                    <small>"at full speed"</small>
                 </header>
                 <dl class="sizes">{rows}</dl>
+                <p class="muted basis">{sources.join(" ")}</p>
             </section>
         }
         .into_any()
     })
 }
 
-/// Every figure of a value, by its name and the names that it is under.
-fn flatten(part: &str, name: &str, value: &Value, into: &mut Vec<(String, String)>) {
-    match value {
-        Value::Null | Value::Array(_) => {}
-        Value::Object(map) => {
-            for (key, value) in map {
-                let name = if name.is_empty() { key.clone() } else { format!("{name}_{key}") };
-                flatten(part, &name, value, into);
-            }
-        }
-        leaf => {
-            let (words, unit) = named(name);
-            let words = if words.is_empty() { part.to_owned() } else { format!("{part}: {words}") };
-            let text = match (leaf, unit) {
-                (Value::Number(n), "bytes") => n.as_u64().map(|n| Bytes(n).to_string()).unwrap_or_default(),
-                (Value::Number(n), unit) => {
-                    format!("{} {unit}", format::figure(n.as_f64().unwrap_or(f64::NAN))).trim_end().to_owned()
-                }
-                (Value::String(text), _) => text.clone(),
-                (other, _) => other.to_string(),
-            };
-            let mut letters = words.chars();
-            let words = letters.next().map(|c| c.to_uppercase().chain(letters).collect()).unwrap_or_default();
-            into.push((words, text));
-        }
+const fn class(class: QualityClass) -> &'static str {
+    match class {
+        QualityClass::Reference => "none: as the checkpoint",
+        QualityClass::NearLossless => "nearly none",
+        QualityClass::Small => "little",
+        QualityClass::Noticeable => "noticeable",
+        QualityClass::Heavy => "heavy",
     }
-}
-
-/// A field's name as words, and its unit.
-fn named(name: &str) -> (String, &'static str) {
-    const UNITS: [(&str, &str); 9] = [
-        ("_bytes", "bytes"),
-        ("_ms", "ms"),
-        ("_kwh", "kWh"),
-        ("_wh", "Wh"),
-        ("_joules", "J"),
-        ("_j", "J"),
-        ("_watts", "W"),
-        ("_w", "W"),
-        ("_percent", "%"),
-    ];
-    let (stem, unit) = UNITS
-        .into_iter()
-        .find_map(|(end, unit)| name.strip_suffix(end).map(|stem| (stem, unit)))
-        .unwrap_or((name, ""));
-    (stem.replace('_', " "), unit)
 }
 
 #[cfg(all(test, feature = "ssr"))]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::link;
 
@@ -189,23 +168,5 @@ mod tests {
         let estimate = planner::estimate(&plan).unwrap();
         let names: Vec<&str> = speed(&plan, &estimate).iter().map(|told| told.0).collect();
         assert_eq!(names, ["First token"]);
-    }
-
-    #[test]
-    fn figures_are_named_with_their_unit() {
-        let mut pairs = Vec::new();
-        let energy =
-            json!({ "joules_per_token": 1.5, "average_w": 300, "by": { "gpu_kwh": 2.0 }, "none": null });
-        flatten("energy", "", &energy, &mut pairs);
-        pairs.sort();
-        let told: Vec<(&str, &str)> = pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-        assert_eq!(
-            told,
-            [
-                ("Energy: average", "300 W"),
-                ("Energy: by gpu", "2.00 kWh"),
-                ("Energy: joules per token", "1.50")
-            ]
-        );
     }
 }

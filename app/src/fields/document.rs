@@ -66,6 +66,24 @@ pub fn read(document: Value, field: &Field) -> Result<Plan, PlanError> {
     Plan::from_value(document).map_err(|error| PlanError { field: field.path.to_owned(), ..error })
 }
 
+/// The plan with every field of a change set: a part of a document, as a preset gives it. None where the result is no plan.
+#[must_use]
+pub fn applied(plan: &Plan, change: &Value) -> Option<Plan> {
+    let mut document = of(plan);
+    if change.get("agent_memory").is_some() && at(&document, "agent_memory").is_none_or(Value::is_null) {
+        put(&mut document, "agent_memory", template("agent_memory", ""));
+    }
+    let mut fields: Vec<(&Field, Value)> = all()
+        .filter(|field| !matches!(field.kind, super::Kind::Part))
+        .filter_map(|field| Some((field, at(change, field.path)?.clone())))
+        .collect();
+    fields.sort_by_key(|(field, _)| rank(field));
+    for (field, value) in fields {
+        set(&mut document, field, value);
+    }
+    Plan::from_value(document).ok()
+}
+
 /// Sets a field and whatever depends on it; null leaves it out.
 pub fn set(document: &mut Value, field: &Field, value: Value) {
     let path = field.path;

@@ -1,5 +1,6 @@
 //! The table.
 
+use planner::agent::presets::PresetKind;
 use serde_json::Value;
 
 use super::choices::{encoders, engine_name, engines, gpus, models, teachers, weights};
@@ -17,6 +18,8 @@ pub struct Group {
     pub told: fn(&Value) -> String,
     /// Its fields.
     pub fields: &'static [Field],
+    /// The known systems whose settings it offers, and the workload that they are for.
+    pub presets: Option<(PresetKind, &'static str)>,
 }
 
 const fn is(path: &'static str, any: &'static [&'static str]) -> Condition {
@@ -110,7 +113,7 @@ const fn keyed(
 const ELSEWHERE: &[(&str, &str)] = &[("none", "on the GPU"), ("cpu", "host memory"), ("nvme", "NVMe disk")];
 
 /// Every field, by group; the first group is the first screen.
-pub static GROUPS: [Group; 10] = [
+pub static GROUPS: [Group; 9] = [
     Group {
         id: "first",
         title: "",
@@ -164,6 +167,7 @@ pub static GROUPS: [Group; 10] = [
                 &[EMBEDS],
             ),
         ],
+        presets: None,
     },
     Group {
         id: "workload",
@@ -299,6 +303,7 @@ pub static GROUPS: [Group; 10] = [
                 &[TRAINS, is(ENGINE, &["torchtitan"])],
             ),
         ],
+        presets: Some((PresetKind::Training, "train")),
     },
     Group {
         id: "engine",
@@ -352,6 +357,7 @@ pub static GROUPS: [Group; 10] = [
                 &[SERVES, LLAMA_CPP],
             ),
         ],
+        presets: None,
     },
     Group {
         id: "cache",
@@ -464,6 +470,7 @@ pub static GROUPS: [Group; 10] = [
                 &[SERVES, is("cache.kind", &["paged"])],
             ),
         ],
+        presets: None,
     },
     Group {
         id: "gpus",
@@ -524,6 +531,7 @@ pub static GROUPS: [Group; 10] = [
                 &[is(WORKLOAD, &["train", "serve"]), SHARDS],
             ),
         ],
+        presets: None,
     },
     Group {
         id: "memory",
@@ -542,6 +550,7 @@ pub static GROUPS: [Group; 10] = [
             field("gpu.price_per_hour", "Price an hour", "of one GPU", Kind::OptionalDecimal, &[GPUS_ONLY]),
             field("gpu.power_w", "Power", "watts; empty: catalogue", Kind::OptionalDecimal, &[GPUS_ONLY]),
         ],
+        presets: None,
     },
     Group {
         id: "compression",
@@ -583,6 +592,7 @@ pub static GROUPS: [Group; 10] = [
                 &[is("compression.prune.kind", &["width"])],
             ),
         ],
+        presets: None,
     },
     Group {
         id: "agent",
@@ -680,6 +690,7 @@ pub static GROUPS: [Group; 10] = [
             ),
             field("agent_memory.store.on_gpu", "On the GPU", "", Kind::Switch, &[STORE]),
         ],
+        presets: Some((PresetKind::AgentMemory, "serve")),
     },
     Group {
         id: "host",
@@ -709,9 +720,8 @@ pub static GROUPS: [Group; 10] = [
                 &[is(GPU, &["cpu"])],
             ),
         ],
+        presets: None,
     },
-    // Kept last: it has no fields of its own, the page draws it by hand.
-    Group { id: "model", title: "Another model", told: other_model, fields: &[] },
 ];
 
 fn number(document: &Value, path: &str) -> u64 {
@@ -805,8 +815,4 @@ fn host(document: &Value) -> String {
         0 => isa,
         threads => format!("{isa}, {threads} threads"),
     }
-}
-
-fn other_model(document: &Value) -> String {
-    if text_at(document, "model.id").is_empty() { text_at(document, "model.name") } else { "none".to_owned() }
 }

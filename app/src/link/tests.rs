@@ -97,6 +97,26 @@ fn the_form_changes_what_was_typed() {
 }
 
 #[test]
+fn every_known_system_is_a_plan() {
+    for preset in presets::PRESETS {
+        let workload = match preset.kind {
+            presets::PresetKind::Training => "train",
+            presets::PresetKind::AgentMemory => "serve",
+        };
+        let start = read(&format!("workload.kind={workload}")).unwrap();
+        let typed = form(&start, &[]) + &format!("&preset={}", preset.name.replace(' ', "+"));
+        let plan = read(&typed).unwrap_or_else(|error| panic!("{}: {error}", preset.name));
+        let change = presets::fields(preset.name).unwrap();
+        let document = document::of(&plan);
+        for field in fields::all() {
+            let wanted = fields::text_at(&change, field.path);
+            assert!(wanted.is_empty() || field.text(&document) == wanted, "{}: {}", preset.name, field.path);
+        }
+    }
+    assert_eq!(read("preset=none").unwrap_err().field, "preset");
+}
+
+#[test]
 fn the_form_of_the_first_version_is_read_still() {
     let query = "model=meta-llama/Llama-3.1-8B&gpu=cpu&weights=bf16&context=2048&output=512&batch=4&memory_mib=&isa=&threads=2";
     let plan = read(query).unwrap();

@@ -15,6 +15,12 @@ pub(super) struct CatalogueModel {
     aliases: &'static [String],
     /// Parameters as published.
     parameters: u64,
+    /// Whether it generates text; false: it embeds or ranks.
+    generates: Option<bool>,
+    /// Layers, an encoder's and a decoder's together.
+    layers: Option<usize>,
+    /// The longest sequence in tokens.
+    max_tokens: Option<u64>,
     /// Where shape and count come from.
     source: &'static str,
     /// What else should be known.
@@ -35,8 +41,13 @@ pub(super) struct CatalogueGpu {
     visible_bytes: u64,
     /// Whether that was reported by CUDA; false: assumed from the physical memory.
     visible_reported: bool,
+    /// Memory by its name, in GB.
+    nominal_gb: u64,
     /// Memory bandwidth in GB/s (10^9 bytes).
     bandwidth_gb_s: Option<f64>,
+    /// Dense throughput in TFLOP/s by number format, without structured sparsity.
+    #[schema(value_type = Object)]
+    tflops: catalogue::Tflops,
     /// Power limit in watts.
     power_w: Option<f64>,
     /// Where the figures come from.
@@ -52,13 +63,19 @@ pub(super) async fn models() -> Json<Vec<CatalogueModel>> {
     let entries = catalogue::models().iter();
     Json(
         entries
-            .map(|entry| CatalogueModel {
-                id: &entry.id,
-                aliases: &entry.aliases,
-                parameters: entry.parameters,
-                source: &entry.source,
-                note: entry.note.as_deref(),
-                config: &entry.config,
+            .map(|entry| {
+                let model = entry.model().ok();
+                CatalogueModel {
+                    id: &entry.id,
+                    aliases: &entry.aliases,
+                    parameters: entry.parameters,
+                    generates: model.as_ref().map(planner::Model::is_decoder),
+                    layers: model.as_ref().map(|model| model.layers.len()),
+                    max_tokens: model.as_ref().map(|model| model.max_tokens.0),
+                    source: &entry.source,
+                    note: entry.note.as_deref(),
+                    config: &entry.config,
+                }
             })
             .collect(),
     )
@@ -78,6 +95,8 @@ pub(super) async fn gpus() -> Json<Vec<CatalogueGpu>> {
                     name: &gpu.name,
                     visible_bytes: visible.bytes().0,
                     visible_reported: matches!(visible, catalogue::VisibleMemory::Reported(_)),
+                    nominal_gb: gpu.nominal_gb,
+                    tflops: gpu.tflops,
                     bandwidth_gb_s: gpu.bandwidth_gb_s,
                     power_w: gpu.power_w,
                     source: &gpu.source,

@@ -1,5 +1,6 @@
 //! The controls: a plain GET form over the table of fields, live in the browser.
 
+use ::planner::agent::presets::{self, PRESETS, Preset, PresetKind};
 use ::planner::document::plan::Plan;
 use ::planner::{Model, PlanError};
 use leptos::prelude::*;
@@ -9,7 +10,7 @@ use super::inputs::input;
 use super::own_model::OwnModel;
 use super::starts::starts;
 use crate::fields::{Field, GROUPS, Group, document};
-use crate::link;
+use crate::{fields, link};
 
 /// The plan as the controls see and change it.
 #[derive(Clone, Copy)]
@@ -72,8 +73,7 @@ impl Board {
 #[component]
 pub(super) fn Controls(board: Board) -> impl IntoView {
     let first = GROUPS[0].fields.iter().map(|field| shown(field, board)).collect_view();
-    let folds = GROUPS[1..].iter().filter(|group| !group.fields.is_empty());
-    let folds = folds.map(|group| fold(group, board)).collect_view();
+    let folds = GROUPS[1..].iter().map(|group| fold(group, board)).collect_view();
     view! {
         <form method="get" action="/planner" on:submit=|event| event.prevent_default()>
             <input type="hidden" name="base" value=move || board.plan.with(link::base) />
@@ -114,8 +114,49 @@ fn fold(group: &'static Group, board: Board) -> AnyView {
                 <span>{group.title}</span>
                 <small class="num">{move || told.get()}</small>
             </summary>
-            <div class="grid">{fields}</div>
+            <div class="grid">{fields} {group.presets.map(|(kind, workload)| presets(kind, workload, board))}</div>
         </details>
     }
+    .into_any()
+}
+
+/// Settings of known systems, by their names; choosing one sets the fields it stands for.
+fn presets(kind: PresetKind, workload: &'static str, board: Board) -> AnyView {
+    let shown = Memo::new(move |_| {
+        board.document.with(|document| fields::text_at(document, "workload.kind") == workload)
+    });
+    let chosen = RwSignal::new(None::<&'static Preset>);
+    let choose = move |event| {
+        let name = event_target_value(&event);
+        chosen.set(PRESETS.iter().find(|preset| preset.name == name));
+        let applied = presets::fields(&name)
+            .and_then(|change| board.plan.with_untracked(|plan| document::applied(plan, &change)));
+        if let Some(plan) = applied {
+            board.plan.set(plan);
+        }
+    };
+    let options = move || {
+        let of_kind = PRESETS.iter().filter(|preset| preset.kind == kind);
+        of_kind.map(|preset| view! { <option value=preset.name>{preset.name}</option> }).collect_view()
+    };
+    (move || {
+        shown.get().then(|| {
+            view! {
+                <label class="field">
+                    <span>"As a known system does"</span>
+                    <select name="preset" on:change=choose>
+                        <option value="">"choose …"</option>
+                        {options()}
+                    </select>
+                    <span class="hint">
+                        {move || match chosen.get() {
+                            Some(preset) => format!("{}: {}. {}.", preset.name, preset.behaviour, preset.source),
+                            None => "sets the fields that its name stands for".to_owned(),
+                        }}
+                    </span>
+                </label>
+            }
+        })
+    })
     .into_any()
 }

@@ -169,6 +169,16 @@ async fn a_plan_without_an_answer_says_where() {
             assert_eq!((got, at.as_deref()), (status, field), "{path} {body}: {}", answer.text);
         }
     }
+    // What does not serve has no load line.
+    for workload in [
+        json!({ "kind": "train", "method": "full", "sequence_tokens": 2048 }),
+        json!({ "kind": "embed", "sequence_tokens": 512, "batch": 32 }),
+    ] {
+        let question = json!({ "plan": change(plan(), "/workload", workload) });
+        let answer = server.post("/api/v1/plans/solve", &question).await;
+        let (status, _, at) = answer.problem();
+        assert_eq!((status, at.as_deref()), (422, Some("workload.kind")), "{}", answer.text);
+    }
     let question = json!({ "plan": plan(), "batches": [0] });
     assert_eq!(server.post("/api/v1/plans/solve", &question).await.problem().2.as_deref(), Some("batches"));
     let typed = server.send(crate::testing::with_json(Method::POST, "/api/v1/plans/solve", &plan())).await;
