@@ -515,3 +515,6 @@ impl Policy for Vllm {
 fn share(bytes: u64, fraction: f64) -> u64 {
     (bytes as f64 * fraction) as u64
 }
+
+#[cfg(test)]
+mod tests;
