@@ -1,6 +1,6 @@
 //! A plan prepared once, to be asked for many numbers.
 
-use super::{energy, quality, speed};
+use super::{energy, quality, speed, speed_train};
 use crate::agent::Agent;
 use crate::bytes::{Bytes, Tokens};
 use crate::compress;
@@ -109,10 +109,13 @@ impl Compiled {
         Ok(answer.finish())
     }
 
-    /// The speed of other numbers; none where nothing is known of it, and for training.
+    /// The speed of other numbers; none where nothing is known of it.
     #[must_use]
     pub fn speed(&self, numbers: &Numbers) -> Option<Speed> {
-        self.roofline.as_ref().map(|roofline| roofline.speed(numbers).speed)
+        match &self.roofline {
+            Some(roofline) => Some(roofline.speed(numbers).speed),
+            None => speed_train::speed(&self.resolved, numbers),
+        }
     }
 
     /// The estimate of the plan's own numbers, without advice.
@@ -130,7 +133,7 @@ impl Compiled {
         estimate.fits = answer.fits;
         estimate.host = answer.host;
         estimate.kv = answer.kv;
-        self.fill_speed(&answer, &mut estimate);
+        self.fill_speed(&mut estimate);
         estimate.error_band = band(&answer, self.policy.spread());
         estimate.warnings.clone_from(&self.resolved.warnings);
         estimate.warnings.extend(self.policy.warnings(numbers));
@@ -150,7 +153,7 @@ impl Compiled {
         Ok(estimate)
     }
 
-    fn fill_speed(&self, answer: &Breakdown, estimate: &mut Estimate) {
+    fn fill_speed(&self, estimate: &mut Estimate) {
         let numbers = &self.resolved.numbers;
         if let Some(found) = self.roofline.as_ref().map(|r| r.speed(numbers)) {
             estimate.warnings.push(Warning::new(
@@ -169,8 +172,9 @@ impl Compiled {
                 ));
             }
             estimate.speed = Some(found.speed);
-        } else {
-            estimate.speed = speed::trained(&self.resolved, answer);
+        } else if let Some(found) = speed_train::speed(&self.resolved, numbers) {
+            estimate.warnings.push(Warning::new("speed-modelled", speed_train::BASIS));
+            estimate.speed = Some(found);
         }
         if let Some(speed) = &estimate.speed {
             estimate.energy = energy::energy(&self.resolved, speed);

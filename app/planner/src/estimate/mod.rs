@@ -5,6 +5,7 @@ mod compiled;
 mod energy;
 mod quality;
 mod speed;
+mod speed_train;
 
 use crate::document::estimate::Estimate;
 use crate::document::plan::Plan;
@@ -25,5 +26,7 @@ pub fn estimate(plan: &Plan) -> Result<Estimate, PlanError> {
     Ok(estimate)
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

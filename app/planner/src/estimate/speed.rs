@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::document::estimate::{Bound, Speed};
 use crate::document::plan::{EngineName, Workload};
 use crate::engine::resolved::Resolved;
-use crate::engine::{Breakdown, Numbers};
+use crate::engine::Numbers;
 use engine::Efficiency;
 use layers::Work;
 use machine::Machine;
@@ -253,10 +253,4 @@ fn touched(routed: f64, active: f64, tokens: f64) -> f64 {
     }
     let missed = libm::pow(1.0 - (active / routed).min(1.0), tokens);
     routed * (1.0 - missed)
-}
-
-/// The speed of training.
-pub(super) const fn trained(resolved: &Resolved, answer: &Breakdown) -> Option<Speed> {
-    let _ = (resolved, answer);
-    None
 }
