@@ -17,6 +17,7 @@ mod tensorrt_llm;
 mod torch;
 mod torchtitan;
 mod torchtune;
+mod training;
 mod transformers;
 mod vllm;
 

@@ -1,7 +1,10 @@
 //! `DeepSpeed`.
 
+mod train;
+
 use super::policy::Policy;
 use super::resolved::Resolved;
+use crate::document::plan::Workload;
 use crate::error::PlanError;
 
 /// Prepares a plan.
@@ -9,5 +12,12 @@ use crate::error::PlanError;
 /// # Errors
 /// The field that the engine refuses, and what it accepts.
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
-    Err(super::not_planned_yet(resolved))
+    match &resolved.plan.workload {
+        Workload::Train(plan) => train::prepare(resolved, plan),
+        Workload::Serve(_) | Workload::Embed { .. } => Err(PlanError::unsupported(
+            "workload.kind",
+            "DeepSpeed is planned as a trainer",
+            "give train, or another engine",
+        )),
+    }
 }

@@ -1,6 +1,7 @@
 //! `LitGPT`.
 
 mod serve;
+mod train;
 
 use super::policy::Policy;
 use super::resolved::Resolved;
@@ -14,6 +15,7 @@ use crate::error::PlanError;
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
     match &resolved.plan.workload {
         Workload::Serve(plan) => serve::prepare(resolved, plan),
-        Workload::Train(_) | Workload::Embed { .. } => Err(super::not_planned_yet(resolved)),
+        Workload::Train(plan) => train::prepare(resolved, plan),
+        Workload::Embed { .. } => Err(super::not_planned_yet(resolved)),
     }
 }
