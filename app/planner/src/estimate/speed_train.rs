@@ -23,6 +23,9 @@ use crate::engine::Numbers;
 use crate::engine::resolved::Resolved;
 use crate::model::{Attention, DenseFeedForward, Experts, FeedForward, Layer, Mixer, Model};
 
+#[cfg(test)]
+mod tests;
+
 /// What a reader should know of the speed of training.
 pub(super) const BASIS: &str = "Speed is a model of passes, exchanges and the optimizer's step: within 5 % on average of 18 \
                                 published runs of Megatron-LM on B200 and torchtitan on H100, typically within ±25 % \

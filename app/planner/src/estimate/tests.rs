@@ -450,6 +450,46 @@ fn advice_keeps_its_promises() {
     assert!(estimate_of(&base()).advice.is_empty(), "a plan that fits needs none");
 }
 
+/// Every engine and workload: each change is merged into the plan and estimated again, and does what it says.
+#[test]
+fn advice_for_engines_and_training_keeps_its_promises() {
+    let serve = json!({ "prompt_tokens": 16_000, "output_tokens": 500, "concurrent_sequences": 64 });
+    let train = json!({ "kind": "train", "method": "lora", "sequence_tokens": 8192, "micro_batch": 64,
+        "lora": { "rank": 16, "targets": ["q_proj", "v_proj"] } });
+    let mut answered = 0;
+    for (engine, workload) in SERVERS
+        .into_iter()
+        .map(|engine| (engine, &serve))
+        .chain(["torchtune", "torchtitan", "deepspeed", "transformers"].map(|engine| (engine, &train)))
+    {
+        let mut document =
+            changed(&json!({ "gpu": { "id": "rtx-4090-24gb" }, "engine": { "name": engine } }));
+        if workload["kind"].is_string() {
+            document["workload"] = workload.clone();
+            document["gpu"]["id"] = json!("h100-sxm-80gb");
+        } else {
+            merge(&mut document["workload"], workload);
+        }
+        let Ok(before) = estimate(&plan(&document)) else { continue };
+        assert!(!before.fits, "{engine}");
+        assert!(before.advice.iter().any(|a| a.fits), "{engine}: {:?}", before.advice);
+        for advice in &before.advice {
+            let mut after = document.clone();
+            merge(&mut after, &advice.change);
+            let after = estimate(&plan(&after)).unwrap();
+            assert_eq!(
+                (after.per_gpu.total, after.fits),
+                (advice.total_bytes, advice.fits),
+                "{}",
+                advice.change
+            );
+            assert!(!advice.cost.contains("1 sequences"), "{}", advice.cost);
+        }
+        answered += 1;
+    }
+    assert!(answered >= 3, "only {answered} engines were answered");
+}
+
 #[test]
 fn in_use_memory_is_not_available() {
     let with = |mib: u64| estimate(&plan(&changed(&json!({ "gpu": { "in_use_mib": mib } })))).unwrap();

@@ -6,6 +6,7 @@ use crate::bytes::Bytes;
 use crate::document::plan::{EngineName, Parallelism, Plan, Workload};
 use crate::error::PlanError;
 use crate::estimate::Compiled;
+use crate::model::Mixer;
 
 /// The most GPUs that are searched.
 const MAX_GPUS: u32 = 1024;
@@ -108,7 +109,15 @@ pub fn layouts(compiled: &Compiled, gpus: u32) -> Vec<Parallelism> {
     let model = compiled.model();
     let per_node = plan.gpu.gpus_per_node.unwrap_or(8).max(1);
     let layers = u32::try_from(model.layers.len()).unwrap_or(u32::MAX);
-    let heads = model.layers.iter().filter_map(|l| l.attention()).map(|a| a.heads).min();
+    let heads = model
+        .layers
+        .iter()
+        .filter_map(|l| match &l.mixer {
+            Mixer::Attention(a) => Some(a.heads),
+            Mixer::Latent(a) => Some(a.heads),
+            Mixer::Recurrent(_) => None,
+        })
+        .min();
     let experts = model.layers.iter().filter_map(|l| l.experts()).map(|e| e.routed).min();
     let whole = matches!(plan.engine.name, EngineName::Candle | EngineName::Litgpt);
     let mut list = Vec::new();

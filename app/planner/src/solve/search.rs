@@ -96,7 +96,7 @@ impl Search {
         let slope = (y1 - y0) / (x1 - x0);
         let bend = near.get(2).map_or(0.0, |&(x2, y2)| ((y2 - y1) / (x2 - x1) - slope) / (x2 - x0));
         let linear = slope - bend * (x1 - x0);
-        let root = (linear * linear - 4.0 * bend * y0).sqrt();
+        let root = libm::sqrt(linear * linear - 4.0 * bend * y0);
         // The root on the rising side, in the form that loses no digits.
         let sum = x0 - 2.0 * y0 / (linear + root);
         if !sum.is_finite() {

@@ -76,3 +76,95 @@ fn questions_without_an_answer_are_errors() {
     let long = plan(&h100(), 1, 131_072, 1);
     assert_eq!(longest_context(&long).unwrap_err().field, "workload.output_tokens");
 }
+
+fn vllm(model: &str, gpu: &str, batch: u64) -> Plan {
+    Plan::from_value(json!({
+        "schema": 1, "model": { "id": model }, "gpu": { "id": gpu }, "engine": { "name": "vllm" },
+        "workload": { "kind": "serve", "prompt_tokens": 1024, "output_tokens": 256, "concurrent_sequences": batch }
+    }))
+    .unwrap()
+}
+
+/// Every layout is of as many GPUs as asked, fits as an estimate of its own says, and the first is the fastest.
+#[test]
+fn layouts_are_of_all_gpus_and_fit() {
+    let plan = vllm("meta-llama/Llama-3.1-70B", "h100-sxm-80gb", 64);
+    for gpus in [4, 8, 16] {
+        let found = best_layout(&plan, gpus, &SpeedLimits::default()).unwrap();
+        assert!(!found.is_empty(), "{gpus}");
+        for point in &found {
+            let p = &point.parallelism;
+            assert_eq!(p.tensor * p.pipeline * p.data * p.context, gpus);
+            let mut spread = plan.clone();
+            spread.parallelism = p.clone();
+            let estimate = estimate(&spread).unwrap();
+            assert!(estimate.fits);
+            assert_eq!(estimate.per_gpu.total, point.total_bytes);
+            let speed = estimate.speed.unwrap().tokens_per_second;
+            assert!((speed - point.tokens_per_second.unwrap()).abs() < 1e-9);
+        }
+        for pair in found.windows(2) {
+            assert!(pair[0].tokens_per_second >= pair[1].tokens_per_second);
+        }
+    }
+    // Weights of 141 GB on one card of 80.
+    assert_eq!(best_layout(&plan, 1, &SpeedLimits::default()).unwrap(), []);
+    assert_eq!(best_layout(&plan, 0, &SpeedLimits::default()).unwrap_err().field, "gpu.count");
+}
+
+#[test]
+fn limits_of_speed_are_kept() {
+    let plan = vllm("meta-llama/Llama-3.1-70B", "h100-sxm-80gb", 64);
+    let all = best_layout(&plan, 16, &SpeedLimits::default()).unwrap();
+    let times: Vec<f64> = all.iter().filter_map(|p| p.time_per_output_token_ms).collect();
+    let limit = times.iter().sum::<f64>() / times.len() as f64;
+    let limits = SpeedLimits { time_per_output_token_ms: Some(limit), ..SpeedLimits::default() };
+    let fast = best_layout(&plan, 16, &limits).unwrap();
+    assert_eq!(fast.len(), times.iter().filter(|t| **t <= limit).count());
+    assert!(!fast.is_empty() && fast.len() < all.len());
+    let none = SpeedLimits { time_to_first_token_ms: Some(0.0), ..SpeedLimits::default() };
+    assert_eq!(best_layout(&plan, 16, &none).unwrap(), []);
+}
+
+/// 141 GB of weights: two cards of 80 GB leave too little beside them, and one of 141 GB nothing.
+#[test]
+fn fewest_and_cheapest() {
+    let plan = vllm("meta-llama/Llama-3.1-70B", "h100-sxm-80gb", 8);
+    let none = SpeedLimits::default();
+    let (few, layout) = fewest_gpus(&plan, &none).unwrap().unwrap();
+    assert!((2..=4).contains(&few), "{few}");
+    assert!(best_layout(&plan, few - 1, &none).unwrap().is_empty());
+    assert_eq!(best_layout(&plan, few, &none).unwrap()[0], layout);
+    let prices =
+        [("h100-sxm-80gb", 3.0), ("rtx-4090-24gb", 0.4), ("b200-sxm-192gb", 6.0), ("rtx-4060-8gb", 0.1)]
+            .map(|(id, price)| (id.to_owned(), price))
+            .into();
+    let offers = cheapest_gpu(&plan, &prices, &none).unwrap();
+    assert!(
+        offers.iter().any(|o| o.gpu == "rtx-4090-24gb") && offers.iter().all(|o| o.gpu != "rtx-4060-8gb")
+    );
+    for pair in offers.windows(2) {
+        assert!(pair[0].per_hour <= pair[1].per_hour);
+    }
+    for offer in &offers {
+        assert!((offer.per_hour - prices[&offer.gpu] * f64::from(offer.count)).abs() < 1e-9);
+    }
+    let unknown = [("h100".to_owned(), 1.0)].into();
+    assert_eq!(cheapest_gpu(&plan, &unknown, &none).unwrap_err().field, "prices");
+}
+
+#[test]
+fn no_point_of_the_pareto_set_is_beaten() {
+    let points = pareto(&vllm("meta-llama/Llama-3.1-8B", "h100-sxm-80gb", 8)).unwrap();
+    assert!(points.len() >= 2, "{points:?}");
+    for (a, b) in points.iter().flat_map(|a| points.iter().map(move |b| (a, b))) {
+        let worse = b.needed_bytes > a.needed_bytes
+            && b.tokens_per_second < a.tokens_per_second
+            && b.quality.as_ref().map(|q| q.class) > a.quality.as_ref().map(|q| q.class)
+            && a.quality.is_some();
+        assert!(!worse, "{a:?} beats {b:?}");
+    }
+    for pair in points.windows(2) {
+        assert!(pair[0].needed_bytes <= pair[1].needed_bytes);
+    }
+}
