@@ -203,25 +203,47 @@ fn advice(answer: &Answer, plan: RwSignal<Plan>) -> Option<AnyView> {
 
 /// A change in a few words.
 fn named(change: &serde_json::Value) -> String {
-    let at = |path: &str| change.pointer(path).filter(|value| !value.is_null());
-    if let Some(weights) = at("/precision/weights").and_then(serde_json::Value::as_str) {
-        format!("{weights} weights")
-    } else if let Some(batch) = at("/workload/concurrent_sequences").and_then(serde_json::Value::as_u64) {
-        format!("{} at once", format::count(batch))
-    } else if let Some(prompt) = at("/workload/prompt_tokens").and_then(serde_json::Value::as_u64) {
-        format!("context of {}", format::count(prompt))
-    } else if let Some(gpu) = at("/gpu/id").and_then(serde_json::Value::as_str) {
-        link::gpu_name(gpu)
-    } else {
-        let said: Vec<String> = fields::all()
-            .filter_map(|field| {
-                let text = fields::text_at(change, field.path);
-                (!text.is_empty())
-                    .then(|| format!("{} {}", field.label.to_lowercase(), text.replace('-', " ")))
-            })
-            .collect();
-        if said.is_empty() { change.to_string() } else { said.join(", ") }
+    let text = |path: &str| Some(fields::text_at(change, path)).filter(|text| !text.is_empty());
+    let number = |path: &str| text(path).and_then(|text| text.parse::<u64>().ok());
+    if let Some(method) = text("workload.method") {
+        return match method.as_str() {
+            "lora" => "LoRA".to_owned(),
+            "qlora" => "QLoRA".to_owned(),
+            other => other.to_owned(),
+        };
     }
+    if let Some(ranks) = number("parallelism.tensor") {
+        return format!("{} GPUs, tensor parallel", format::count(ranks));
+    }
+    if let Some(ranks) = number("parallelism.data") {
+        let zero = text("parallelism.zero_stage").map_or_else(String::new, |stage| format!(", ZeRO-{stage}"));
+        return format!("{} GPUs{zero}", format::count(ranks));
+    }
+    if let Some(weights) = text("precision.weights") {
+        return format!("{weights} weights");
+    }
+    if let Some(batch) = number("workload.concurrent_sequences") {
+        return format!("{} at once", format::count(batch));
+    }
+    if let Some(prompt) = number("workload.prompt_tokens") {
+        return format!("context of {}", format::count(prompt));
+    }
+    if let Some(gpu) = text("gpu.id") {
+        return link::gpu_name(&gpu);
+    }
+    let said: Vec<String> = fields::all()
+        .filter_map(|field| {
+            let text = text(field.path)?;
+            let label = field.label.split(':').next().unwrap_or(field.label).to_lowercase();
+            let words = text.parse::<u64>().map_or_else(|_| text.replace('-', " "), format::count);
+            Some(if text == "true" { label } else { format!("{label} {words}") })
+        })
+        .collect();
+    if !said.is_empty() {
+        return said.join(", ");
+    }
+    let longest = change.pointer("/workload/max_model_len").is_some_and(serde_json::Value::is_null);
+    if longest { "no longer sequences than asked".to_owned() } else { change.to_string() }
 }
 
 /// The command that runs the plan.

@@ -7,7 +7,7 @@ use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
 use contract::error::ApiError;
 use contract::link::StoredPlan;
-use planner::solve::{self, LoadPoint};
+use planner::solve::{self, LayoutPoint, LoadPoint, ParetoPoint, SpeedLimits};
 use planner::{Estimate, Plan, Tokens};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -42,6 +42,9 @@ pub(super) struct Question {
     /// Batches of the load line; left out: 1, 2, 4 … 256.
     #[serde(default)]
     batches: Option<Vec<u64>>,
+    /// How slow the fewest GPUs may be; left out: as slow as they are.
+    #[serde(default)]
+    limits: SpeedLimits,
 }
 
 /// The most that fits where the plan runs.
@@ -54,16 +57,30 @@ pub(super) struct Limits {
     longest_context: Tokens,
     /// For each batch the longest context.
     load_line: Vec<LoadPoint>,
+    /// The fewest of the plan's GPUs that hold it; null where 64 do not.
+    fewest_gpus: Option<Fewest>,
+    /// Precisions of the weights that no other beats in all of memory, speed and quality, smallest first.
+    precisions: Vec<ParetoPoint>,
 }
 
-/// Solve a plan for the largest batch, the longest context and the load line.
+/// GPUs that hold a plan.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Fewest {
+    /// How many.
+    count: u32,
+    /// The fastest layout on them.
+    layout: LayoutPoint,
+}
+
+/// Solve a plan that serves for the largest batch, the longest context, the load line, the fewest GPUs, and what precisions
+/// trade.
 #[utoipa::path(post, path = "/api/v1/plans/solve", operation_id = "solve_plan",
     tag = "plans", request_body = Question,
     responses((status = 200, body = Limits, description = "The most that fits"),
               (status = 400, body = ApiError, description = "Not the JSON of a question"),
               (status = 422, body = ApiError, description = "The plan cannot be solved; field says where")))]
 pub(super) async fn solve(Body(question): Body<Question>) -> Result<Json<Limits>, Problem> {
-    let Question { plan, batches } = question;
+    let Question { plan, batches, limits } = question;
     let batches = batches.unwrap_or_else(|| BATCHES.to_vec());
     if batches.len() > MAX_BATCHES || batches.contains(&0) {
         let message = format!("batches: give at most {MAX_BATCHES}, each at least 1");
@@ -73,6 +90,8 @@ pub(super) async fn solve(Body(question): Body<Question>) -> Result<Json<Limits>
         largest_batch: solve::largest_batch(&plan)?,
         longest_context: solve::longest_context(&plan)?,
         load_line: solve::load_line(&plan, &batches)?,
+        fewest_gpus: solve::fewest_gpus(&plan, &limits)?.map(|(count, layout)| Fewest { count, layout }),
+        precisions: solve::pareto(&plan)?,
     }))
 }
 

@@ -14,8 +14,9 @@ const STARTS: [(&str, &str); 8] = [
         "model=Qwen/Qwen2.5-7B&gpu=l40s-48gb&engine=vllm&weights=bf16&context=12288&output=512&batch=16&max_len=16384",
     ),
     (
-        "Long document on an H100",
-        "model=Qwen/Qwen3-8B&gpu=h100-sxm-80gb&weights=bf16&context=16384&output=1024",
+        "Long document",
+        "model=meta-llama/Llama-3.1-8B&gpu=h100-sxm-80gb&engine=vllm&weights=bf16&context=100000&output=1000\
+         &max_len=131072",
     ),
     (
         "8B quantised on 12 GB",

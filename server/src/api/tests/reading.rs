@@ -55,6 +55,10 @@ async fn a_plan_is_answered_as_the_planner_answers_it() {
     assert_eq!(limits["largest_batch"], json!(planner::solve::largest_batch(&typed).unwrap()));
     assert_eq!(limits["longest_context"], json!(planner::solve::longest_context(&typed).unwrap()));
     assert_eq!(limits["load_line"].as_array().unwrap().len(), 2);
+    assert_eq!(limits["fewest_gpus"]["count"], json!(1));
+    let precisions = limits["precisions"].as_array().unwrap();
+    let needed: Vec<u64> = precisions.iter().map(|p| p["needed_bytes"].as_u64().unwrap()).collect();
+    assert!(!needed.is_empty() && needed.is_sorted(), "smallest first: {needed:?}");
 }
 
 #[tokio::test]
