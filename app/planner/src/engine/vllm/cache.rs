@@ -9,7 +9,7 @@ use crate::model::{Mixer, Model, Recurrent};
 
 /// What a layer of a kind keeps of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(in crate::engine) enum Reach {
     /// Every token.
     All,
     /// The last tokens.
@@ -20,49 +20,49 @@ pub(super) enum Reach {
 
 /// Layers that share one block table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Group {
+pub(in crate::engine) struct Group {
     /// What they keep.
-    pub(super) reach: Reach,
+    pub(in crate::engine) reach: Reach,
     /// Which layers.
-    pub(super) layers: Vec<u64>,
+    pub(in crate::engine) layers: Vec<u64>,
 }
 
 /// The layout of the pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pages {
+pub(in crate::engine) struct Pages {
     /// Groups, in the order of the layers.
-    pub(super) groups: Vec<Group>,
+    pub(in crate::engine) groups: Vec<Group>,
     /// Tokens of an attention page.
-    pub(super) tokens: u64,
+    pub(in crate::engine) tokens: u64,
     /// Bytes of a page of one layer on one rank.
-    pub(super) page: u64,
+    pub(in crate::engine) page: u64,
     /// States of one sequence that a state group keeps.
-    pub(super) states: u64,
+    pub(in crate::engine) states: u64,
     /// Whether every layer has a page of its own size (one group): `page` is then their sum.
-    pub(super) whole: bool,
+    pub(in crate::engine) whole: bool,
 }
 
 /// What decides pages beside the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Setting {
+pub(in crate::engine) struct Setting {
     /// Tensor parallel ranks.
-    pub(super) tensor: u64,
+    pub(in crate::engine) tensor: u64,
     /// Bytes of a cached element.
-    pub(super) element: u64,
+    pub(in crate::engine) element: u64,
     /// Bytes of an element of a convolution's state.
-    pub(super) convolution_element: u64,
+    pub(in crate::engine) convolution_element: u64,
     /// Bytes of an element of a recurrent state.
-    pub(super) state_element: u64,
+    pub(in crate::engine) state_element: u64,
     /// Tokens of a page where nothing raises them.
-    pub(super) tokens: u64,
+    pub(in crate::engine) tokens: u64,
     /// Whether windows free their pages.
-    pub(super) groups: bool,
+    pub(in crate::engine) groups: bool,
     /// States of one sequence that are kept.
-    pub(super) states: u64,
+    pub(in crate::engine) states: u64,
 }
 
 /// Bytes that one rank keeps of one token in a layer; none for states.
-fn token_bytes(mixer: &Mixer, s: &Setting) -> Option<u64> {
+pub(in crate::engine) fn token_bytes(mixer: &Mixer, s: &Setting) -> Option<u64> {
     match mixer {
         Mixer::Attention(a) => {
             // As many heads as each rank has of them, at least one.
@@ -76,7 +76,7 @@ fn token_bytes(mixer: &Mixer, s: &Setting) -> Option<u64> {
 }
 
 /// Bytes of a layer's state of one sequence on one rank.
-pub(super) fn state_bytes(r: &Recurrent, s: &Setting) -> u64 {
+pub(in crate::engine) fn state_bytes(r: &Recurrent, s: &Setting) -> u64 {
     let divide = |n: u64| n.div_ceil(s.tensor.max(1));
     divide(r.conv_state_elements())
         .saturating_mul(s.convolution_element)
@@ -84,7 +84,7 @@ pub(super) fn state_bytes(r: &Recurrent, s: &Setting) -> u64 {
 }
 
 /// The pages of a model's layers.
-pub(super) fn pages(model: &Model, s: &Setting) -> Pages {
+pub(in crate::engine) fn pages(model: &Model, s: &Setting) -> Pages {
     let mut kinds: Vec<(Reach, u64, Vec<u64>)> = Vec::new();
     let largest_state = model
         .layers
@@ -160,12 +160,12 @@ impl Pages {
     }
 
     /// Blocks of all groups that a sequence takes at most (`get_max_concurrency_for_kv_cache_config`).
-    pub(super) fn blocks(&self, length: u64, step: u64) -> u64 {
+    pub(in crate::engine) fn blocks(&self, length: u64, step: u64) -> u64 {
         self.groups.iter().map(|g| self.group_blocks(g.reach, length, step)).fold(0, u64::saturating_add)
     }
 
     /// The same without the state groups, and those alone.
-    pub(super) fn attention_and_state_blocks(&self, length: u64, step: u64) -> (u64, u64) {
+    pub(in crate::engine) fn attention_and_state_blocks(&self, length: u64, step: u64) -> (u64, u64) {
         self.groups.iter().fold((0, 0), |(attention, state), g| {
             let blocks = self.group_blocks(g.reach, length, step);
             if g.reach == Reach::State {
@@ -177,7 +177,7 @@ impl Pages {
     }
 
     /// Bytes of a block for the layers `from..to`: as many pages as the largest group has layers there.
-    pub(super) fn block_bytes(&self, from: u64, to: u64) -> u64 {
+    pub(in crate::engine) fn block_bytes(&self, from: u64, to: u64) -> u64 {
         let here = |g: &Group| g.layers.iter().filter(|l| (from..to).contains(l)).count() as u64;
         let largest = self.groups.iter().map(here).max().unwrap_or(0);
         if self.whole {

@@ -4,7 +4,7 @@ use crate::catalogue::Gpu;
 
 /// A generation of GPUs, as far as vLLM's choices differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Generation {
+pub(in crate::engine) enum Generation {
     /// Before Ampere, other makers, and what is not known.
     Other,
     /// Compute capability 8.x.
@@ -19,13 +19,13 @@ pub(super) enum Generation {
 
 /// What is known of a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Device {
+pub(in crate::engine) struct Device {
     /// Its generation.
-    pub(super) generation: Generation,
+    pub(in crate::engine) generation: Generation,
     /// Streaming multiprocessors.
-    pub(super) multiprocessors: u64,
+    pub(in crate::engine) multiprocessors: u64,
     /// Whether its name says A100, for which vLLM keeps small steps (vllm-project/vllm#17885).
-    pub(super) a100: bool,
+    pub(in crate::engine) a100: bool,
 }
 
 /// Multiprocessors by the beginning of an id, more special ones first. From NVIDIA's data sheets and architecture white papers.
@@ -82,7 +82,7 @@ const UNKNOWN_MULTIPROCESSORS: u64 = 108;
 
 impl Device {
     /// What is known of `gpu`.
-    pub(super) fn of(gpu: &Gpu) -> Self {
+    pub(in crate::engine) fn of(gpu: &Gpu) -> Self {
         let known = KNOWN.iter().find(|(start, _, _)| gpu.id.starts_with(start));
         let (generation, multiprocessors) =
             known.map_or((Generation::Other, UNKNOWN_MULTIPROCESSORS), |(_, g, n)| (*g, *n));
@@ -90,13 +90,13 @@ impl Device {
     }
 
     /// Whether FlashAttention 3 runs, whose split decoding takes scratch.
-    pub(super) fn flash_attention_3(self) -> bool {
+    pub(in crate::engine) fn flash_attention_3(self) -> bool {
         self.generation == Generation::Hopper
     }
 
     /// Bytes of PyTorch's cuBLAS workspace: 32 MiB on Hopper and Blackwell, 8.125 MiB before
     /// (`aten/src/ATen/cuda/CUDABlas.cpp`, `parseChosenWorkspaceSize`).
-    pub(super) fn cublas_workspace(self) -> u64 {
+    pub(in crate::engine) fn cublas_workspace(self) -> u64 {
         match self.generation {
             Generation::Hopper | Generation::Blackwell => 32 << 20,
             _ => 8320 << 10,

@@ -3,13 +3,13 @@
 //! `gpu_memory_utilization` of the GPU's whole memory is the budget; weights, the peak of the profile run and what lies outside
 //! PyTorch's allocator come out of it (`Worker.determine_available_memory`), and the rest becomes pages.
 
-mod cache;
-mod device;
-mod overhead;
-mod profile;
-mod rotary;
-mod version;
-mod weights;
+pub(super) mod cache;
+pub(super) mod device;
+pub(super) mod overhead;
+pub(super) mod profile;
+pub(super) mod rotary;
+pub(super) mod version;
+pub(super) mod weights;
 
 use std::fmt::Write as _;
 
@@ -89,12 +89,12 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let (tensor, pipeline, data) = (u64::from(p.tensor), u64::from(p.pipeline), u64::from(p.data));
     let expert = u64::from(p.expert);
     let compute = compute(plan, model);
-    let stored = weights::stored(plan, model, compute, version.widens_scales)?;
+    let stored = weights::stored("vLLM", plan, model, compute, version.widens_scales)?;
     let device = Device::of(gpu);
     let config = rotary::config(plan);
     let table = rotary::bytes(model, config, compute.bytes());
     let tensors = weights::rank_tensors(model, tensor, expert, data);
-    let element = cache_element(plan, compute)?;
+    let element = cache_element("vLLM", plan, compute)?;
     let states = if version.recurrent_prefixes { 2 } else { 1 };
     let pages = cache::pages(
         model,
@@ -222,7 +222,7 @@ fn check(resolved: &Resolved) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn compute(plan: &Plan, model: &Model) -> Dtype {
+pub(super) fn compute(plan: &Plan, model: &Model) -> Dtype {
     match (plan.precision.activations, plan.precision.weights.and_then(stored::plain)) {
         (Some(ActivationPrecision::Fp32 | ActivationPrecision::Tf32), _) => Dtype::F32,
         (Some(ActivationPrecision::Fp16), _) => Dtype::F16,
@@ -235,7 +235,7 @@ fn compute(plan: &Plan, model: &Model) -> Dtype {
     }
 }
 
-fn cache_element(plan: &Plan, compute: Dtype) -> Result<u64, PlanError> {
+pub(super) fn cache_element(engine: &str, plan: &Plan, compute: Dtype) -> Result<u64, PlanError> {
     match plan.precision.kv_cache {
         None => Ok(compute.bytes()),
         Some(CachePrecision::Fp32) => Ok(4),
@@ -244,14 +244,14 @@ fn cache_element(plan: &Plan, compute: Dtype) -> Result<u64, PlanError> {
         Some(CachePrecision::Fp8) => Ok(1),
         Some(other) => Err(PlanError::unsupported(
             "precision.kv_cache",
-            format!("vLLM has no {other} cache"),
+            format!("{engine} has no {other} cache"),
             "give bf16, fp16, fp32 or fp8, or leave it out",
         )),
     }
 }
 
 /// Bytes of an element of a recurrent state: `mamba_ssm_dtype` of the configuration (Qwen 3.5), else the compute precision.
-fn state_element(config: Option<&serde_json::Value>, compute: Dtype) -> u64 {
+pub(super) fn state_element(config: Option<&serde_json::Value>, compute: Dtype) -> u64 {
     match config.and_then(|c| rotary::field(c, "mamba_ssm_dtype")).and_then(serde_json::Value::as_str) {
         Some("float32") => 4,
         Some("bfloat16" | "float16") => 2,
@@ -260,7 +260,7 @@ fn state_element(config: Option<&serde_json::Value>, compute: Dtype) -> u64 {
 }
 
 /// Whether the model's images attend to themselves in both directions: Gemma 3 with its tower.
-fn image_prefix(model: &Model) -> bool {
+pub(super) fn image_prefix(model: &Model) -> bool {
     model.architecture == crate::model::Architecture::Gemma3 && !model.towers.is_empty()
 }
 
@@ -512,7 +512,7 @@ impl Policy for Vllm {
     clippy::cast_sign_loss,
     reason = "a share between 0 and 1 of a size, rounded down as the engine does"
 )]
-fn share(bytes: u64, fraction: f64) -> u64 {
+pub(super) fn share(bytes: u64, fraction: f64) -> u64 {
     (bytes as f64 * fraction) as u64
 }
 

@@ -10,7 +10,7 @@ use crate::model::{Dtype, FeedForward, Mixer, Model};
 
 /// Memory of the captured graphs of one stage: everything but the number of sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct GraphMemory {
+pub(in crate::engine) struct GraphMemory {
     /// Kernels of one pass over the layers.
     kernels: u64,
     /// Bytes of FlashAttention 3's scratch for one sequence of a captured decode: `max_num_splits` (32) partial outputs in
@@ -45,26 +45,26 @@ const RECURRENT_KERNELS: u64 = 6;
 
 /// What decides graphs and runtime beside the model.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Setting<'a> {
+pub(in crate::engine) struct Setting<'a> {
     /// The release.
-    pub(super) version: &'a Version,
+    pub(in crate::engine) version: &'a Version,
     /// The GPU.
-    pub(super) device: Device,
+    pub(in crate::engine) device: Device,
     /// Tensor parallel ranks.
-    pub(super) tensor: u64,
+    pub(in crate::engine) tensor: u64,
     /// The compute precision.
-    pub(super) compute: Dtype,
+    pub(in crate::engine) compute: Dtype,
     /// Whether inputs are quantized by kernels of their own.
-    pub(super) copies_inputs: bool,
+    pub(in crate::engine) copies_inputs: bool,
     /// Whether layers attend within chunks, which no whole graph captures (`ChunkedLocalAttention`: `NEVER`).
-    pub(super) chunked: bool,
+    pub(in crate::engine) chunked: bool,
     /// Whether images attend to themselves in both directions, which FlashAttention does not (Gemma 3: Triton).
-    pub(super) image_prefix: bool,
+    pub(in crate::engine) image_prefix: bool,
 }
 
 impl GraphMemory {
     /// Of the layers `from..to`.
-    pub(super) fn of(model: &Model, s: &Setting<'_>, from: u64, to: u64) -> Self {
+    pub(in crate::engine) fn of(model: &Model, s: &Setting<'_>, from: u64, to: u64) -> Self {
         let span = usize::try_from(from).unwrap_or(0)
             ..usize::try_from(to).unwrap_or(usize::MAX).min(model.layers.len());
         let layers = model.layers.get(span).unwrap_or_default();
@@ -110,7 +110,7 @@ impl GraphMemory {
     }
 
     /// Bytes, where the scheduler admits `sequences` and a step has `tokens`.
-    pub(super) fn bytes(&self, version: &Version, sequences: u64, tokens: u64) -> u64 {
+    pub(in crate::engine) fn bytes(&self, version: &Version, sequences: u64, tokens: u64) -> u64 {
         // The largest batch that is captured: twice the scheduler's limit, as far as the list goes.
         let mixed = version.sizes.largest.min(sequences.saturating_mul(2)).min(tokens);
         let decoding = mixed.min(sequences);
@@ -121,6 +121,11 @@ impl GraphMemory {
         if self.whole {
             graphs += version.captures(decoding);
         }
+        self.captured(graphs, decoding, mixed)
+    }
+
+    /// Bytes of `graphs` captured passes, the largest of `decoding` sequences where it is whole and of `mixed` tokens at all.
+    pub(in crate::engine) fn captured(&self, graphs: u64, decoding: u64, mixed: u64) -> u64 {
         CAPTURE
             .saturating_add(graphs.saturating_mul(self.kernels).saturating_mul(NODE))
             .saturating_add(self.splits.saturating_mul(decoding))
@@ -145,10 +150,10 @@ const PLAIN_COMMUNICATOR: u64 = 256 << 20;
 
 /// Bytes of the CUDA context and PyTorch's own modules, before vLLM takes its first snapshot. Assumed from NVIDIA's driver on
 /// data-centre cards; vLLM prints no figure of it.
-pub(super) const CONTEXT: u64 = 500 << 20;
+pub(in crate::engine) const CONTEXT: u64 = 500 << 20;
 
 /// Bytes outside PyTorch's allocator.
-pub(super) fn runtime(s: &Setting<'_>, vocabulary: u64, fused: bool) -> u64 {
+pub(in crate::engine) fn runtime(s: &Setting<'_>, vocabulary: u64, fused: bool) -> u64 {
     let sm = s.device.multiprocessors;
     let mut bytes = MODULES.saturating_mul(sm);
     if s.version.sampler == Sampler::Triton && !vocabulary.is_multiple_of(16) {

@@ -13,7 +13,7 @@ use crate::model::{DenseFeedForward, Dtype, FeedForward, Mixer, Model, TowerShap
 
 /// The profile run of one stage of a prepared plan: everything but the numbers of tokens and sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Profile {
+pub(in crate::engine) struct Profile {
     /// Bytes of one token's hidden state.
     hidden: u64,
     /// Bytes of one token in the widest layer of the forward pass, the workspace apart.
@@ -49,30 +49,30 @@ struct Images {
 
 /// What decides a profile beside the model.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Setting<'a> {
+pub(in crate::engine) struct Setting<'a> {
     /// The release.
-    pub(super) version: &'a Version,
+    pub(in crate::engine) version: &'a Version,
     /// The GPU.
-    pub(super) device: Device,
+    pub(in crate::engine) device: Device,
     /// Tensor parallel ranks.
-    pub(super) tensor: u64,
+    pub(in crate::engine) tensor: u64,
     /// Expert parallel ranks.
-    pub(super) expert: u64,
+    pub(in crate::engine) expert: u64,
     /// Replicas that share experts.
-    pub(super) data: u64,
+    pub(in crate::engine) data: u64,
     /// The compute precision.
-    pub(super) compute: Dtype,
+    pub(in crate::engine) compute: Dtype,
     /// Whether inputs of products are copied in 8 bit.
-    pub(super) copies_inputs: bool,
+    pub(in crate::engine) copies_inputs: bool,
     /// A matrix widened for its product, in bytes.
-    pub(super) widened: u64,
+    pub(in crate::engine) widened: u64,
     /// Whether the stage samples.
-    pub(super) samples: bool,
+    pub(in crate::engine) samples: bool,
 }
 
 impl Profile {
     /// The profile of the layers `from..to`.
-    pub(super) fn of(model: &Model, s: &Setting<'_>, from: u64, to: u64) -> Self {
+    pub(in crate::engine) fn of(model: &Model, s: &Setting<'_>, from: u64, to: u64) -> Self {
         let element = s.compute.bytes();
         let hidden = model.hidden.saturating_mul(element);
         let span = usize::try_from(from).unwrap_or(0)
@@ -132,7 +132,7 @@ impl Profile {
     }
 
     /// Bytes at the peak of a step of `tokens` and a batch of `sequences`: of activations, and of what is temporary.
-    pub(super) fn peak(&self, tokens: u64, sequences: u64) -> (u64, u64) {
+    pub(in crate::engine) fn peak(&self, tokens: u64, sequences: u64) -> (u64, u64) {
         let rows = sequences.min(tokens);
         let hidden = self.hidden.saturating_mul(tokens);
         let workspace = self.workspace.saturating_mul(tokens);

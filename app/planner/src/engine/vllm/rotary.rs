@@ -10,7 +10,7 @@ use crate::document::plan::Plan;
 use crate::model::{Mixer, Model};
 
 /// The configuration that a plan's model was read from.
-pub(super) fn config(plan: &Plan) -> Option<&Value> {
+pub(in crate::engine) fn config(plan: &Plan) -> Option<&Value> {
     match (&plan.model.config, &plan.model.id) {
         (Some(config), _) => Some(config),
         (None, Some(id)) => catalogue::model(id).map(|entry| &entry.config),
@@ -19,13 +19,13 @@ pub(super) fn config(plan: &Plan) -> Option<&Value> {
 }
 
 /// A field of the language model: of `text_config` where there is one, else of the whole.
-pub(super) fn field<'a>(config: &'a Value, name: &str) -> Option<&'a Value> {
+pub(in crate::engine) fn field<'a>(config: &'a Value, name: &str) -> Option<&'a Value> {
     let text = ["text_config", "llm_config", "language_config"].into_iter().find_map(|key| config.get(key));
     text.and_then(|t| t.get(name)).or_else(|| config.get(name)).filter(|v| !v.is_null())
 }
 
 /// Bytes of all tables; `element` is the width of the compute precision.
-pub(super) fn bytes(model: &Model, config: Option<&Value>, element: u64) -> u64 {
+pub(in crate::engine) fn bytes(model: &Model, config: Option<&Value>, element: u64) -> u64 {
     let mut widths: Vec<u64> = model
         .layers
         .iter()

@@ -5,13 +5,13 @@
 use crate::error::PlanError;
 
 /// The newest release in the table.
-pub(super) const NEWEST: &str = "0.33.0";
+pub(in crate::engine) const NEWEST: &str = "0.33.0";
 const NEWEST_MINOR: u32 = 33;
 const OLDEST_MINOR: u32 = 7;
 
 /// How top-k and top-p are applied in the profile run, which decides what the sampler holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sampler {
+pub(in crate::engine) enum Sampler {
     /// `torch.sort` over the vocabulary: sorted values, indices and the sort's own buffers live at once.
     Sort,
     /// A Triton kernel in place, with one row of scratch a program (`v1/sample/ops/topk_topp_triton.py`).
@@ -22,7 +22,7 @@ pub(super) enum Sampler {
 
 /// Which CUDA graphs are captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Graphs {
+pub(in crate::engine) enum Graphs {
     /// One graph a batch size, of the whole model (the first engine).
     Full,
     /// One graph a batch size and piece between attentions.
@@ -33,44 +33,44 @@ pub(super) enum Graphs {
 
 /// Batch sizes that are captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sizes {
+pub(in crate::engine) struct Sizes {
     /// Largest.
-    pub(super) largest: u64,
+    pub(in crate::engine) largest: u64,
     /// Step from 256 on; below it is 8.
-    pub(super) step: u64,
+    pub(in crate::engine) step: u64,
 }
 
 /// A release.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Version {
+pub(in crate::engine) struct Version {
     /// `gpu_memory_utilization` (`config/cache.py`).
-    pub(super) memory_fraction: f64,
+    pub(in crate::engine) memory_fraction: f64,
     /// Whether the first engine runs (`VLLM_USE_V1` was off): no chunked prefill up to 32768 tokens, no cache groups.
-    pub(super) first_engine: bool,
+    pub(in crate::engine) first_engine: bool,
     /// Whether large cards admit 1024 sequences rather than 256 (`EngineArgs.get_batch_defaults`).
-    pub(super) many_sequences: bool,
+    pub(in crate::engine) many_sequences: bool,
     /// Whether cards of at least 160 GiB take 16384 tokens a step.
-    pub(super) huge_steps: bool,
+    pub(in crate::engine) huge_steps: bool,
     /// How the profile run samples.
-    pub(super) sampler: Sampler,
+    pub(in crate::engine) sampler: Sampler,
     /// Which graphs are captured.
-    pub(super) graphs: Graphs,
+    pub(in crate::engine) graphs: Graphs,
     /// At which batch sizes.
-    pub(super) sizes: Sizes,
+    pub(in crate::engine) sizes: Sizes,
     /// Whether the graphs' estimated memory is taken out of the budget (`VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS`).
-    pub(super) graphs_in_budget: bool,
+    pub(in crate::engine) graphs_in_budget: bool,
     /// Whether windows free their pages (`disable_hybrid_kv_cache_manager` exists).
-    pub(super) cache_groups: bool,
+    pub(in crate::engine) cache_groups: bool,
     /// Whether the tokens that are printed are concurrency times `max_model_len`, not blocks over groups.
-    pub(super) tokens_by_concurrency: bool,
+    pub(in crate::engine) tokens_by_concurrency: bool,
     /// Whether experts compute in one workspace that is kept (`v1/worker/workspace.py`).
-    pub(super) workspace: bool,
+    pub(in crate::engine) workspace: bool,
     /// Whether bitsandbytes' doubly quantized scales are widened to fp32 on loading (`dequantize_dq`).
-    pub(super) widens_scales: bool,
+    pub(in crate::engine) widens_scales: bool,
     /// Whether models with recurrent layers cache prefixes by default, which costs a second state a sequence (`align`).
-    pub(super) recurrent_prefixes: bool,
+    pub(in crate::engine) recurrent_prefixes: bool,
     /// Whether all-reduce and norm are fused on Hopper and Blackwell, with a workspace for it.
-    pub(super) fused_all_reduce: bool,
+    pub(in crate::engine) fused_all_reduce: bool,
 }
 
 impl Version {
@@ -111,7 +111,7 @@ impl Version {
 
     /// Number of batch sizes up to `limit` at which a graph is captured: 1, 2, 4, then every 8 to 256, then every `step`
     /// (`VllmConfig._set_cudagraph_sizes`).
-    pub(super) const fn captures(&self, limit: u64) -> u64 {
+    pub(in crate::engine) const fn captures(&self, limit: u64) -> u64 {
         let limit = if limit < self.sizes.largest { limit } else { self.sizes.largest };
         let small = (limit >= 1) as u64 + (limit >= 2) as u64 + (limit >= 4) as u64;
         let eights = (if limit < 255 { limit } else { 255 }) / 8;
@@ -124,7 +124,7 @@ impl Version {
 ///
 /// # Errors
 /// Releases before 0.7 and names that are no release.
-pub(super) fn version(given: Option<&str>) -> Result<(Version, String), PlanError> {
+pub(in crate::engine) fn version(given: Option<&str>) -> Result<(Version, String), PlanError> {
     let Some(given) = given else { return Ok((Version::of(NEWEST_MINOR), NEWEST.to_owned())) };
     let mut numbers = given.trim_start_matches('v').split('.');
     let major = numbers.next().and_then(|n| n.parse::<u32>().ok());

@@ -10,7 +10,7 @@ use crate::model::{Dtype, Model, Role, WeightTensor};
 
 /// How the matrices are stored.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Stored {
+pub(in crate::engine) struct Stored {
     /// Linear layers.
     linear: Format,
     /// Experts.
@@ -18,20 +18,22 @@ pub(super) struct Stored {
     /// What no method quantizes: embedding, head, norms, biases, router, convolutions, towers.
     plain: Dtype,
     /// `--quantization`, where the checkpoint does not say it.
-    pub(super) flag: Option<&'static str>,
+    pub(in crate::engine) flag: Option<&'static str>,
     /// Whether inputs of the products are copied in 8 bit by a kernel of their own.
-    pub(super) copies_inputs: bool,
+    pub(in crate::engine) copies_inputs: bool,
     /// Whether a matrix is widened to 16 bit for its product.
-    pub(super) widens: bool,
+    pub(in crate::engine) widens: bool,
     /// Number format of the products.
-    pub(super) rate: Dtype,
+    pub(in crate::engine) rate: Dtype,
 }
 
-/// The formats of the plan's precision; `compute` is the precision of activations, `native` that of the checkpoint.
+/// The formats of the plan's precision in `engine`; `compute` is the precision of activations. SGLang loads weights by vLLM's
+/// layers and methods.
 ///
 /// # Errors
-/// What vLLM does not load.
-pub(super) fn stored(
+/// What the engine does not load.
+pub(in crate::engine) fn stored(
+    engine: &str,
     plan: &Plan,
     model: &Model,
     compute: Dtype,
@@ -82,7 +84,7 @@ pub(super) fn stored(
         other => {
             return Err(PlanError::unsupported(
                 "precision.weights",
-                format!("vLLM's loading of {other} is experimental and not planned"),
+                format!("{engine}'s loading of {other} is experimental and not planned"),
                 "give bf16, fp16, fp32, fp8, w8a8, int8, int4-g128, nf4, nf4-dq, mxfp4 or nvfp4, or another engine",
             ));
         }
@@ -100,7 +102,7 @@ impl Stored {
     }
 
     /// Bytes of the widest matrix in 16 bit, where it is widened for its product.
-    pub(super) fn widened(&self, tensors: &[WeightTensor], compute: Dtype) -> u64 {
+    pub(in crate::engine) fn widened(&self, tensors: &[WeightTensor], compute: Dtype) -> u64 {
         if !self.widens {
             return 0;
         }
@@ -115,11 +117,11 @@ impl Stored {
 
 /// Weights of one rank of one stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Held {
+pub(in crate::engine) struct Held {
     /// Bytes that the allocator has given out for them.
-    pub(super) bytes: u64,
+    pub(in crate::engine) bytes: u64,
     /// Bytes that one pass reads.
-    pub(super) read: u64,
+    pub(in crate::engine) read: u64,
 }
 
 /// Rows of the vocabulary are padded to 64 (`DEFAULT_VOCAB_PADDING_SIZE`) before they are divided.
@@ -132,7 +134,12 @@ fn pad_vocabulary(t: &WeightTensor) -> WeightTensor {
 }
 
 /// The tensors of one rank of `tensor` ranks, experts divided over `expert` ranks, in one of `data` replicas.
-pub(super) fn rank_tensors(model: &Model, tensor: u64, expert: u64, data: u64) -> Vec<WeightTensor> {
+pub(in crate::engine) fn rank_tensors(
+    model: &Model,
+    tensor: u64,
+    expert: u64,
+    data: u64,
+) -> Vec<WeightTensor> {
     model
         .tensors()
         .iter()
@@ -184,7 +191,7 @@ const fn block(bytes: u64) -> u64 {
 }
 
 /// The weights of one rank in the layers `from..to`.
-pub(super) fn held(
+pub(in crate::engine) fn held(
     model: &Model,
     tensors: &[WeightTensor],
     stored: &Stored,
