@@ -40,6 +40,8 @@ pub struct Model {
     pub final_norm: Option<Norm>,
     /// What turns the last hidden states into an answer.
     pub head: Head,
+    /// Whether the output head has a bias (Phi-2).
+    pub head_bias: bool,
     /// Blocks of weights beside the language model: vision towers, projectors.
     pub towers: Vec<Tower>,
     /// Layers that predict further tokens (multi-token prediction); engines load them only for speculation.
@@ -143,6 +145,8 @@ pub enum Recurrent {
         conv_bias: bool,
         /// Whether the projections have biases.
         bias: bool,
+        /// Whether step, input and output matrices are normalised (Jamba).
+        norms: bool,
     },
     /// Mamba 2 (arXiv 2405.21060).
     Mamba2 {
@@ -414,6 +418,8 @@ pub struct Embeddings {
     pub token_types: u64,
     /// A norm of the sum.
     pub norm: Option<Norm>,
+    /// Rows of a bias by relative position, one column for each head (`MPNet`); 0: none.
+    pub relative_buckets: u64,
 }
 
 /// What turns the last hidden states into an answer.
@@ -426,6 +432,13 @@ pub enum Head {
     },
     /// A dense layer over the first token (BERT's pooler).
     Pooler,
+    /// The same, then a score for each label (rerankers: one).
+    Classifier {
+        /// Labels.
+        labels: u64,
+    },
+    /// A dense layer and a norm, then logits by the token embedding with a bias (`ModernBERT`).
+    MaskedLanguageModel,
     /// Nothing: the hidden states are the answer.
     None,
 }

@@ -56,8 +56,19 @@ pub enum Role {
     FinalNorm,
     FinalNormBias,
     OutputHead,
+    OutputHeadBias,
     Pooler,
     PoolerBias,
+    /// A classifier's scores.
+    Classifier,
+    ClassifierBias,
+    /// A masked language model's norm before its logits.
+    HeadNorm,
+    /// A bias by relative position, shared by the layers.
+    RelativePositionBias,
+    /// Multi-token prediction: from hidden state and embedding together to the width (`eh_proj`), and its three norms.
+    NextTokenInput,
+    NextTokenNorm,
     /// Bias of queries and keys' norms.
     QueryNormBias,
     KeyNormBias,
@@ -100,6 +111,8 @@ pub enum Role {
     RecurrentDecay,
     RecurrentSkip,
     RecurrentNorm,
+    /// Norms of step, input and output matrices (Jamba).
+    RecurrentSelectNorm,
     RecurrentOutput,
     RecurrentOutputBias,
     Convolution,
@@ -134,6 +147,8 @@ impl WeightTensor {
                 | Role::Down
                 | Role::OutputHead
                 | Role::Pooler
+                | Role::Classifier
+                | Role::NextTokenInput
                 | Role::QueryDown
                 | Role::QueryUp
                 | Role::KeyValueDown
@@ -184,6 +199,10 @@ impl Model {
             list.matrix(Role::TokenTypeEmbedding, self.embeddings.token_types, self.hidden);
         }
         list.norm(self.embeddings.norm, Role::EmbeddingNorm, Role::EmbeddingNormBias, self.hidden);
+        if self.embeddings.relative_buckets > 0 {
+            let heads = self.layers.iter().find_map(Layer::attention).map_or(0, |a| a.heads);
+            list.matrix(Role::RelativePositionBias, self.embeddings.relative_buckets, heads);
+        }
         for (index, layer) in (0u64..).zip(&self.layers) {
             list.layer = Some(index);
             list.layer(layer, self.hidden);
@@ -194,11 +213,20 @@ impl Model {
             Head::LanguageModel { .. } if !self.tied_embeddings => {
                 list.matrix(Role::OutputHead, self.vocab, self.hidden);
             }
-            Head::Pooler => {
+            Head::Pooler => list.projection(Role::Pooler, Role::PoolerBias, self.hidden, self.hidden, true),
+            Head::Classifier { labels } => {
+                list.projection(Role::Pooler, Role::PoolerBias, self.hidden, self.hidden, true);
+                list.projection(Role::Classifier, Role::ClassifierBias, labels, self.hidden, true);
+            }
+            Head::MaskedLanguageModel => {
                 list.matrix(Role::Pooler, self.hidden, self.hidden);
-                list.vector(Role::PoolerBias, self.hidden);
+                list.vector(Role::HeadNorm, self.hidden);
+                list.vector(Role::OutputHeadBias, self.vocab);
             }
             Head::LanguageModel { .. } | Head::None => {}
+        }
+        if self.head_bias {
+            list.vector(Role::OutputHeadBias, self.vocab);
         }
         for (index, tower) in (0u32..).zip(&self.towers) {
             list.vector(Role::Tower(index), tower.parameters);
@@ -206,7 +234,22 @@ impl Model {
         list.tensors
     }
 
-    /// Exact numbers of parameters.
+    /// The tensors of the layers that predict further tokens (multi-token prediction), which [`Model::tensors`] leaves out:
+    /// engines load them only to speculate. Each has, beside its layer, a projection of hidden state and embedding together
+    /// and three norms (DeepSeek-V3, arXiv 2412.19437, section 2.2). Layers are counted on from those of the model.
+    #[must_use]
+    pub fn next_token_tensors(&self) -> Vec<WeightTensor> {
+        let mut list = List { tensors: Vec::new(), layer: None };
+        for (index, layer) in (self.layers.len() as u64..).zip(&self.next_token_layers) {
+            list.layer = Some(index);
+            list.matrix(Role::NextTokenInput, self.hidden, self.hidden.saturating_mul(2));
+            list.copies(Role::NextTokenNorm, 1, self.hidden, 3);
+            list.layer(layer, self.hidden);
+        }
+        list.tensors
+    }
+
+    /// Exact numbers of parameters, without the layers that predict further tokens.
     #[must_use]
     pub fn parameters(&self) -> Parameters {
         let mut sum = Parameters::default();
@@ -216,7 +259,7 @@ impl Model {
                 Role::TokenEmbedding | Role::PositionEmbedding | Role::TokenTypeEmbedding => {
                     &mut sum.embedding
                 }
-                Role::OutputHead => &mut sum.output_head,
+                Role::OutputHead | Role::OutputHeadBias => &mut sum.output_head,
                 Role::Query
                 | Role::Key
                 | Role::Value
@@ -245,6 +288,8 @@ impl Model {
                 | Role::RecurrentDecay
                 | Role::RecurrentSkip
                 | Role::RecurrentNorm
+                | Role::RecurrentSelectNorm
+                | Role::RelativePositionBias
                 | Role::RecurrentOutput
                 | Role::RecurrentOutputBias
                 | Role::Convolution
@@ -276,6 +321,11 @@ impl Model {
                 | Role::FinalNormBias
                 | Role::Pooler
                 | Role::PoolerBias
+                | Role::Classifier
+                | Role::ClassifierBias
+                | Role::HeadNorm
+                | Role::NextTokenInput
+                | Role::NextTokenNorm
                 | Role::Tower(_) => &mut sum.other,
             };
             *part = part.saturating_add(n);
@@ -391,7 +441,7 @@ impl List {
 
     fn recurrent(&mut self, r: &Recurrent, hidden: u64) {
         match *r {
-            Recurrent::Mamba { inner, state_size, conv_kernel, step_rank, conv_bias, bias } => {
+            Recurrent::Mamba { inner, state_size, conv_kernel, step_rank, conv_bias, bias, norms } => {
                 self.projection(
                     Role::RecurrentInput,
                     Role::RecurrentInputBias,
@@ -405,6 +455,10 @@ impl List {
                     step_rank.saturating_add(state_size.saturating_mul(2)),
                     inner,
                 );
+                if norms {
+                    self.vector(Role::RecurrentSelectNorm, step_rank);
+                    self.copies(Role::RecurrentSelectNorm, 1, state_size, 2);
+                }
                 self.projection(Role::RecurrentStep, Role::RecurrentStepBias, inner, step_rank, true);
                 self.vector(Role::RecurrentDecay, inner.saturating_mul(state_size));
                 self.vector(Role::RecurrentSkip, inner);

@@ -94,9 +94,13 @@ fn contradictions_name_their_field() {
         (with(llama(), "model_type", json!(7)), "model_type", "7"),
         (without(llama(), "model_type"), "model_type", "architectures"),
         (
-            with(without(llama(), "model_type"), "architectures", json!(["Qwen2MoeForCausalLM"])),
+            with(
+                without(llama(), "model_type"),
+                "architectures",
+                json!(["Qwen2AudioForConditionalGeneration"]),
+            ),
             "architectures",
-            "Qwen2Moe",
+            "Qwen2Audio",
         ),
     ];
     for (config, field, needle) in cases {

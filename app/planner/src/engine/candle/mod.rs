@@ -124,6 +124,9 @@ pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, Plan
 /// Loads the family's model.
 fn load(cx: &Context, model: &Model, request: &CandleRequest) -> Result<Box<dyn Family>, PlanError> {
     let family = model.architecture;
+    if !model.towers.is_empty() {
+        return Err(not_walked("a vision tower"));
+    }
     match &request.weights {
         WeightStorage::Dense(dtype) => {
             let mut weights = load::Dense::new(cx, model, *dtype);
@@ -136,9 +139,7 @@ fn load(cx: &Context, model: &Model, request: &CandleRequest) -> Result<Box<dyn 
                 | Architecture::Gemma3 => Ok(Box::new(eager::Eager::load(cx, model, *dtype, &mut weights)?)),
                 Architecture::Qwen3 => Ok(Box::new(qwen3::Qwen3::load(cx, model, *dtype, &mut weights)?)),
                 Architecture::Bert => Ok(Box::new(bert::Bert::load(model, &mut weights)?)),
-                Architecture::Roberta | Architecture::DistilBert => {
-                    Err(not_walked(&format!("{} from safetensors", family.model_type())))
-                }
+                _ => Err(not_walked(&format!("{} from safetensors", family.model_type()))),
             }
         }
         WeightStorage::Gguf { types, .. } => {
