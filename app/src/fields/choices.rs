@@ -134,6 +134,39 @@ pub(super) fn holds(engine: &str, weights: &str) -> bool {
     }
 }
 
+/// Whether an engine has any use for a value of a field. What it refuses all the same for one plan, the planner says.
+#[must_use]
+pub fn offers(engine: &str, path: &str, value: &str) -> bool {
+    let any: &[&str] = match (path, engine) {
+        ("precision.kv_cache", "vllm" | "sglang") => &["", "fp32", "bf16", "fp16", "fp8"],
+        ("precision.kv_cache", "tensorrt-llm") => &["", "bf16", "fp16", "fp8", "int8"],
+        ("precision.kv_cache", "llama.cpp") => {
+            &["", "fp32", "bf16", "fp16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+        }
+        ("precision.activations", "tensorrt-llm") => &["", "bf16", "fp16"],
+        ("attention.kind", "llama.cpp") => &["", "eager", "flash"],
+        ("attention.kind", "torchtitan") => &["", "memory-efficient", "flash"],
+        ("attention.kind", "megatron") => &["", "eager", "flash", "sliding-window"],
+        ("attention.kind", "transformers" | "litgpt" | "torchtune" | "deepspeed") => {
+            &["", "eager", "memory-efficient", "flash"]
+        }
+        ("cache.kind", "vllm" | "sglang" | "tensorrt-llm") => &["", "paged"],
+        ("compression.prune.kind", "candle") => &["none", "unstructured", "depth", "width"],
+        ("compression.prune.kind", "litgpt" | "torchtune" | "deepspeed") => &["none"],
+        ("parallelism.zero_stage", "transformers" | "litgpt" | "torchtune" | "torchtitan") => &["0", "3"],
+        ("parallelism.zero_stage", "megatron") => &["0", "1"],
+        ("parallelism.offload.optimizer" | "parallelism.offload.parameters", "torchtitan" | "megatron") => {
+            &["none", "cpu"]
+        }
+        ("workload.method", "torchtitan" | "megatron") => &["full"],
+        ("workload.method", "litgpt") => &["full", "lora", "qlora"],
+        ("workload.optimizer", "torchtitan") => &["adamw"],
+        ("workload.optimizer", "megatron") => &["adamw", "sgd", "sgd-momentum"],
+        _ => return true,
+    };
+    any.contains(&value)
+}
+
 /// Precisions of a teacher.
 pub(super) fn teachers(_: &str) -> Vec<Choice> {
     ["bf16", "fp16", "fp32", "fp8", "int8", "nf4", "nf4-dq"].map(|p| Choice::new(p, p)).to_vec()

@@ -4,11 +4,11 @@
 //! that it does not have, another model is not asked for longer sequences than it takes.
 
 use planner::document::plan::{ModelRef, Plan};
-use planner::{Model, PlanError, catalogue};
+use planner::{Compiled, Model, PlanError, PlanErrorKind, catalogue};
 use serde_json::{Map, Value, json};
 
 use super::choices::{engines_of, holds};
-use super::{ENGINE, Field, GPU, all, at, text_at};
+use super::{ENGINE, Field, GPU, Kind, all, at, text_at};
 
 /// Fields that decide what others there are, in the order in which they must be set.
 const DECIDING: [&str; 14] = [
@@ -74,7 +74,7 @@ pub fn applied(plan: &Plan, change: &Value) -> Option<Plan> {
         put(&mut document, "agent_memory", template("agent_memory", ""));
     }
     let mut fields: Vec<(&Field, Value)> = all()
-        .filter(|field| !matches!(field.kind, super::Kind::Part))
+        .filter(|field| !matches!(field.kind, Kind::Part))
         .filter_map(|field| Some((field, at(change, field.path)?.clone())))
         .collect();
     fields.sort_by_key(|(field, _)| rank(field));
@@ -266,12 +266,26 @@ fn choose_workload(document: &mut Value, kind: &str) {
         let answers = |engine: &&&str| {
             let mut tried = document.clone();
             choose_engine(&mut tried, engine);
-            Plan::from_value(tried).is_ok_and(|plan| planner::Compiled::new(&plan).is_ok())
+            Plan::from_value(tried).is_ok_and(|plan| Compiled::new(&plan).is_ok())
         };
         let engine = engines.iter().find(answers).or(engines.first());
         if let Some(engine) = engine {
             choose_engine(document, engine);
         }
+    }
+    settle(document);
+}
+
+/// Sets the switches as the engine has them where it has no other way: torchtune, for one, knows no mixed precision.
+fn settle(document: &mut Value) {
+    // Each pass settles one switch; there are not more of them.
+    for _ in 0..8 {
+        let Ok(plan) = Plan::from_value(document.clone()) else { return };
+        let Err(error) = Compiled::new(&plan).and_then(|compiled| compiled.estimate()) else { return };
+        let switch = all().find(|field| matches!(field.kind, Kind::Switch) && field.path == error.field);
+        let Some(field) = switch.filter(|_| error.kind == PlanErrorKind::Unsupported) else { return };
+        let on = text_at(document, field.path) == "true";
+        put(document, field.path, (!on).into());
     }
 }
 
@@ -305,6 +319,7 @@ fn choose_engine(document: &mut Value, engine: &str) {
         put(document, "precision.weights", nearest);
     }
     drop_useless(document);
+    settle(document);
 }
 
 /// Weights of an engine that are most like those of another.
@@ -355,6 +370,7 @@ fn choose_method(document: &mut Value, method: &str) {
         ("qlora", true) | (_, false) => {}
         (_, true) => put(document, "precision.weights", "bf16".into()),
     }
+    settle(document);
 }
 
 /// Leaves the longest sequence out where the plan's own have outgrown it.

@@ -30,7 +30,6 @@ const WORKLOAD: &str = "workload.kind";
 const SERVES: Condition = is(WORKLOAD, &["serve"]);
 const TRAINS: Condition = is(WORKLOAD, &["train"]);
 const EMBEDS: Condition = is(WORKLOAD, &["embed"]);
-/// A cache that can be chosen.
 const ADAPTS: Condition = is("workload.method", &["lora", "qlora"]);
 const DISTILS: Condition = is("workload.method", &["distill"]);
 const CANDLE: Condition = is(ENGINE, &["candle"]);
@@ -38,7 +37,21 @@ const SCHEDULES: Condition = is(ENGINE, &["vllm", "sglang", "tensorrt-llm", "lla
 const POOLS: Condition = is(ENGINE, &["vllm", "sglang", "tensorrt-llm"]);
 const LLAMA_CPP: Condition = is(ENGINE, &["llama.cpp"]);
 const SERVERS: &[&str] = &["candle", "vllm", "sglang", "tensorrt-llm", "llama.cpp", "transformers"];
-/// Engines that spread a model.
+/// Engines that compute in another precision than the weights'.
+const COMPUTES: Condition = is(
+    ENGINE,
+    &[
+        "vllm",
+        "sglang",
+        "tensorrt-llm",
+        "transformers",
+        "litgpt",
+        "torchtune",
+        "torchtitan",
+        "megatron",
+        "deepspeed",
+    ],
+);
 const SPREADS: Condition = is(
     ENGINE,
     &[
@@ -54,15 +67,10 @@ const SPREADS: Condition = is(
         "deepspeed",
     ],
 );
-/// Engines with tensor parallel ranks.
-const TENSOR: Condition = is(
-    ENGINE,
-    &["vllm", "sglang", "tensorrt-llm", "llama.cpp", "torchtune", "torchtitan", "megatron", "deepspeed"],
-);
-const PIPELINE: Condition = is(
-    ENGINE,
-    &["vllm", "sglang", "tensorrt-llm", "transformers", "torchtitan", "megatron", "deepspeed", "llama.cpp"],
-);
+const TENSOR: Condition =
+    is(ENGINE, &["vllm", "sglang", "tensorrt-llm", "llama.cpp", "torchtitan", "megatron"]);
+const PIPELINE: Condition =
+    is(ENGINE, &["vllm", "sglang", "tensorrt-llm", "transformers", "torchtitan", "megatron", "llama.cpp"]);
 const REPLICAS: Condition = is(
     ENGINE,
     &[
@@ -77,14 +85,13 @@ const REPLICAS: Condition = is(
         "deepspeed",
     ],
 );
-const EXPERTS: Condition =
-    is(ENGINE, &["vllm", "sglang", "tensorrt-llm", "torchtitan", "megatron", "deepspeed"]);
-const CONTEXTS: Condition =
-    is(ENGINE, &["vllm", "sglang", "tensorrt-llm", "torchtune", "torchtitan", "megatron", "deepspeed"]);
+const EXPERTS: Condition = is(ENGINE, &["vllm", "sglang", "tensorrt-llm", "torchtitan", "megatron"]);
+const CONTEXTS: Condition = is(ENGINE, &["torchtitan", "megatron"]);
 const SHARDS: Condition =
     is(ENGINE, &["transformers", "litgpt", "torchtune", "torchtitan", "megatron", "deepspeed"]);
-const TORCH: Condition = is(ENGINE, &["torchtune", "torchtitan", "transformers", "litgpt"]);
-const GPUS_ONLY: Condition = is(GPU, &[]);
+const OFFLOADS: Condition = is(ENGINE, &["torchtitan", "megatron", "deepspeed"]);
+const OFFLOADS_WEIGHTS: Condition = is(ENGINE, &["torchtitan", "deepspeed"]);
+const COMPILES: Condition = is(ENGINE, &["torchtune", "torchtitan", "transformers", "litgpt"]);
 const AGENT: Condition = is("agent_memory.turns", &[]);
 const STORE: Condition = is("agent_memory.store.vectors", &[]);
 const POLICY: &str = "agent_memory.policy.kind";
@@ -211,7 +218,7 @@ pub static GROUPS: [Group; 9] = [
                 "Train embeddings too",
                 "",
                 Kind::Switch,
-                &[TRAINS, ADAPTS],
+                &[TRAINS, ADAPTS, is(ENGINE, &["transformers", "deepspeed"])],
             ),
             field(
                 "workload.lora.targets",
@@ -263,31 +270,37 @@ pub static GROUPS: [Group; 9] = [
                 "Mixed precision: compute in 16 bits",
                 "",
                 Kind::Switch,
-                &[TRAINS],
+                &[TRAINS, is(ENGINE, &["transformers", "litgpt", "torchtitan", "megatron", "deepspeed"])],
             ),
-            field("workload.master_weights", "fp32 master weights", "", Kind::Switch, &[TRAINS]),
+            field(
+                "workload.master_weights",
+                "fp32 master weights",
+                "",
+                Kind::Switch,
+                &[TRAINS, is(ENGINE, &["transformers", "litgpt", "deepspeed"])],
+            ),
             field(
                 "workload.fused_cross_entropy",
                 "Fused cross-entropy: no logits in memory",
                 "",
                 Kind::Switch,
-                &[TRAINS],
+                &[TRAINS, is(ENGINE, &["transformers", "litgpt", "torchtune", "megatron", "deepspeed"])],
             ),
             field(
                 "workload.optimizer_in_backward",
                 "Optimizer step inside backward",
                 "",
                 Kind::Switch,
-                &[TRAINS],
+                &[TRAINS, is("workload.method", &["full", "distill"]), is(ENGINE, &["torchtune"])],
             ),
             field(
                 "workload.activation_offload",
                 "Activations offloaded to the host",
                 "",
                 Kind::Switch,
-                &[TRAINS],
+                &[TRAINS, is(ENGINE, &["transformers", "torchtune", "deepspeed"])],
             ),
-            field("workload.compile", "Compiled graph", "", Kind::Switch, &[TRAINS, TORCH]),
+            field("workload.compile", "Compiled graph", "", Kind::Switch, &[TRAINS, COMPILES]),
             field(
                 "workload.float8_linear",
                 "fp8 linear layers",
@@ -382,7 +395,7 @@ pub static GROUPS: [Group; 9] = [
                     ("q4_1", "q4_1"),
                     ("q4_0", "q4_0"),
                 ]),
-                &[SERVES],
+                &[SERVES, SCHEDULES],
             ),
             keyed(
                 "activations",
@@ -396,7 +409,7 @@ pub static GROUPS: [Group; 9] = [
                     ("bf16", "bf16"),
                     ("fp16", "fp16"),
                 ]),
-                &[],
+                &[COMPUTES],
             ),
             field(
                 "attention.kind",
@@ -411,7 +424,19 @@ pub static GROUPS: [Group; 9] = [
                     ("longformer", "Longformer"),
                     ("big-bird", "BigBird"),
                 ]),
-                &[],
+                &[is(
+                    ENGINE,
+                    &[
+                        "candle",
+                        "llama.cpp",
+                        "transformers",
+                        "litgpt",
+                        "torchtune",
+                        "torchtitan",
+                        "megatron",
+                        "deepspeed",
+                    ],
+                )],
             ),
             field(
                 "attention.window",
@@ -460,7 +485,7 @@ pub static GROUPS: [Group; 9] = [
                     ("rotating", "rotating: a ring"),
                     ("paged", "paged"),
                 ]),
-                &[SERVES],
+                &[SERVES, is(ENGINE, &["candle", "vllm", "sglang", "tensorrt-llm"])],
             ),
             field(
                 "cache.page_tokens",
@@ -488,7 +513,7 @@ pub static GROUPS: [Group; 9] = [
                 "Sequence parallelism",
                 "",
                 Kind::Switch,
-                &[TRAINS, is(ENGINE, &["torchtitan", "megatron", "deepspeed", "torchtune"])],
+                &[TRAINS, is(ENGINE, &["torchtitan", "megatron"])],
             ),
             field(
                 "parallelism.pipeline_schedule.kind",
@@ -521,14 +546,14 @@ pub static GROUPS: [Group; 9] = [
                 "Optimizer lives in",
                 "",
                 Kind::Few(ELSEWHERE),
-                &[TRAINS, SHARDS],
+                &[TRAINS, OFFLOADS],
             ),
             field(
                 "parallelism.offload.parameters",
                 "Weights live in",
                 "",
                 Kind::Few(ELSEWHERE),
-                &[is(WORKLOAD, &["train", "serve"]), SHARDS],
+                &[TRAINS, OFFLOADS_WEIGHTS],
             ),
         ],
         presets: None,
@@ -547,8 +572,8 @@ pub static GROUPS: [Group; 9] = [
                 &[],
             ),
             keyed("in_use_mib", "gpu.in_use_mib", "Used by others", "MiB", Kind::Optional, &[]),
-            field("gpu.price_per_hour", "Price an hour", "of one GPU", Kind::OptionalDecimal, &[GPUS_ONLY]),
-            field("gpu.power_w", "Power", "watts; empty: catalogue", Kind::OptionalDecimal, &[GPUS_ONLY]),
+            field("gpu.price_per_hour", "Price an hour", "of one GPU", Kind::OptionalDecimal, &[]),
+            field("gpu.power_w", "Power", "watts; empty: catalogue", Kind::OptionalDecimal, &[]),
         ],
         presets: None,
     },

@@ -105,6 +105,62 @@ fn every_choice_makes_a_plan() {
     }
 }
 
+/// The estimate without advice, which takes many more.
+fn estimate(plan: &Plan) -> Result<planner::Estimate, planner::PlanError> {
+    planner::Compiled::new(plan)?.estimate()
+}
+
+/// What an engine is offered it does not refuse as a setting that it lacks; what hangs on other fields is left to the planner.
+#[test]
+fn an_engine_is_offered_what_it_has() {
+    const HANGS: [&str; 8] = [
+        "workload.kind",
+        "engine.variant",
+        // Only Candle's own decoder has them all.
+        "attention.kind",
+        "cache.kind",
+        // Transformers serves a pruned model and trains none.
+        "compression.prune.kind",
+        "parallelism.pipeline_schedule.kind",
+        "parallelism.offload.optimizer",
+        "parallelism.offload.parameters",
+    ];
+    let engine = find("engine.name").unwrap();
+    for start in ["", "workload.kind=train", "workload.kind=train&workload.method=lora"] {
+        let start = plan(start);
+        let Kind::Choice { by, from } = engine.kind else { panic!("a list") };
+        for chosen in from(&text_at(&document::of(&start), by)) {
+            let plan = document::changed(&start, engine, chosen.value.clone().into()).unwrap();
+            if estimate(&plan).is_err() {
+                continue;
+            }
+            let document = document::of(&plan);
+            for field in all().filter(|f| f.is_shown(&document) && !HANGS.contains(&f.path)) {
+                let values: Vec<&str> = match field.kind {
+                    Kind::Few(list) | Kind::OneOf(list) => list
+                        .iter()
+                        .map(|(value, _)| *value)
+                        .filter(|v| offers(&chosen.value, field.path, v))
+                        .collect(),
+                    Kind::Switch if field.path != "workload.async_tensor_parallel" => vec!["true"],
+                    _ => continue,
+                };
+                for value in values {
+                    let changed = document::changed(&plan, field, field.parse(value).unwrap()).unwrap();
+                    if let Err(error) = estimate(&changed) {
+                        assert!(
+                            !field.is_at(&error.field),
+                            "{}: {} = {value}: {error}",
+                            chosen.value,
+                            field.path
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_weight_that_candle_is_offered_is_planned() {
     let weights = find("weights").unwrap();

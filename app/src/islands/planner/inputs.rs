@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use serde_json::Value;
 
 use super::controls::Board;
-use crate::fields::{Choice, Field, Kind, Most, text_at};
+use crate::fields::{Choice, Field, Kind, Most, offers, text_at};
 use crate::format;
 
 /// The control of a field.
@@ -13,8 +13,8 @@ pub(super) fn input(field: &'static Field, board: Board) -> AnyView {
         Kind::Amount { unit, most } => amount(field, board, unit, most),
         Kind::Whole | Kind::Optional => number(field, board, "1"),
         Kind::Decimal | Kind::OptionalDecimal => number(field, board, "any"),
-        Kind::Few(list) => select(field, board, "field half", "", move |_| named(list)),
-        Kind::OneOf(list) => select(field, board, "field", "", move |_| named(list)),
+        Kind::Few(list) => select(field, board, "field half", "engine.name", move |e| named(field, list, e)),
+        Kind::OneOf(list) => select(field, board, "field", "engine.name", move |e| named(field, list, e)),
         Kind::Choice { by, from } => select(field, board, "field", by, from),
         Kind::Switch | Kind::Part => switch(field, board),
         Kind::Words => words(field, board, "field"),
@@ -207,8 +207,10 @@ pub(crate) fn options(list: &[Choice], chosen: &str) -> Vec<AnyView> {
         .collect()
 }
 
-fn named(list: &[(&str, &str)]) -> Vec<Choice> {
+/// Those of a list that an engine has a use for.
+fn named(field: &Field, list: &[(&str, &str)], engine: &str) -> Vec<Choice> {
     list.iter()
+        .filter(|(value, _)| offers(engine, field.path, value))
         .map(|(value, label)| Choice {
             value: (*value).to_owned(),
             label: (*label).to_owned(),
