@@ -112,7 +112,7 @@ const KERNEL: f64 = 20e-6;
 /// Share of an exchange that overlaps with compute which it costs all the same, by the processors and the bandwidth it takes.
 /// From one pair of runs (torchtitan, Llama 3.1 8B, 8 and 128 GPUs); an assumption elsewhere.
 const CONTENTION: f64 = 0.04;
-/// Bytes a second between host and GPU over PCIe 4.0 or 5.0 ×16, as reached.
+/// Bytes a second between host and GPU over `PCIe` 4.0 or 5.0 ×16, as reached.
 const HOST_LINK: f64 = 20e9;
 
 impl Machine {

@@ -219,7 +219,7 @@ impl Divided {
         let r = self.ranks;
         // Tokens of one rank times the experts each takes; with experts divided over tensor ranks, those ranks' tokens are
         // gathered. Load is planned even.
-        let routed = |bytes: u64| {
+        let taken = |bytes: u64| {
             Cost::per_token(
                 bytes.saturating_mul(x.active).saturating_mul(r.expert_tensor).div_ceil(r.sequence_ranks()),
             )
@@ -230,9 +230,9 @@ impl Divided {
         // probabilities twice in 16 bit, two maps of one byte.
         let router = Cost::per_token((x.routed.saturating_mul(14)).div_ceil(r.sequence_ranks()));
         let mut kept = router
-            + routed(self.hidden.saturating_mul(self.n.linear_input))
-            + routed(first.saturating_mul(e) + inner.saturating_mul(self.n.linear_input))
-            + routed(8);
+            + taken(self.hidden.saturating_mul(self.n.linear_input))
+            + taken(first.saturating_mul(e) + inner.saturating_mul(self.n.linear_input))
+            + taken(8);
         saved.linears.push((first, self.hidden));
         saved.linears.push((self.hidden, inner));
         if let Some(shared) = &x.shared {
@@ -242,8 +242,8 @@ impl Divided {
         }
         saved.feed_forward = self.norm_and_linear() + kept;
         // The dispatcher's backward pass holds the permuted gradient before and after the exchange.
-        let dispatch = routed(self.hidden.saturating_mul(2 * e));
-        let activation = routed(first.saturating_mul(e));
+        let dispatch = taken(self.hidden.saturating_mul(2 * e));
+        let activation = taken(first.saturating_mul(e));
         let most = if dispatch.token > activation.token { dispatch } else { activation };
         saved.feed_forward_backward = most + self.stream(e);
     }

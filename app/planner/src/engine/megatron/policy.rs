@@ -294,13 +294,13 @@ fn check(resolved: &Resolved, train: &Train) -> Result<(), PlanError> {
     if let Some((field, _, what, remedy)) = not_yet.into_iter().find(|(_, refused, ..)| *refused) {
         return Err(PlanError::not_planned_yet(field, what, remedy));
     }
-    let plain = matches!(
+    let trainable = matches!(
         plan.precision.weights,
         None | Some(
             WeightPrecision::Bf16 | WeightPrecision::Fp16 | WeightPrecision::Fp32 | WeightPrecision::Tf32
         )
     );
-    if !plain {
+    if !trainable {
         return Err(PlanError::unsupported(
             "precision.weights",
             "Megatron-LM trains 16- and 32-bit parameters",

@@ -9,6 +9,7 @@ use crate::model::{FeedForward, Mixer, Model, Role};
 
 /// How the parameters are divided.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each a switch of its own")]
 pub(super) struct Sharding {
     pub(super) tensor: u64,
     pub(super) pipeline: u64,

@@ -119,9 +119,7 @@ fn train(engine: &str, gpu: &str, parallelism: &Value, precision: &Value, worklo
 /// README).
 #[test]
 fn fine_tuning_runs_as_fast_as_published() {
-    let titan = |compile: bool| {
-        json!({ "sequence_tokens": 8192, "micro_batch": 2, "checkpointing": "selective", "compile": compile })
-    };
+    let titan = |compile: bool| json!({ "sequence_tokens": 8192, "micro_batch": 2, "checkpointing": "selective", "compile": compile });
     let all = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
     let tune = json!({
         "sequence_tokens": 2048, "micro_batch": 2, "checkpointing": "full", "mixed_precision": false,
@@ -149,8 +147,10 @@ fn fine_tuning_runs_as_fast_as_published() {
     for (engine, gpu, parallelism, precision, workload, measured, within) in cases {
         let planned = of(&train(engine, gpu, &parallelism, precision, &workload)).tokens_per_second;
         let error: f64 = planned / measured - 1.0;
-        println!("{engine} {planned:.0} {measured} {error:.3}");
-        assert!(error.abs() < within, "{engine} {gpu} {workload}: planned {planned:.0}, published {measured}");
+        assert!(
+            error.abs() < within,
+            "{engine} {gpu} {workload}: planned {planned:.0}, published {measured}"
+        );
     }
 }
 
