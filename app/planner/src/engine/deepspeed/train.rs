@@ -82,7 +82,7 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
     let head_trained = whole || train.lora.as_ref().is_some_and(|l| l.train_embeddings);
     let layers = saved::layers(model, &adapters, &trainer::style(plan, base, element, whole), train);
     let gathered = gathered(resolved, zero, base, element, parameters_on_host);
-    let (step, step_reserved) = step(zero, &group, element, on_host);
+    let (step, step_blocks) = step(zero, &group, element, on_host);
     let buffers = buckets(zero, n, model.hidden, element);
     let nccl = if zero.ranks > 1 { trainer::COMMUNICATOR } else { 0 };
     warnings.extend(trainer::offload_warning(&layers, &resolved.numbers));
@@ -107,7 +107,7 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
         loss: trainer::loss(model, train, element, false, head_trained),
         gathered,
         step,
-        step_reserved,
+        step_blocks,
         teacher: teacher::teacher(model, train, element)?,
         host: host(zero, offload, all, n, ranks),
         runtime: trainer::SLACK + nccl,
@@ -170,24 +170,22 @@ fn gathered(resolved: &Resolved, zero: Zero, base: Format, element: u64, from_ho
 
 /// What the step makes beside its states, and the blocks it takes.
 ///
-/// Stages 1 and 2 copy the rank's gradients to fp32 (`stage_1_and_2.py`, `step`). Stage 3 first takes the norm of each
-/// gradient in fp64, then flattens and upcasts the gradients of one sub-group (`stage3.py`, `_get_norm…`,
-/// `_prepare_fp32_grad_for_sub_group`); the blocks of each remain.
-fn step(zero: Zero, group: &trained::Group, element: u64, on_host: bool) -> (u64, u64) {
+/// Stages 1 and 2 flatten the rank's gradients and copy them to fp32 (`stage_1_and_2.py`, `step`). Stage 3 first takes the norm
+/// of each gradient in fp64, then does the same with the gradients of one sub-group (`stage3.py`, `get_grad_norm_direct`,
+/// `_prepare_fp32_grad_for_sub_group`).
+fn step(zero: Zero, group: &trained::Group, element: u64, on_host: bool) -> (u64, [u64; 3]) {
     if on_host {
-        return (0, 0);
+        return (0, [0; 3]);
     }
     let n = group.parameters();
-    let upcast = if element == 2 { 4 } else { 0 };
-    if zero.stage == 3 {
-        let part = zero.parameters(n).min(SUB_GROUP);
-        let flat = part.saturating_mul(element.saturating_add(upcast));
-        let norm = zero.parameters(group.largest()).saturating_mul(8);
-        (flat.max(norm), flat.saturating_add(norm))
+    let (part, norm) = if zero.stage == 3 {
+        (zero.parameters(n).min(SUB_GROUP), zero.parameters(group.largest()).saturating_mul(8))
     } else {
-        let copy = zero.optimizer(n).saturating_mul(upcast);
-        (copy, copy)
-    }
+        (zero.optimizer(n), 0)
+    };
+    let flat = part.saturating_mul(element);
+    let upcast = if element == 2 { part.saturating_mul(4) } else { 0 };
+    (flat.saturating_add(upcast).max(norm), [flat, upcast, norm])
 }
 
 /// Host memory of one node: 16 bytes a parameter for offloaded masters, moments and gradients (`DeepSpeed`'s own estimate,

@@ -118,7 +118,7 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
         loss: loss(model.vocab, model.hidden, train.fused_cross_entropy, whole, quantized, element),
         gathered,
         step: foreach,
-        step_reserved: foreach,
+        step_blocks: [0; 3],
         teacher: teacher::teacher(model, train, element)?,
         host: HostMemory::default(),
         runtime: trainer::SLACK + nccl,
@@ -167,7 +167,7 @@ fn loss(vocab: u64, hidden: u64, chunked: bool, whole: bool, quantized: bool, el
     // The head in 16 bit while a quantized one is multiplied, or its gradient.
     let fixed = if quantized || whole { table } else { 0 };
     let cost = Cost { fixed, token: vocab.saturating_mul(each), pair: 0 };
-    Loss { allocated: cost, reserved: cost }
+    Loss { allocated: cost, reserved: cost, block: Cost::ZERO }
 }
 
 fn spread() -> Spread {

@@ -19,7 +19,6 @@ use crate::engine::training::weights::Head;
 use crate::engine::training::{accept, teacher, trained, weights};
 use crate::engine::transformers::train as trainer;
 use crate::error::PlanError;
-use crate::model::Dtype;
 
 /// The release after the commit that was read.
 const VERSION: &str = "0.5";
@@ -111,7 +110,7 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
         gathered,
         // The recipes ask for the fused form, which copies nothing.
         step: 0,
-        step_reserved: 0,
+        step_blocks: [0; 3],
         teacher: teacher::teacher(model, train, element)?,
         host: HostMemory::default(),
         runtime: trainer::SLACK + nccl,
@@ -132,7 +131,7 @@ fn loss(vocab: u64, hidden: u64, train: &Train, element: u64, head_trained: bool
         let chunk = vocab.saturating_mul(element) / 8;
         let token = vocab.saturating_mul(element).saturating_add(chunk);
         let cost = Cost { fixed: head.saturating_mul(2), token, pair: 0 };
-        Loss { allocated: cost, reserved: cost }
+        Loss { allocated: cost, reserved: cost, block: Cost::ZERO }
     } else {
         let mut loss = Loss::whole(vocab, element, element == 2);
         loss.allocated += Cost::fixed(head);

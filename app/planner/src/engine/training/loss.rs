@@ -9,6 +9,8 @@ pub(in crate::engine) struct Loss {
     pub(in crate::engine) allocated: Cost,
     /// Blocks that the caching allocator then holds: sizes that are free but too small for what is asked stay.
     pub(in crate::engine) reserved: Cost,
+    /// One of those blocks.
+    pub(in crate::engine) block: Cost,
 }
 
 impl Loss {
@@ -33,6 +35,7 @@ impl Loss {
         Self {
             allocated: Cost::token(vocab.saturating_mul(alive)),
             reserved: Cost::token(vocab.saturating_mul(held)),
+            block: Cost::token(vocab.saturating_mul(element)),
         }
     }
 
@@ -43,6 +46,6 @@ impl Loss {
         let head = if head_trained { vocab.saturating_mul(hidden).saturating_mul(element) } else { 0 };
         let token = hidden.saturating_mul(element.saturating_mul(2).saturating_add(4));
         let cost = Cost { fixed: head, token, pair: 0 };
-        Self { allocated: cost, reserved: cost }
+        Self { allocated: cost, reserved: cost, block: Cost::ZERO }
     }
 }

@@ -45,8 +45,8 @@ pub(in crate::engine) struct Trainer {
     pub(in crate::engine) gathered: u64,
     /// What the step makes on top: copies of gradients or states.
     pub(in crate::engine) step: u64,
-    /// The same as the allocator's blocks.
-    pub(in crate::engine) step_reserved: u64,
+    /// Of that, what is one block each: flat copies of all gradients fit into no block that activations left.
+    pub(in crate::engine) step_blocks: [u64; 3],
     /// The teacher.
     pub(in crate::engine) teacher: TeacherCost,
     /// On the host.
@@ -84,6 +84,15 @@ impl Phase {
     }
 }
 
+/// The allocator's blocks of one phase.
+const fn reserved_of(phase: &Phase) -> u64 {
+    phase
+        .gradients
+        .saturating_add(phase.activations)
+        .saturating_add(phase.auxiliary)
+        .saturating_add(phase.reserved)
+}
+
 impl Trainer {
     /// Forward to the end of the loss, backward, step.
     fn phases(&self, numbers: &Numbers) -> [Phase; 3] {
@@ -114,7 +123,7 @@ impl Trainer {
             gradients: self.gradients,
             activations: 0,
             temporary: self.step,
-            reserved: self.step_reserved,
+            reserved: self.step,
             auxiliary: teacher,
         };
         [forward, backward, step]
@@ -134,21 +143,24 @@ impl Policy for Trainer {
     fn breakdown(&self, numbers: &Numbers) -> Result<Breakdown, PlanError> {
         let phases = self.phases(numbers);
         let mut peak = phases[0];
-        let mut reserved = 0;
         for phase in phases {
             if phase.allocated() > peak.allocated() {
                 peak = phase;
             }
-            let held = phase
-                .gradients
-                .saturating_add(phase.activations)
-                .saturating_add(phase.auxiliary)
-                .saturating_add(phase.reserved);
-            reserved = held.max(reserved);
         }
         let allocated = self.resident().saturating_add(peak.allocated());
-        let reserved =
-            self.resident().saturating_add(reserved).saturating_add(self.resident.left_over).max(allocated);
+        // The first step comes after the first backward pass: its flat blocks are added to what that left, but for what the
+        // loss's blocks can take.
+        let block = self.loss.block.at(numbers);
+        let beside =
+            |held: u64| self.step_blocks.iter().map(|b| b.saturating_sub(held)).fold(0, u64::saturating_add);
+        let forward = reserved_of(&phases[0]).saturating_add(beside(block));
+        let passes = forward.max(reserved_of(&phases[1]).saturating_add(beside(0)));
+        let reserved = self
+            .resident()
+            .saturating_add(passes.max(reserved_of(&phases[2])))
+            .saturating_add(self.resident.left_over)
+            .max(allocated);
         let parts = Components {
             weights: Bytes(self.resident.weights),
             activations: Bytes(peak.activations),

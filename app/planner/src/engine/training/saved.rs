@@ -181,7 +181,9 @@ impl Counter<'_> {
     fn attention(&self, a: &Attention) -> (Cost, Cost, Cost) {
         let (q, kv) = (a.query_width(), a.kv_width());
         let repeated = self.style.repeats_kv && a.kv_heads < a.heads && a.kv_heads > 1;
-        let qkv = match self.style.qkv {
+        // A checkpoint with one matrix is run as one.
+        let layout = if a.fused_qkv { Qkv::View } else { self.style.qkv };
+        let qkv = match layout {
             _ if repeated => q.saturating_mul(3),
             Qkv::Separate => q.saturating_add(kv.saturating_mul(2)),
             Qkv::View => q.saturating_mul(2).saturating_add(kv.saturating_mul(3)),

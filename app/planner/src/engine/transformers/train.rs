@@ -217,7 +217,7 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
         loss: loss(model, train, element, train.mixed_precision && element == 2, head_trained),
         gathered,
         step: foreach,
-        step_reserved: foreach,
+        step_blocks: [0; 3],
         teacher: teacher::teacher(model, train, element)?,
         host: HostMemory::default(),
         runtime: SLACK + nccl,
