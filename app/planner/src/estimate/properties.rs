@@ -101,7 +101,6 @@ proptest! {
             let Ok(after) = compiled.breakdown(&numbers) else { continue };
             prop_assert!(after.parts.kv_cache >= before.parts.kv_cache, "{:?}", numbers);
             prop_assert!(needed(&after) >= needed(&before), "{:?}: {} < {}", numbers, needed(&after), needed(&before));
-            prop_assert_eq!(after.parts.weights, before.parts.weights);
         }
     }
 

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use crate::document::estimate::{Bound, Speed};
 use crate::document::plan::{EngineName, Workload};
-use crate::engine::resolved::Resolved;
 use crate::engine::Numbers;
+use crate::engine::resolved::Resolved;
 use engine::Efficiency;
 use layers::Work;
 use machine::Machine;
