@@ -10,11 +10,11 @@ pub(super) const NEWEST: &str = "0.5.15";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rules {
     /// 0.4: a share by the number of ranks.
-    ByRanks,
+    Ranks,
     /// 0.5.0 to 0.5.2: a reserve by the size of the GPU.
-    BySize,
+    Size,
     /// From 0.5.3 on: a reserve by the tokens of a step and the largest captured batch.
-    BySteps,
+    Steps,
 }
 
 /// What is set.
@@ -40,9 +40,9 @@ pub(super) fn rules(given: Option<&str>) -> Result<(Rules, String), PlanError> {
     let digits = |n: &str| n.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u32>().ok();
     let mut numbers = given.trim_start_matches('v').split('.').map(digits);
     match (numbers.next().flatten(), numbers.next().flatten(), numbers.next().flatten()) {
-        (Some(0), Some(4), _) => Ok((Rules::ByRanks, shown)),
-        (Some(0), Some(5), Some(0..=2) | None) => Ok((Rules::BySize, shown)),
-        (Some(0), Some(5), Some(3..=15)) => Ok((Rules::BySteps, shown)),
+        (Some(0), Some(4), _) => Ok((Rules::Ranks, shown)),
+        (Some(0), Some(5), Some(0..=2) | None) => Ok((Rules::Size, shown)),
+        (Some(0), Some(5), Some(3..=15)) => Ok((Rules::Steps, shown)),
         (Some(_), Some(_), _) => Err(PlanError::not_planned_yet(
             "engine.version",
             format!("SGLang {shown}"),
@@ -69,27 +69,26 @@ impl Rules {
         let gib = |n: u64| n * 1024;
         let ranks = tensor * pipeline;
         let step = step.unwrap_or(match self {
-            Self::ByRanks if mib < 25_000 => 2048,
-            Self::ByRanks => 8192,
-            Self::BySize if mib < gib(35) => 2048,
-            Self::BySteps if mib < gib(35) => 2048,
-            Self::BySteps if mib < gib(60) => 4096,
+            Self::Ranks if mib < 25_000 => 2048,
+            Self::Ranks => 8192,
+            Self::Size | Self::Steps if mib < gib(35) => 2048,
+            Self::Steps if mib < gib(60) => 4096,
             _ if mib < gib(160) => 8192,
             _ => 16_384,
         });
         let small = match self {
-            Self::ByRanks => mib < 25_000,
+            Self::Ranks => mib < 25_000,
             _ => mib < gib(35),
         };
         let largest = match self {
-            Self::ByRanks | Self::BySize => match (small, tensor < 4) {
+            Self::Ranks | Self::Size => match (small, tensor < 4) {
                 (true, true) => 8,
                 (true, false) => 80,
-                _ if mib > gib(160) && self == Self::BySize => 512,
+                _ if mib > gib(160) && self == Self::Size => 512,
                 _ if mib > gib(90) => 256,
                 _ => 160,
             },
-            Self::BySteps => match tensor < 4 {
+            Self::Steps => match tensor < 4 {
                 _ if mib < gib(20) => 8,
                 true if mib < gib(35) => 16,
                 false if mib < gib(35) => 80,
@@ -111,7 +110,7 @@ impl Rules {
     fn fraction(self, mib: u64, tensor: u64, ranks: u64, step: u64, largest: u64) -> f64 {
         let memory = mib.max(1) as f64;
         let reserved = match self {
-            Self::ByRanks if mib <= 81_920 => {
+            Self::Ranks if mib <= 81_920 => {
                 return match tensor {
                     16.. => 0.79,
                     8.. => 0.81,
@@ -120,8 +119,8 @@ impl Rules {
                     _ => 0.88,
                 };
             }
-            Self::ByRanks => 13.0 * 1024.0,
-            Self::BySize => {
+            Self::Ranks => 13.0 * 1024.0,
+            Self::Size => {
                 let ranks = ranks as f64;
                 1024.0
                     * match mib {
@@ -131,7 +130,7 @@ impl Rules {
                         _ => 32.0,
                     }
             }
-            Self::BySteps => {
+            Self::Steps => {
                 let reserved =
                     512.0 + step.max(2048) as f64 * 1.5 + largest as f64 * 2.0 + ranks as f64 / 8.0 * 1024.0;
                 if mib > 61_440 { reserved.max(10.0 * 1024.0) } else { reserved }
@@ -146,13 +145,13 @@ impl Rules {
             |from: u64, to: u64, step: u64| if limit < from { 0 } else { (limit.min(to) - from) / step + 1 };
         match self {
             // 1, 2, 4, 8, every 8 from 16 to 256, every 16 to 512.
-            Self::ByRanks | Self::BySize => {
+            Self::Ranks | Self::Size => {
                 [1, 2, 4, 8].iter().filter(|n| **n <= limit).count() as u64
                     + steps(16, 256, 8)
                     + steps(272, 512, 16)
             }
             // 1, 2, 4, 8, 12, every 8 from 16 to 256, every 16 to 496, every 32 from 512.
-            Self::BySteps => {
+            Self::Steps => {
                 [1, 2, 4, 8, 12].iter().filter(|n| **n <= limit).count() as u64
                     + steps(16, 256, 8)
                     + steps(272, 496, 16)

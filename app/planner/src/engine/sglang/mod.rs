@@ -155,7 +155,7 @@ fn check(resolved: &Resolved) -> Result<(), PlanError> {
     accept::cache("SGLang", plan, CacheKind::Paged)?;
     match &plan.workload {
         Workload::Serve(serve) => {
-            accept::absent("SGLang", &[("workload.gpu_layers", serve.gpu_layers.is_some())])?
+            accept::absent("SGLang", &[("workload.gpu_layers", serve.gpu_layers.is_some())])?;
         }
         Workload::Train(_) => {
             return Err(PlanError::unsupported(
@@ -326,9 +326,9 @@ impl Policy for Sglang {
         let sequences = numbers.sequences.div_ceil(self.data.max(1));
         let paged = |length: u64| length.div_ceil(self.page).saturating_mul(self.page);
         let needed = paged(numbers.sequence_end().0).saturating_mul(sequences);
-        let state = if stage.state > 0 {
+        let state_pool = if stage.state > 0 {
             let room = budget.saturating_sub(stage.weights) / STATE_RATIO.1 * STATE_RATIO.0;
-            room / stage.state * stage.state
+            room - room % stage.state
         } else {
             0
         };
@@ -336,7 +336,7 @@ impl Policy for Sglang {
         let parts = Components {
             weights: Bytes(stage.weights),
             kv_cache: Bytes(needed.saturating_mul(stage.token)),
-            recurrent_state: Bytes(state),
+            recurrent_state: Bytes(state_pool),
             activations: Bytes(activations),
             temporary: Bytes(temporary.saturating_add(WORKSPACE).saturating_add(table)),
             cuda_graphs: Bytes(stage.graphs.captured(

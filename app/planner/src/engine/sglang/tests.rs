@@ -10,19 +10,19 @@ use super::*;
 fn defaults_follow_the_release_the_gpu_and_the_ranks() {
     for (rules, mib, tensor, fraction, step, batch) in [
         // 0.4.6: at most 80 GiB by ranks, else 13 GiB less.
-        (Rules::ByRanks, 81_559, 1, 0.88, 8192, 160),
-        (Rules::ByRanks, 81_559, 8, 0.81, 8192, 160),
-        (Rules::ByRanks, 143_771, 8, 0.907, 8192, 256),
-        (Rules::ByRanks, 24_564, 1, 0.88, 2048, 8),
+        (Rules::Ranks, 81_559, 1, 0.88, 8192, 160),
+        (Rules::Ranks, 81_559, 8, 0.81, 8192, 160),
+        (Rules::Ranks, 143_771, 8, 0.907, 8192, 256),
+        (Rules::Ranks, 24_564, 1, 0.88, 2048, 8),
         // 0.5.2: (81559 - 10 · 1024) / 81559; (24564 - 2.9 · 1024) / 24564; (183359 - 32768) / 183359.
-        (Rules::BySize, 81_559, 1, 0.874, 8192, 160),
-        (Rules::BySize, 24_564, 1, 0.879, 2048, 8),
-        (Rules::BySize, 183_359, 8, 0.821, 16_384, 512),
+        (Rules::Size, 81_559, 1, 0.874, 8192, 160),
+        (Rules::Size, 24_564, 1, 0.879, 2048, 8),
+        (Rules::Size, 183_359, 8, 0.821, 16_384, 512),
         // 0.5.4: 512 + 12288 + 512 + 128 MiB; with eight ranks 512 + 12288 + 1024 + 1024.
-        (Rules::BySteps, 81_559, 1, 0.835, 8192, 256),
-        (Rules::BySteps, 81_559, 8, 0.818, 8192, 512),
+        (Rules::Steps, 81_559, 1, 0.835, 8192, 256),
+        (Rules::Steps, 81_559, 8, 0.818, 8192, 512),
         // 512 + 3072 + 32 + 128 MiB of 24564.
-        (Rules::BySteps, 24_564, 1, 0.848, 2048, 16),
+        (Rules::Steps, 24_564, 1, 0.848, 2048, 16),
     ] {
         let got = rules.defaults(mib, tensor, 1, None, None);
         assert_eq!(
@@ -37,7 +37,7 @@ fn defaults_follow_the_release_the_gpu_and_the_ranks() {
 #[test]
 fn captured_batches_are_those_of_the_list() {
     for (rules, mib, tensor, graphs) in
-        [(Rules::BySize, 81_559, 1, 23), (Rules::BySteps, 81_559, 1, 36), (Rules::BySteps, 81_559, 8, 52)]
+        [(Rules::Size, 81_559, 1, 23), (Rules::Steps, 81_559, 1, 36), (Rules::Steps, 81_559, 8, 52)]
     {
         assert_eq!(rules.defaults(mib, tensor, 1, None, None).graphs, graphs);
     }
@@ -45,9 +45,9 @@ fn captured_batches_are_those_of_the_list() {
 
 #[test]
 fn releases_outside_the_table_are_refused() {
-    assert_eq!(rules(None).unwrap(), (Rules::BySteps, NEWEST.to_owned()));
-    assert_eq!(rules(Some("0.4.6.post5")).unwrap().0, Rules::ByRanks);
-    assert_eq!(rules(Some("0.5.2")).unwrap().0, Rules::BySize);
+    assert_eq!(rules(None).unwrap(), (Rules::Steps, NEWEST.to_owned()));
+    assert_eq!(rules(Some("0.4.6.post5")).unwrap().0, Rules::Ranks);
+    assert_eq!(rules(Some("0.5.2")).unwrap().0, Rules::Size);
     for given in ["0.3.6", "0.5.23", "latest"] {
         assert_eq!(rules(Some(given)).unwrap_err().field, "engine.version");
     }

@@ -89,12 +89,12 @@ impl Device {
         Self { generation, multiprocessors, a100: gpu.name.to_ascii_lowercase().contains("a100") }
     }
 
-    /// Whether FlashAttention 3 runs, whose split decoding takes scratch.
+    /// Whether `FlashAttention` 3 runs, whose split decoding takes scratch.
     pub(in crate::engine) fn flash_attention_3(self) -> bool {
         self.generation == Generation::Hopper
     }
 
-    /// Bytes of PyTorch's cuBLAS workspace: 32 MiB on Hopper and Blackwell, 8.125 MiB before
+    /// Bytes of `PyTorch`'s cuBLAS workspace: 32 MiB on Hopper and Blackwell, 8.125 MiB before
     /// (`aten/src/ATen/cuda/CUDABlas.cpp`, `parseChosenWorkspaceSize`).
     pub(in crate::engine) fn cublas_workspace(self) -> u64 {
         match self.generation {

@@ -1,7 +1,7 @@
 //! vLLM: weights, a profile run, and pages of cache in what is left of the budget.
 //!
 //! `gpu_memory_utilization` of the GPU's whole memory is the budget; weights, the peak of the profile run and what lies outside
-//! PyTorch's allocator come out of it (`Worker.determine_available_memory`), and the rest becomes pages.
+//! `PyTorch`'s allocator come out of it (`Worker.determine_available_memory`), and the rest becomes pages.
 
 pub(super) mod cache;
 pub(super) mod device;
@@ -95,7 +95,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let table = rotary::bytes(model, config, compute.bytes());
     let tensors = weights::rank_tensors(model, tensor, expert, data);
     let element = cache_element("vLLM", plan, compute)?;
-    let states = if version.recurrent_prefixes { 2 } else { 1 };
+    let kept_states = if version.recurrent_prefixes { 2 } else { 1 };
     let pages = cache::pages(
         model,
         &cache::Setting {
@@ -105,7 +105,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
             state_element: state_element(config, compute),
             tokens: plan.cache.and_then(|c| c.page_tokens).map_or(PAGE_TOKENS, u64::from),
             groups: version.cache_groups,
-            states,
+            states: kept_states,
         },
     );
     let outside = overhead::Setting {
@@ -423,7 +423,7 @@ impl Policy for Vllm {
         let (attention, states) =
             self.pages.attention_and_state_blocks(numbers.sequence_end().0.max(1), limits.tokens);
         let cache = attention.saturating_mul(sequences).saturating_mul(stage.block);
-        let state = states.saturating_mul(sequences).saturating_mul(stage.block);
+        let state_bytes = states.saturating_mul(sequences).saturating_mul(stage.block);
         let (attention_of_longest, _) = self.pages.attention_and_state_blocks(longest, limits.tokens);
         let needed = attention.saturating_add(states).saturating_mul(sequences);
         let pool = if negative {
@@ -436,7 +436,7 @@ impl Policy for Vllm {
         let parts = Components {
             weights: Bytes(stage.weights),
             kv_cache: Bytes(cache),
-            recurrent_state: Bytes(state),
+            recurrent_state: Bytes(state_bytes),
             activations: Bytes(activations),
             temporary: Bytes(temporary),
             cuda_graphs: Bytes(graphs),
@@ -445,7 +445,7 @@ impl Policy for Vllm {
             ..Components::default()
         };
         let allocated = parts.weights
-            + Bytes(cache.saturating_add(state).max(available))
+            + Bytes(cache.saturating_add(state_bytes).max(available))
             + parts.activations
             + parts.temporary;
         Ok(Breakdown {

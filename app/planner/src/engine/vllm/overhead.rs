@@ -13,7 +13,7 @@ use crate::model::{Dtype, FeedForward, Mixer, Model};
 pub(in crate::engine) struct GraphMemory {
     /// Kernels of one pass over the layers.
     kernels: u64,
-    /// Bytes of FlashAttention 3's scratch for one sequence of a captured decode: `max_num_splits` (32) partial outputs in
+    /// Bytes of `FlashAttention` 3's scratch for one sequence of a captured decode: `max_num_splits` (32) partial outputs in
     /// fp32 for every query head (`FlashAttentionMetadataBuilder`).
     splits: u64,
     /// Bytes of one token in the pool that all graphs share.
@@ -28,7 +28,7 @@ pub(in crate::engine) struct GraphMemory {
 const NODE: u64 = 11_900;
 /// Bytes that capturing takes at all: the capture stream's workspaces and the first graphs' pools. Fitted, see the module.
 const CAPTURE: u64 = 237 << 20;
-/// FlashAttention 3's `flash_attn_max_num_splits_for_cuda_graph` (`config/attention.py`).
+/// `FlashAttention` 3's `flash_attn_max_num_splits_for_cuda_graph` (`config/attention.py`).
 const SPLITS: u64 = 32;
 
 /// Kernels of one layer, counted in the compiled graph: fused projection, rotation with the queries' and keys' norms, cache
@@ -58,7 +58,7 @@ pub(in crate::engine) struct Setting<'a> {
     pub(in crate::engine) copies_inputs: bool,
     /// Whether layers attend within chunks, which no whole graph captures (`ChunkedLocalAttention`: `NEVER`).
     pub(in crate::engine) chunked: bool,
-    /// Whether images attend to themselves in both directions, which FlashAttention does not (Gemma 3: Triton).
+    /// Whether images attend to themselves in both directions, which `FlashAttention` does not (Gemma 3: Triton).
     pub(in crate::engine) image_prefix: bool,
 }
 
@@ -133,7 +133,7 @@ impl GraphMemory {
     }
 }
 
-/// Bytes outside PyTorch's allocator after the forward pass, by multiprocessor: modules and the local memory that kernels which
+/// Bytes outside `PyTorch`'s allocator after the forward pass, by multiprocessor: modules and the local memory that kernels which
 /// spill reserve for every thread the GPU can hold. 0.25 GiB on 132 multiprocessors, between 0.24 and 0.26 in 22 runs of 13
 /// models.
 const MODULES: u64 = (256 << 20) / 132;
@@ -148,11 +148,11 @@ const COMMUNICATOR_RANK: u64 = 48 << 20;
 /// Assumed, not measured.
 const PLAIN_COMMUNICATOR: u64 = 256 << 20;
 
-/// Bytes of the CUDA context and PyTorch's own modules, before vLLM takes its first snapshot. Assumed from NVIDIA's driver on
+/// Bytes of the CUDA context and `PyTorch`'s own modules, before vLLM takes its first snapshot. Assumed from NVIDIA's driver on
 /// data-centre cards; vLLM prints no figure of it.
 pub(in crate::engine) const CONTEXT: u64 = 500 << 20;
 
-/// Bytes outside PyTorch's allocator.
+/// Bytes outside `PyTorch`'s allocator.
 pub(in crate::engine) fn runtime(s: &Setting<'_>, vocabulary: u64, fused: bool) -> u64 {
     let sm = s.device.multiprocessors;
     let mut bytes = MODULES.saturating_mul(sm);

@@ -294,7 +294,7 @@ fn rotary_tables_have_the_rows_that_the_scaling_makes() {
     }
 }
 
-fn plan(change: serde_json::Value) -> Plan {
+fn plan(change: &serde_json::Value) -> Plan {
     let mut plan = json!({
         "schema": 1, "model": {"id": "meta-llama/Llama-3.1-8B"},
         "gpu": {"id": "h100-sxm-80gb", "memory_mib": 81_090},
@@ -326,7 +326,7 @@ fn what_vllm_cannot_do_is_refused_by_field() {
         (json!({"attention": {"kind": "eager"}}), "attention.kind"),
         (json!({"engine": {"version": "0.5.0"}}), "engine.version"),
     ] {
-        let error = crate::estimate(&plan(change.clone())).expect_err(&change.to_string());
+        let error = crate::estimate(&plan(&change)).expect_err(&change.to_string());
         assert_eq!(error.field, field, "{change}");
     }
 }
@@ -335,19 +335,19 @@ fn what_vllm_cannot_do_is_refused_by_field() {
 /// is free (`request_memory`).
 #[test]
 fn a_share_that_is_not_free_does_not_start() {
-    let one = crate::estimate(&plan(json!({}))).unwrap();
+    let one = crate::estimate(&plan(&json!({}))).unwrap();
     assert!(one.fits);
-    let shared = crate::estimate(&plan(json!({"gpu": {"in_use_mib": 8192}}))).unwrap();
+    let shared = crate::estimate(&plan(&json!({"gpu": {"in_use_mib": 8192}}))).unwrap();
     assert!(!shared.fits && shared.kv.pool_bytes == Bytes::ZERO);
     assert!(shared.warnings.iter().any(|w| w.code == "fraction-exceeds-free-memory"));
     let less = json!({"gpu": {"in_use_mib": 8192}, "workload": {"memory_fraction": 0.8}});
-    assert!(crate::estimate(&plan(less)).unwrap().fits);
+    assert!(crate::estimate(&plan(&less)).unwrap().fits);
 }
 
 /// Weights that leave nothing: Llama 3.1 70B in bf16 on one H100.
 #[test]
 fn a_negative_pool_is_none() {
-    let estimate = crate::estimate(&plan(json!({"model": {"id": "meta-llama/Llama-3.1-70B"}}))).unwrap();
+    let estimate = crate::estimate(&plan(&json!({"model": {"id": "meta-llama/Llama-3.1-70B"}}))).unwrap();
     assert!(!estimate.fits && estimate.kv.pool_bytes == Bytes::ZERO && estimate.kv.pool_tokens == 0);
     assert!(estimate.warnings.iter().any(|w| w.code == "pool-negative"));
     assert!(estimate.command.is_none());
@@ -356,7 +356,7 @@ fn a_negative_pool_is_none() {
 #[test]
 fn the_command_carries_what_was_planned() {
     let change = json!({"parallelism": {"tensor": 2}, "precision": {"kv_cache": "fp8", "weights": "fp8"}});
-    let command = crate::estimate(&plan(change)).unwrap().command.unwrap();
+    let command = crate::estimate(&plan(&change)).unwrap().command.unwrap();
     assert_eq!(
         command,
         "vllm serve meta-llama/Llama-3.1-8B --tensor-parallel-size 2 --quantization fp8 --kv-cache-dtype fp8 \
@@ -367,7 +367,7 @@ fn the_command_carries_what_was_planned() {
 /// More ranks than key heads: each keeps one.
 #[test]
 fn key_heads_repeat_where_ranks_are_more() {
-    let estimate = crate::estimate(&plan(json!({"parallelism": {"tensor": 16}}))).unwrap();
+    let estimate = crate::estimate(&plan(&json!({"parallelism": {"tensor": 16}}))).unwrap();
     assert_eq!(estimate.kv.bytes_per_token, Bytes(32 * 128 * 2 * 2));
     assert!(estimate.warnings.iter().any(|w| w.code == "kv-heads-replicated"));
 }
@@ -375,7 +375,7 @@ fn key_heads_repeat_where_ranks_are_more() {
 /// From 0.20 on the pool gives way to the graphs.
 #[test]
 fn newer_releases_take_graphs_from_the_budget() {
-    let at = |version: &str| crate::estimate(&plan(json!({"engine": {"version": version}}))).unwrap();
+    let at = |version: &str| crate::estimate(&plan(&json!({"engine": {"version": version}}))).unwrap();
     let (old, new) = (at("0.19.0"), at("0.20.2"));
     assert_eq!(old.kv.pool_bytes - new.kv.pool_bytes, new.per_gpu.cuda_graphs);
 }

@@ -16,7 +16,7 @@ pub(in crate::engine) enum Sampler {
     Sort,
     /// A Triton kernel in place, with one row of scratch a program (`v1/sample/ops/topk_topp_triton.py`).
     Triton,
-    /// FlashInfer's rejection sampler.
+    /// `FlashInfer`'s rejection sampler.
     FlashInfer,
 }
 
@@ -42,6 +42,10 @@ pub(in crate::engine) struct Sizes {
 
 /// A release.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is one change of a release, independent of the others"
+)]
 pub(in crate::engine) struct Version {
     /// `gpu_memory_utilization` (`config/cache.py`).
     pub(in crate::engine) memory_fraction: f64,

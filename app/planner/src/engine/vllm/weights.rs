@@ -1,6 +1,7 @@
 //! Weights as vLLM holds them on one rank: projections fused as its modules fuse them, the vocabulary padded, each tensor in a
-//! block of PyTorch's allocator, and what is kept beside the parameters.
+//! block of `PyTorch`'s allocator, and what is kept beside the parameters.
 
+use super::rotary;
 use crate::document::plan::Plan;
 use crate::document::precision::WeightPrecision;
 use crate::engine::shard;
@@ -27,7 +28,7 @@ pub(in crate::engine) struct Stored {
     pub(in crate::engine) rate: Dtype,
 }
 
-/// The formats of the plan's precision in `engine`; `compute` is the precision of activations. SGLang loads weights by vLLM's
+/// The formats of the plan's precision in `engine`; `compute` is the precision of activations. `SGLang` loads weights by vLLM's
 /// layers and methods.
 ///
 /// # Errors
@@ -39,7 +40,7 @@ pub(in crate::engine) fn stored(
     compute: Dtype,
     widens_scales: bool,
 ) -> Result<Stored, PlanError> {
-    let plain = Stored {
+    let whole = Stored {
         linear: Format::Plain(compute),
         experts: Format::Plain(compute),
         plain: compute,
@@ -48,7 +49,7 @@ pub(in crate::engine) fn stored(
         widens: false,
         rate: compute,
     };
-    let both = |format: Format| Stored { linear: format, experts: format, ..plain };
+    let both = |format: Format| Stored { linear: format, experts: format, ..whole };
     let Some(precision) = plan.precision.weights else {
         // vLLM converts a checkpoint to `--dtype` while it loads; without one it keeps bf16 and halves fp32.
         let dtype = match model.native {
@@ -62,8 +63,21 @@ pub(in crate::engine) fn stored(
             let dtype = stored::plain(precision).unwrap_or(compute);
             Stored { plain: dtype, ..both(Format::Plain(dtype)) }
         }
-        // `Fp8Config` without a checkpoint's scales: quantized on loading, one scale a matrix.
-        WeightPrecision::Fp8 => Stored { flag: Some("fp8"), ..both(Format::Fp8Tensor) },
+        WeightPrecision::Fp8 => {
+            match rotary::config(plan).and_then(|c| rotary::field(c, "quantization_config")) {
+                // DeepSeek-V3's own format, an fp32 scale for each 128 × 128.
+                Some(method) if method.get("weight_block_size").is_some_and(|b| !b.is_null()) => {
+                    both(Format::Fp8Block)
+                }
+                // compressed-tensors, an fp32 scale a channel.
+                Some(method) if method.get("quant_method").is_some_and(|m| m == "compressed-tensors") => {
+                    both(Format::Fp8Row { scale_bytes: 4 })
+                }
+                Some(_) => both(Format::Fp8Tensor),
+                // A checkpoint in 16 bit: quantized on loading, one scale a matrix.
+                None => Stored { flag: Some("fp8"), ..both(Format::Fp8Tensor) },
+            }
+        }
         // compressed-tensors: int8 with an fp32 scale a channel; inputs are quantized a token at a time.
         WeightPrecision::W8a8 => Stored { copies_inputs: true, ..both(Format::Int8Row { scale_bytes: 4 }) },
         // GPTQ in 8 bit, an fp16 scale for each 128 of a row.
@@ -79,7 +93,7 @@ pub(in crate::engine) fn stored(
             ..both(Format::Nf4 { double: !widens_scales })
         },
         // gpt-oss: the experts alone.
-        WeightPrecision::Mxfp4 => Stored { experts: Format::Mxfp4, ..plain },
+        WeightPrecision::Mxfp4 => Stored { experts: Format::Mxfp4, ..whole },
         WeightPrecision::Nvfp4 => both(Format::Nvfp4),
         other => {
             return Err(PlanError::unsupported(
@@ -177,7 +191,7 @@ const fn module(role: Role) -> u8 {
     }
 }
 
-/// Bytes that PyTorch's allocator counts for a tensor: it rounds to 512; from 10 MiB on it takes segments of whole 2 MiB and
+/// Bytes that `PyTorch`'s allocator counts for a tensor: it rounds to 512; from 10 MiB on it takes segments of whole 2 MiB and
 /// splits off the rest only where that is more than 1 MiB (`c10/cuda/CUDACachingAllocator.cpp`, `should_split`). Smaller
 /// tensors share segments.
 const fn block(bytes: u64) -> u64 {
@@ -247,7 +261,7 @@ pub(in crate::engine) fn held(
 mod tests {
     use super::block;
 
-    /// Sizes in MiB of a request and of the block that PyTorch counts.
+    /// Sizes in MiB of a request and of the block that `PyTorch` counts.
     #[test]
     fn blocks_are_those_of_the_caching_allocator() {
         const MIB: u64 = 1 << 20;
