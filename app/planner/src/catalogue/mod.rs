@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use gpu::{CPU, Gpu, Tflops, VisibleMemory, gpu, gpus};
+pub use gpu::{CPU, Gpu, Interconnect, InterconnectKind, Tflops, VisibleMemory, gpu, gpus};
 pub use nearest::nearest;
 
 use crate::model::{Model, ModelError};

@@ -95,18 +95,19 @@ fn windows_follow_the_family() {
 
 #[test]
 fn gpus_parse_and_are_plausible() {
-    assert!(gpus().len() >= 12);
+    assert!(gpus().len() >= 60);
     let mut seen = std::collections::HashSet::new();
     for gpu in gpus() {
         assert!(seen.insert(&gpu.id), "{} twice", gpu.id);
         assert_ne!(gpu.id, CPU);
         let nominal = gpu.nominal_gb as f64;
         let visible = gpu.visible().bytes().gib();
-        assert!(visible > nominal * 0.88 && visible <= nominal, "{}: {visible} GiB of {nominal}", gpu.id);
+        let least = if gpu.unified_memory { 0.74 } else { 0.88 };
+        assert!(visible > nominal * least && visible <= nominal, "{}: {visible} GiB of {nominal}", gpu.id);
         if let (Some(physical), Some(visible)) = (gpu.physical_mib, gpu.visible_mib) {
             assert!(visible < physical, "{}", gpu.id);
         }
-        assert!(gpu.bandwidth_gb_s.is_none_or(|b| (200.0..=10_000.0).contains(&b)), "{}", gpu.id);
+        assert!(gpu.bandwidth_gb_s.is_none_or(|b| (100.0..=10_000.0).contains(&b)), "{}", gpu.id);
         assert!(!gpu.source.is_empty());
     }
     // 79.19 GiB, as vLLM's logs print on an H100 SXM.
