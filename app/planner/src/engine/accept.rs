@@ -13,7 +13,7 @@ pub(super) fn absent(engine: &str, fields: &[(&'static str, bool)]) -> Result<()
     }
 }
 
-/// What only trainers have: sequence parallelism, pipeline schedules, ZeRO, offload of states.
+/// What only trainers have: sequence parallelism, pipeline schedules, `ZeRO`, offload of states.
 pub(super) fn no_training_layout(engine: &str, p: &Parallelism) -> Result<(), PlanError> {
     let default = Parallelism::default();
     absent(

@@ -28,15 +28,12 @@ pub(super) fn cublas_workspace(gpu: &Gpu) -> Bytes {
 }
 
 /// The number format of a plan's activations.
-///
-/// # Errors
-/// A format that is no tensor's.
-pub(super) fn compute(plan: &Plan) -> Result<Dtype, PlanError> {
+pub(super) const fn compute(plan: &Plan) -> Dtype {
     match plan.precision.activations {
-        None | Some(ActivationPrecision::Bf16) => Ok(Dtype::Bf16),
-        Some(ActivationPrecision::Fp16) => Ok(Dtype::F16),
+        None | Some(ActivationPrecision::Bf16) => Dtype::Bf16,
+        Some(ActivationPrecision::Fp16) => Dtype::F16,
         // TF32 is a mode of the product; tensors are fp32.
-        Some(ActivationPrecision::Fp32 | ActivationPrecision::Tf32) => Ok(Dtype::F32),
+        Some(ActivationPrecision::Fp32 | ActivationPrecision::Tf32) => Dtype::F32,
     }
 }
 

@@ -19,26 +19,41 @@ pub(super) struct Cache {
     state: Vec<u64>,
 }
 
+/// What one layer keeps.
+struct Kept {
+    window: Option<u64>,
+    /// Bytes of a cell.
+    cell: u64,
+    /// Bytes of a slot's state.
+    state: u64,
+}
+
 impl Cache {
     pub(super) fn of(model: &Model, kind: GgmlType) -> Self {
         let row = |elements: u64| {
             // A row is whole blocks.
             elements.div_ceil(kind.block_elements()).saturating_mul(kind.block_bytes())
         };
-        let each: Vec<(Option<u64>, u64, u64)> = model
+        let each: Vec<Kept> = model
             .layers
             .iter()
             .map(|layer| match &layer.mixer {
-                Mixer::Attention(a) => (a.window.map(|w| w.0), row(a.kv_width()).saturating_mul(2), 0),
+                Mixer::Attention(a) => Kept {
+                    window: a.window.map(|w| w.0),
+                    cell: row(a.kv_width()).saturating_mul(2),
+                    state: 0,
+                },
                 // One latent row; the values are a view of it.
-                Mixer::Latent(a) => (None, row(a.cache_elements_per_token()), 0),
+                Mixer::Latent(a) => Kept { window: None, cell: row(a.cache_elements_per_token()), state: 0 },
                 // Both in fp32: `R` and `S` of `llama_memory_recurrent`.
-                Mixer::Recurrent(r) => {
-                    (None, 0, r.conv_state_elements().saturating_add(r.state_elements()).saturating_mul(4))
-                }
+                Mixer::Recurrent(r) => Kept {
+                    window: None,
+                    cell: 0,
+                    state: r.conv_state_elements().saturating_add(r.state_elements()).saturating_mul(4),
+                },
             })
             .collect();
-        let sums = |of: &dyn Fn(&(Option<u64>, u64, u64)) -> u64| {
+        let sums = |of: &dyn Fn(&Kept) -> u64| {
             let mut sum = 0u64;
             std::iter::once(0)
                 .chain(each.iter().map(|layer| {
@@ -47,16 +62,16 @@ impl Cache {
                 }))
                 .collect::<Vec<u64>>()
         };
-        let mut kinds: Vec<u64> = each.iter().filter_map(|l| l.0).collect();
+        let mut kinds: Vec<u64> = each.iter().filter_map(|l| l.window).collect();
         kinds.sort_unstable();
         kinds.dedup();
         Self {
-            full: sums(&|l| if l.0.is_none() { l.1 } else { 0 }),
+            full: sums(&|l| if l.window.is_none() { l.cell } else { 0 }),
             windows: kinds
                 .into_iter()
-                .map(|w| (w, sums(&move |l: &(Option<u64>, u64, u64)| if l.0 == Some(w) { l.1 } else { 0 })))
+                .map(|w| (w, sums(&move |l: &Kept| if l.window == Some(w) { l.cell } else { 0 })))
                 .collect(),
-            state: sums(&|l| l.2),
+            state: sums(&|l| l.state),
         }
     }
 

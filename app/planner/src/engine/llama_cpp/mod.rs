@@ -36,6 +36,7 @@ const CONTEXT: Bytes = Bytes::from_mib(450);
 /// The pool that the CUDA backend grows for quantized activations and dequantized matrices. Assumed.
 const RUNTIME: Bytes = Bytes::from_mib(64);
 
+#[allow(clippy::struct_excessive_bools, reason = "each says one thing of the run, independent of the others")]
 struct LlamaCpp {
     behaviour: Behaviour,
     model: String,
@@ -161,6 +162,17 @@ fn cache_type(plan: &Plan, flash: bool) -> Result<GgmlType, PlanError> {
     Ok(kind)
 }
 
+/// Slots of the server: `--parallel`.
+fn slots(numbers: &Numbers) -> u64 {
+    numbers.max_sequences.unwrap_or(numbers.sequences).max(1)
+}
+
+/// Tokens of a micro batch.
+fn micro_batch(numbers: &Numbers) -> u64 {
+    let context = cache::cells(numbers.max_model_len.0).saturating_mul(slots(numbers));
+    numbers.max_batched_tokens.unwrap_or(MICRO_BATCH).0.min(context.max(1)).max(1)
+}
+
 /// What one device holds.
 #[derive(Debug, Clone, Copy, Default)]
 struct Held {
@@ -170,16 +182,6 @@ struct Held {
 }
 
 impl LlamaCpp {
-    fn slots(&self, numbers: &Numbers) -> u64 {
-        numbers.max_sequences.unwrap_or(numbers.sequences).max(1)
-    }
-
-    /// Tokens of a micro batch.
-    fn micro_batch(&self, numbers: &Numbers) -> u64 {
-        let context = cache::cells(numbers.max_model_len.0).saturating_mul(self.slots(numbers));
-        numbers.max_batched_tokens.unwrap_or(MICRO_BATCH).0.min(context.max(1)).max(1)
-    }
-
     /// The first layer on a GPU; the output head counts as the last.
     fn first_on_gpu(&self, numbers: &Numbers) -> u64 {
         let all = self.weights.layers() + 1;
@@ -188,7 +190,7 @@ impl LlamaCpp {
 
     /// What the device with layers `from..to` holds, the head (layer `layers`) with it.
     fn held(&self, numbers: &Numbers, from: u64, to: u64) -> Held {
-        let (slots, micro) = (self.slots(numbers), self.micro_batch(numbers));
+        let (slots, micro) = (slots(numbers), micro_batch(numbers));
         let layers = self.weights.layers();
         let (first, last) = (from.min(layers), to.min(layers));
         let head = if to > layers && from <= layers { self.weights.head } else { 0 };
@@ -220,7 +222,7 @@ impl Policy for LlamaCpp {
     }
 
     fn breakdown(&self, numbers: &Numbers) -> Result<Breakdown, PlanError> {
-        let (slots, micro) = (self.slots(numbers), self.micro_batch(numbers));
+        let (slots, micro) = (slots(numbers), micro_batch(numbers));
         let start = self.first_on_gpu(numbers);
         let layers = self.weights.layers();
         let on_gpu = self.heaviest(numbers);
@@ -288,7 +290,7 @@ impl Policy for LlamaCpp {
                 "The vision tower is a file of its own (mmproj) in llama.cpp and is not counted here.",
             ));
         }
-        if self.slots(numbers) < numbers.sequences {
+        if slots(numbers) < numbers.sequences {
             warnings.push(Warning::new(
                 "fewer-slots-than-sequences",
                 "There are fewer slots than sequences asked for at once: the rest waits.",
@@ -304,15 +306,15 @@ impl Policy for LlamaCpp {
             activations: 0.15,
             states: 0.0,
             overhead: 0.5,
-            basis: "file sizes within 1 % of the published ones and caches counted exactly; compute buffers counted from the \
-                    graph, within 1 % of 6 logged ones with all layers on the GPU and rough with some on the host; CUDA \
-                    context assumed, from half to twice"
+            basis: "6 published file sizes within 0.2 %, caches counted exactly; compute buffers counted from the graph, \
+                    within 1 % of 4 logged ones with all layers on the GPU, rough with some on the host; the CUDA \
+                    context is assumed, from half to twice"
                 .to_owned(),
         }
     }
 
     fn command(&self, numbers: &Numbers) -> Option<String> {
-        let slots = self.slots(numbers);
+        let slots = slots(numbers);
         let context = cache::cells(numbers.max_model_len.0).saturating_mul(slots);
         let name = self.model.rsplit('/').next().unwrap_or(&self.model);
         let mut command =

@@ -97,11 +97,11 @@ fn layers_that_stay_on_the_host_take_their_cache_along() {
     assert_eq!(all.host.weights.0, 128_256 * 4096 / 32 * 34);
     let same = run(&json!({"workload": {"gpu_layers": 33}})).unwrap();
     assert_eq!(same.per_gpu, all.per_gpu);
-    let some = run(&json!({"workload": {"gpu_layers": 17}})).unwrap();
-    assert_eq!(some.per_gpu.kv_cache, some.host.kv_cache, "16 of 32 layers, and the head");
+    let half = run(&json!({"workload": {"gpu_layers": 17}})).unwrap();
+    assert_eq!(half.per_gpu.kv_cache, half.host.kv_cache, "16 of 32 layers, and the head");
     let sum = |e: &Estimate| e.per_gpu.weights.0 + e.host.weights.0;
-    assert_eq!(sum(&some), sum(&all));
-    assert!(some.warnings.iter().any(|w| w.code == "layers-on-host"));
+    assert_eq!(sum(&half), sum(&all));
+    assert!(half.warnings.iter().any(|w| w.code == "layers-on-host"));
     let none = run(&json!({"workload": {"gpu_layers": 0}})).unwrap();
     assert_eq!((none.per_gpu.weights.0, none.per_gpu.kv_cache.0), (0, 0));
 }

@@ -46,7 +46,7 @@ impl Weights {
                 // Another file.
                 Role::Tower(_) => {}
                 Role::TokenEmbedding if model.tied_embeddings => {
-                    weights.head = weights.head.saturating_add(bytes)
+                    weights.head = weights.head.saturating_add(bytes);
                 }
                 Role::OutputHead | Role::FinalNorm | Role::FinalNormBias => {
                     weights.head = weights.head.saturating_add(bytes);

@@ -44,7 +44,7 @@ const HELD_OUTSIDE: Bytes = Bytes::from_mib(3900);
 /// What each doubling of the tensor parallel ranks adds on Hopper and before: NCCL's channels, the all-reduce workspaces.
 /// The same grids, 2 and 4 ranks: 0 to 0.3 and 0.7 to 0.9 GiB.
 const PER_DOUBLING_HOPPER: Bytes = Bytes::from_mib(380);
-/// The same on Blackwell, where multicast buffers across NVLink domains come on top: 1.1 to 1.2 and 2.0 GiB.
+/// The same on Blackwell, where multicast buffers across `NVLink` domains come on top: 1.1 to 1.2 and 2.0 GiB.
 const PER_DOUBLING_BLACKWELL: Bytes = Bytes::from_mib(1050);
 
 struct TensorRtLlm {
@@ -204,7 +204,7 @@ impl Policy for TensorRtLlm {
         let budget = Bytes(((free - peak - outside).0 as f64 * fraction) as u64) - state;
         let longest = self.cache.sequence(numbers.max_model_len.0);
         let asked = self.cache.sequence(numbers.sequence_end().0);
-        let blocks = self.cache.blocks(budget.0, longest.blocks, longest.bytes);
+        let blocks = self.cache.blocks(budget.0, longest.count, longest.bytes);
         let needed = Bytes(asked.bytes) * numbers.sequences;
         let pool = if free == Bytes::ZERO {
             Pool::None

@@ -26,7 +26,7 @@ struct Group {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Blocks {
     /// Blocks of the group without a window (or of the only one).
-    pub(super) blocks: u64,
+    pub(super) count: u64,
     /// Bytes of all groups.
     pub(super) bytes: u64,
     /// Tokens that those blocks hold.
@@ -66,17 +66,17 @@ impl Cache {
             }
             match &layer.mixer {
                 Mixer::Attention(a) => {
-                    let heads = a.kv_heads.div_ceil(tensor);
+                    let own = a.kv_heads.div_ceil(tensor);
                     cache.kv_heads =
                         if cache.kv_heads == 0 { a.kv_heads } else { cache.kv_heads.min(a.kv_heads) };
-                    let of_token = heads.saturating_mul(a.head_size).saturating_mul(2).saturating_mul(bytes);
-                    cache.add(a.window.map(|w| w.0), of_token);
+                    let each = own.saturating_mul(a.head_size).saturating_mul(2).saturating_mul(bytes);
+                    cache.add(a.window.map(|w| w.0), each);
                 }
                 // One latent vector serves all heads, so every rank keeps it.
                 Mixer::Latent(a) => cache.add(None, a.cache_elements_per_token().saturating_mul(bytes)),
                 Mixer::Recurrent(r) => {
-                    let state = state_bytes(r, compute).div_ceil(tensor);
-                    cache.state_per_sequence = cache.state_per_sequence.saturating_add(state);
+                    let bytes = state_bytes(r, compute).div_ceil(tensor);
+                    cache.state_per_sequence = cache.state_per_sequence.saturating_add(bytes);
                 }
             }
         }
@@ -98,14 +98,14 @@ impl Cache {
     /// Blocks of one sequence of `tokens`. A window that is full keeps one block more than it spans, since it seldom begins
     /// where a block does.
     pub(super) fn sequence(&self, tokens: u64) -> Blocks {
-        let mut answer = Blocks { blocks: tokens.div_ceil(self.block), bytes: 0, tokens: 0 };
+        let mut answer = Blocks { count: tokens.div_ceil(self.block), bytes: 0, tokens: 0 };
         for group in &self.groups {
             let all = tokens.div_ceil(self.block);
             let kept = group.window.map_or(all, |w| all.min(w.div_ceil(self.block).saturating_add(1)));
             let of_block = group.bytes_per_token.saturating_mul(self.block);
             answer.bytes = answer.bytes.saturating_add(kept.saturating_mul(of_block));
         }
-        answer.tokens = answer.blocks.saturating_mul(self.block);
+        answer.tokens = answer.count.saturating_mul(self.block);
         answer
     }
 
@@ -124,7 +124,7 @@ impl Cache {
             [] => 0,
             _ => budget,
         };
-        Blocks { blocks: count, bytes: held, tokens: count.saturating_mul(self.block) }
+        Blocks { count, bytes: held, tokens: count.saturating_mul(self.block) }
     }
 }
 
