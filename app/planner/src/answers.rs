@@ -202,6 +202,8 @@ pub fn training_against_inference(model: &str, sequence: u64) -> Result<Vec<Trai
         let mut plan =
             served(model, "b200-sxm-192gb", EngineName::Transformers, WeightPrecision::Bf16, sequence)?;
         if let Some(fields) = workload {
+            // Its Trainer takes the fused AdamW, whose step copies nothing.
+            plan.engine.version = Some("5.0".to_owned());
             let text = format!("{{\"kind\":\"train\",\"sequence_tokens\":{sequence},{fields}}}");
             let read = serde_json::from_str(&text);
             plan.workload =

@@ -5,7 +5,7 @@
 
 use crate::bytes::Bytes;
 use crate::document::estimate::{HostMemory, Warning};
-use crate::document::plan::{EngineName, Offload, OffloadTo, Train};
+use crate::document::plan::{Checkpointing, EngineName, Offload, OffloadTo, Train};
 use crate::engine::accept::absent;
 use crate::engine::policy::{Numbers, Policy, Spread, Work};
 use crate::engine::resolved::Resolved;
@@ -228,7 +228,7 @@ fn command(
     let dtype = if trainer::compute(&resolved.plan) == Dtype::F16 { "fp16" } else { "bf16" };
     let offload = resolved.layout().offload.optimizer != OffloadTo::None;
     let optimizer = trainer::optimizer_flag(train.optimizer);
-    let checkpointing = train.checkpointing == crate::document::plan::Checkpointing::Full;
+    let checkpointing = train.checkpointing == Checkpointing::Full;
     let lora = train.lora.clone();
     move |n| {
         let offload = if offload { "_offload" } else { "" };

@@ -6,7 +6,7 @@
 
 use crate::bytes::Bytes;
 use crate::document::estimate::HostMemory;
-use crate::document::plan::{Attention, EngineName, OffloadTo, Optimizer, Train, TrainMethod};
+use crate::document::plan::{Attention, Checkpointing, EngineName, OffloadTo, Optimizer, Train, TrainMethod};
 use crate::engine::accept::absent;
 use crate::engine::policy::{Numbers, Policy, Spread, Work};
 use crate::engine::resolved::Resolved;
@@ -170,7 +170,7 @@ fn command(resolved: &Resolved, train: &Train) -> impl Fn(&Numbers) -> Option<St
         Optimizer::SgdMomentum | Optimizer::Adafactor | Optimizer::Lion | Optimizer::Muon => None,
     };
     let in_backward = train.optimizer_in_backward;
-    let checkpointing = train.checkpointing != crate::document::plan::Checkpointing::None;
+    let checkpointing = train.checkpointing != Checkpointing::None;
     move |n| {
         let launch = if gpus > 1 { format!("--nproc_per_node {gpus} ") } else { String::new() };
         let in_backward = if in_backward { " optimizer_in_bwd=True" } else { "" };

@@ -435,6 +435,18 @@ fn what_cannot_be_names_its_field() {
     }
 }
 
+/// The foreach form of AdamW copies the second moment twice; the fused form, the default of Transformers 5, copies nothing.
+#[test]
+fn a_newer_trainer_steps_without_copies() {
+    let step = |version: Option<&str>| {
+        let mut plan = plan("transformers", &json!({}), &json!({ "sequence_tokens": 16 }));
+        plan.engine.version = version.map(str::to_owned);
+        let compiled = Compiled::new(&plan).unwrap();
+        compiled.estimate().unwrap().phases.unwrap()[2].peak_bytes.0
+    };
+    assert_eq!(step(None) - step(Some("5.0")), 1_235_814_400 * 8);
+}
+
 #[test]
 fn a_teacher_is_held_beside_its_student() {
     let teacher = json!({

@@ -2,7 +2,7 @@
 
 use crate::bytes::Bytes;
 use crate::document::estimate::{EngineVersion, HostMemory, Warning};
-use crate::document::plan::{Attention, EngineName, OffloadTo, Plan, Train};
+use crate::document::plan::{Attention, Checkpointing, EngineName, OffloadTo, Optimizer, Plan, Train};
 use crate::document::precision::{ActivationPrecision, WeightPrecision};
 use crate::engine::accept::absent;
 use crate::engine::policy::{Numbers, Policy, Spread, Work};
@@ -116,6 +116,13 @@ pub(in crate::engine) fn offload_warning(layers: &Layers, numbers: &Numbers) -> 
     })
 }
 
+/// Whether the Trainer of a version takes `PyTorch`'s fused AdamW by default, whose step copies nothing
+/// (`training_args.py`, `default_optim`, of 5).
+fn has_fused_adamw(version: &str) -> bool {
+    let major = version.trim_start_matches('v').split('.').next();
+    major.and_then(|m| m.parse::<u32>().ok()).is_some_and(|m| m >= 5)
+}
+
 /// Echoes a version and says where another one's code was read.
 pub(in crate::engine) fn version(
     name: EngineName,
@@ -153,7 +160,13 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
     }
     absent("Transformers' Trainer", &[("workload.optimizer_in_backward", train.optimizer_in_backward)])?;
     let mut warnings = Vec::new();
-    let engine = version(EngineName::Transformers, plan, VERSION, &mut warnings);
+    let fused = plan.engine.version.as_deref().is_some_and(has_fused_adamw);
+    let engine = if fused {
+        let version = plan.engine.version.as_deref().unwrap_or(VERSION).chars().take(40).collect();
+        EngineVersion { name: EngineName::Transformers, version, variant: None }
+    } else {
+        version(EngineName::Transformers, plan, VERSION, &mut warnings)
+    };
     let adapters = accept::adapters(model, train)?;
     let whole = adapters.is_empty();
     let dtype = compute(plan);
@@ -197,7 +210,13 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
         0
     };
     let buckets = if zero.stage == 0 && zero.ranks > 1 { gradients } else { 0 };
-    let foreach = groups.iter().map(|g| zero.optimizer(g.foreach(train.optimizer))).max().unwrap_or(0);
+    let copies = !(fused && train.optimizer == Optimizer::Adamw);
+    let foreach = groups
+        .iter()
+        .filter(|_| copies)
+        .map(|g| zero.optimizer(g.foreach(train.optimizer)))
+        .max()
+        .unwrap_or(0);
     let nccl = if zero.ranks > 1 { COMMUNICATOR } else { 0 };
     warnings.extend(offload_warning(&layers, &resolved.numbers));
     Ok(Box::new(Trainer {
@@ -287,7 +306,7 @@ fn command(
              {precision}{flash}",
             n.sequence, n.micro_batch, n.gradient_accumulation
         );
-        if train.checkpointing == crate::document::plan::Checkpointing::Full {
+        if train.checkpointing == Checkpointing::Full {
             line.push_str(" --gradient_checkpointing");
         }
         if train.fused_cross_entropy {
@@ -305,10 +324,7 @@ fn command(
 }
 
 /// The optimizer's name in `TrainingArguments.optim`; none where it has none.
-pub(in crate::engine) const fn optimizer_flag(
-    optimizer: crate::document::plan::Optimizer,
-) -> Option<&'static str> {
-    use crate::document::plan::Optimizer;
+pub(in crate::engine) const fn optimizer_flag(optimizer: Optimizer) -> Option<&'static str> {
     match optimizer {
         Optimizer::Adamw => Some("adamw_torch"),
         Optimizer::Adamw8bit => Some("adamw_bnb_8bit"),
