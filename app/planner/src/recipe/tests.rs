@@ -73,6 +73,18 @@ fn llama_3_1_8b_is_as_large_as_the_published_files() {
         (WeightPrecision::GgufQ3KS, 3.6429),
         (WeightPrecision::GgufQ2K, 3.1593),
         (WeightPrecision::GgufQ2KS, 2.9697),
+        (WeightPrecision::GgufIq4Xs, 4.4597),
+        (WeightPrecision::GgufIq4Nl, 4.6818),
+        (WeightPrecision::GgufIq3M, 3.7628),
+        (WeightPrecision::GgufIq3S, 3.6606),
+        (WeightPrecision::GgufIq3Xs, 3.4977),
+        (WeightPrecision::GgufIq3Xxs, 3.2548),
+        (WeightPrecision::GgufIq2M, 2.9294),
+        (WeightPrecision::GgufIq2S, 2.7403),
+        (WeightPrecision::GgufIq2Xs, 2.5882),
+        (WeightPrecision::GgufIq2Xxs, 2.3824),
+        (WeightPrecision::GgufIq1M, 2.1460),
+        (WeightPrecision::GgufIq1S, 2.0042),
     ];
     for (precision, published) in bits_per_weight {
         let bytes = recipe(&model, precision).unwrap().bytes.0 + 64 * 4;
@@ -111,12 +123,33 @@ fn a_file_is_recognised_by_its_sums() {
     }
 }
 
+/// Mixtral's eight experts: keys and values in `q8_0`, the attention's output in `q5_k`, routers in f32; the experts' down
+/// projections follow the layers.
 #[test]
-fn mixes_that_need_an_importance_matrix_have_no_recipe() {
-    let model = model("Qwen/Qwen3-8B");
-    for precision in WeightPrecision::ALL {
-        let has = recipe(&model, *precision).is_some();
-        let name = precision.as_str();
-        assert_eq!(has, name.starts_with("gguf:") && !name.starts_with("gguf:iq"), "{name}");
+fn eight_experts_have_rules_of_their_own() {
+    let model = model("mistralai/Mixtral-8x7B-v0.1");
+    let recipe = recipe(&model, WeightPrecision::GgufQ4KM).unwrap();
+    let tensors = model.tensors();
+    let kinds = |role: Role| -> Vec<GgmlType> {
+        tensors.iter().zip(&recipe.types).filter(|(t, _)| t.role == role).map(|(_, kind)| *kind).collect()
+    };
+    assert!(kinds(Role::Key).iter().chain(&kinds(Role::Value)).all(|k| *k == GgmlType::Q8_0));
+    assert!(kinds(Role::AttentionOutput).iter().all(|k| *k == GgmlType::Q5_K));
+    assert!(kinds(Role::Router).iter().all(|k| *k == GgmlType::F32));
+    let downs = kinds(Role::ExpertDown);
+    assert_eq!(downs.iter().filter(|k| **k == GgmlType::Q6_K).count(), 16, "4 + 4 + every third of 24");
+    // The published file of 46.7 billion weights: 26.4 GB, 4.84 bits a weight before keys and values had more.
+    let bits = recipe.bytes.0 as f64 * 8.0 / model.parameters().total as f64;
+    assert!((4.8..4.95).contains(&bits), "{bits}");
+}
+
+#[test]
+fn every_gguf_precision_has_a_recipe() {
+    for id in ["Qwen/Qwen3-8B", "deepseek-ai/DeepSeek-V2-Lite", "Qwen/Qwen3-30B-A3B", "ai21labs/Jamba-v0.1"] {
+        let model = model(id);
+        for precision in WeightPrecision::ALL {
+            let has = recipe(&model, *precision).is_some();
+            assert_eq!(has, precision.as_str().starts_with("gguf:"), "{id} {precision}");
+        }
     }
 }
