@@ -1,6 +1,6 @@
 //! What a GPU can do, and how it reaches its neighbours.
 
-use crate::catalogue::Gpu;
+use crate::catalogue::{Gpu, InterconnectKind};
 use crate::document::precision::{ActivationPrecision, WeightPrecision};
 use crate::model::Dtype;
 
@@ -29,6 +29,8 @@ pub(super) struct Machine {
 /// ranks, several times that through host memory (nccl-tests, `all_reduce_perf`, small sizes).
 const NVLINK_LATENCY: f64 = 10e-6;
 const PCIE_LATENCY: f64 = 30e-6;
+/// PCIe 4.0 ×16 as peer copies reach it.
+const PCIE: f64 = 25e9;
 /// One 400 Gbit/s port a GPU, as in DGX H100 systems.
 const NETWORK: f64 = 50e9;
 
@@ -44,13 +46,15 @@ impl Machine {
         let sixteen = gpu.tflops.of(Dtype::Bf16).or_else(|| gpu.tflops.of(Dtype::F16));
         use WeightPrecision as P;
         let rate = match (weights, activations) {
-            (Some(P::Fp8 | P::W8a8 | P::Nvfp4), _) => gpu.tflops.fp8.or(sixteen),
+            (Some(P::Fp8), _) => gpu.tflops.fp8.or(sixteen),
+            (Some(P::W8a8), _) => gpu.tflops.int8.or(sixteen),
+            (Some(P::Nvfp4), _) => gpu.tflops.fp4.or(sixteen),
             (Some(P::Tf32), _) | (_, Some(ActivationPrecision::Tf32)) => gpu.tflops.tf32.or(gpu.tflops.fp32),
             (Some(P::Fp32), _) | (_, Some(ActivationPrecision::Fp32)) => gpu.tflops.fp32,
             _ => sixteen,
         }?;
-        // Stacked memory is above 1.2 TB/s but for an RTX 5090's 512 bits of GDDR7 (1.79 TB/s, 32 GB).
-        let hbm = bandwidth > 1.2e12 && gpu.nominal_gb >= 40;
+        // Stacked memory is above 1.2 TB/s; beside it only 512 bits of GDDR7 are (RTX 5090 and RTX PRO 6000, 1.79 TB/s).
+        let hbm = bandwidth > 1.2e12 && !gpu.id.starts_with("rtx");
         let (link, latency) = link(gpu);
         Some(Self {
             bandwidth,
@@ -65,21 +69,14 @@ impl Machine {
     }
 }
 
-/// One direction of the fastest way to a neighbour, in bytes a second: half of the total that vendors print for NVLink (A100
-/// 600 GB/s, H100 and H200 900 GB/s, B200 and B300 1800 GB/s) and Infinity Fabric; else PCIe 4.0 ×16.
+/// One direction of the fastest way to a neighbour, half of the total that vendors print, and its latency; PCIe 4.0 ×16 where
+/// nothing is known.
 fn link(gpu: &Gpu) -> (f64, f64) {
-    let has = |part: &str| gpu.id.contains(part);
-    if has("b200") || has("b300") {
-        (900e9, NVLINK_LATENCY)
-    } else if (has("h100") || has("h200") || has("h800")) && !has("pcie") && !has("nvl") {
-        (450e9, NVLINK_LATENCY)
-    } else if has("mi3") {
-        (448e9, NVLINK_LATENCY)
-    } else if has("a100-sxm") || has("nvl") {
-        (300e9, NVLINK_LATENCY)
-    } else if has("v100-sxm") {
-        (150e9, NVLINK_LATENCY)
-    } else {
-        (25e9, PCIE_LATENCY)
+    let Some(link) = gpu.interconnect else { return (PCIE, PCIE_LATENCY) };
+    let one_way = link.gb_s.map_or(PCIE, |total| total * 1e9 / 2.0);
+    match link.kind {
+        InterconnectKind::Nvlink | InterconnectKind::InfinityFabric => (one_way, NVLINK_LATENCY),
+        // Of what the slot carries, GPUs reach about four fifths in peer copies.
+        InterconnectKind::Pcie | InterconnectKind::Unified => (one_way * 0.8, PCIE_LATENCY),
     }
 }
