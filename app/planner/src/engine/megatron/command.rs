@@ -7,7 +7,8 @@ use crate::model::{FeedForward, Mixer, Model, Norm};
 
 /// `torchrun … pretrain_gpt.py …`, without data, tokenizer and learning rate.
 pub(super) fn command(plan: &Plan, train: &Train, model: &Model, ranks: &Ranks, numbers: &Numbers) -> String {
-    let gpus = ranks.tensor * ranks.pipeline * ranks.data * ranks.context;
+    let gpus =
+        [ranks.pipeline, ranks.data, ranks.context].into_iter().fold(ranks.tensor, u64::saturating_mul);
     let per_node = u64::from(plan.gpu.gpus_per_node.unwrap_or(8)).min(gpus).max(1);
     let mut words = Words(vec![format!("torchrun --nproc-per-node {per_node}")]);
     if gpus > per_node {

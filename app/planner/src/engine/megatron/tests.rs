@@ -275,3 +275,29 @@ fn experts_divide_over_what_data_ranks_leave() {
     assert_eq!(layout(8, 1, 8).unwrap(), (1, 1));
     assert_eq!(layout(1, 8, 3).unwrap_err().field, "parallelism.expert");
 }
+
+#[test]
+fn more_never_takes_less_and_absurd_numbers_saturate() {
+    let config = llama(12, 8192, 28672, 64, 128_256);
+    for parallelism in [
+        json!({ "tensor": 2, "data": 4, "sequence": true, "zero_stage": 1 }),
+        json!({ "pipeline": 4, "data": 2, "pipeline_schedule": { "kind": "gpipe" } }),
+        json!({ "pipeline": 2, "data": 4, "pipeline_schedule": { "kind": "interleaved", "virtual_stages": 3 } }),
+        json!({ "context": 8, "zero_stage": 1 }),
+    ] {
+        let resolved = Resolved::of(&plan(&config, 8, &parallelism, 8)).unwrap();
+        let policy = super::prepare(&resolved).unwrap();
+        let total = |change: &dyn Fn(&mut crate::engine::Numbers)| {
+            let mut numbers = resolved.numbers;
+            change(&mut numbers);
+            policy.breakdown(&numbers).unwrap().finish().parts.total.0
+        };
+        let base = total(&|_| {});
+        assert!(total(&|n| n.sequence.0 *= 2) > base);
+        assert!(total(&|n| n.micro_batch += 1) > base);
+        assert!(total(&|n| n.gradient_accumulation += 8) >= base);
+        let absurd =
+            total(&|n| (n.sequence.0, n.micro_batch, n.gradient_accumulation) = (1 << 40, 1 << 40, 1 << 40));
+        assert!(absurd > base);
+    }
+}

@@ -321,7 +321,7 @@ impl Policy for Torchtitan {
 
     fn breakdown(&self, numbers: &Numbers) -> Result<Breakdown, PlanError> {
         let Some((stage, alive)) = self.most(numbers) else { return Ok(Breakdown::default()) };
-        let reserved = pool(stage, alive) / 1000 * POOL_THOUSANDTHS;
+        let reserved = (pool(stage, alive) / 1000).saturating_mul(POOL_THOUSANDTHS);
         let transient = alive.kept.saturating_add(alive.added).max(alive.step);
         let temporary = transient.saturating_sub(alive.kept).saturating_add(stage.gathering);
         let tensors = states(stage)
@@ -329,7 +329,8 @@ impl Policy for Torchtitan {
             .saturating_add(alive.kept)
             .saturating_add(temporary);
         let host = if self.sharding.offloaded {
-            let ranks = self.sharding.tensor * self.sharding.pipeline * self.sharding.shards;
+            let s = &self.sharding;
+            let ranks = s.tensor.saturating_mul(s.pipeline).saturating_mul(s.shards);
             Bytes(self.hidden_parameters.saturating_mul(4).div_ceil(ranks))
         } else {
             Bytes::ZERO
@@ -401,7 +402,7 @@ impl Policy for Torchtitan {
 
     fn command(&self, numbers: &Numbers) -> Option<String> {
         let s = &self.sharding;
-        let gpus = s.tensor * s.pipeline * self.data * self.context;
+        let gpus = s.tensor.saturating_mul(s.pipeline).saturating_mul(self.data).saturating_mul(self.context);
         let per_node = u64::from(self.plan.gpu.gpus_per_node.unwrap_or(8)).min(gpus).max(1);
         let mut words = vec![format!("torchrun --nproc_per_node={per_node}")];
         if gpus > per_node {

@@ -131,3 +131,28 @@ fn refuses_by_field() {
         assert_eq!(of(document(SMALL, &parallelism, &workload)).unwrap_err().field, field);
     }
 }
+
+#[test]
+fn more_never_takes_less_and_absurd_numbers_saturate() {
+    let workload = json!({ "sequence_tokens": 8192, "micro_batch": 8, "checkpointing": "full" });
+    for parallelism in [
+        json!({ "data": 8, "zero_stage": 3 }),
+        json!({ "data": 2, "tensor": 4, "sequence": true, "zero_stage": 3 }),
+        json!({ "data": 2, "pipeline": 4, "zero_stage": 3 }),
+    ] {
+        let plan: Plan = serde_json::from_value(document(SMALL, &parallelism, &workload)).unwrap();
+        let resolved = Resolved::of(&plan).unwrap();
+        let policy = super::prepare(&resolved).unwrap();
+        let total = |change: &dyn Fn(&mut crate::engine::Numbers)| {
+            let mut numbers = resolved.numbers;
+            change(&mut numbers);
+            policy.breakdown(&numbers).unwrap().finish().parts.total.0
+        };
+        let base = total(&|_| {});
+        assert!(total(&|n| n.sequence.0 *= 2) > base);
+        assert!(total(&|n| n.micro_batch *= 2) > base);
+        let absurd =
+            total(&|n| (n.sequence.0, n.micro_batch, n.gradient_accumulation) = (1 << 40, 1 << 40, 1 << 40));
+        assert!(absurd > base);
+    }
+}
