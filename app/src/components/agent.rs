@@ -101,12 +101,13 @@ fn drawn(tokens: &[u64], exhausted: Option<u64>) -> Option<AnyView> {
     .into_any())
 }
 
-#[cfg(all(test, feature = "ssr"))]
+#[cfg(test)]
 mod tests {
-    use super::*;
-
+    #[cfg(feature = "ssr")]
     #[test]
     fn turns_are_drawn_to_where_memory_ends() {
+        use super::*;
+
         let tokens: Vec<u64> = (1..=1000).map(|turn| 800 + 350 * turn).collect();
         let html = drawn(&tokens, Some(300)).unwrap().to_html();
         assert!(html.contains("turn 300") && html.contains("350,800"), "{html}");

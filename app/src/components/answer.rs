@@ -330,5 +330,5 @@ pub fn Basis(
     .into_any()
 }
 
-#[cfg(all(test, feature = "ssr"))]
+#[cfg(test)]
 mod tests;

@@ -47,7 +47,7 @@ fn speed(plan: &Plan, estimate: &Estimate) -> Vec<Told> {
     let Some(speed) = &estimate.speed else { return Vec::new() };
     let time = |name: &'static str, ms: f64| {
         let (figure, unit) = apart(&format::millis(ms));
-        (ms > 0.0).then(|| (name, figure, unit))
+        (ms > 0.0).then_some((name, figure, unit))
     };
     let rate = |name: &'static str| {
         (speed.tokens_per_second > 0.0)
@@ -157,7 +157,7 @@ const fn class(class: QualityClass) -> &'static str {
     }
 }
 
-#[cfg(all(test, feature = "ssr"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::link;

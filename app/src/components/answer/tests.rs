@@ -1,3 +1,5 @@
+#![cfg(feature = "ssr")]
+
 use super::*;
 use crate::link;
 
@@ -12,7 +14,7 @@ fn the_bar_shows_every_component_and_sums_to_the_total() {
     let p = &mut estimate.per_gpu;
     (p.recurrent_state, p.gradients, p.optimizer) = (Bytes(1 << 20), Bytes(2 << 20), Bytes(3 << 20));
     (p.auxiliary, p.cuda_graphs) = (Bytes(4 << 20), Bytes(5 << 20));
-    p.total = p.total + Bytes((1 << 30) + (15 << 20));
+    p.total += Bytes((1 << 30) + (15 << 20));
     let parts = components(&estimate);
     let sum = parts.iter().fold(Bytes::ZERO, |sum, (_, _, bytes)| sum + *bytes);
     assert_eq!(sum, estimate.per_gpu.total);
