@@ -81,7 +81,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let expert = u64::from(p.expert);
     let compute = vllm::compute(plan, model);
     let stored = weights::stored("SGLang", plan, model, compute, true)?;
-    let device = Device::of(gpu);
+    let device = Device::supported("SGLang", gpu)?;
     let config = rotary::config(plan);
     let table = rotary::bytes(model, config, compute.bytes());
     let tensors = weights::rank_tensors(model, tensor, expert, 1);
@@ -120,6 +120,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
                 copies_inputs: stored.copies_inputs,
                 widened: stored.widened(&tensors, compute),
                 samples: last,
+                free_images: rotary::free_images(config),
             };
             let (token, state) = token_and_state(model, &setting, from, to);
             Stage {

@@ -83,6 +83,45 @@ pub(in crate::engine) fn state_bytes(r: &Recurrent, s: &Setting) -> u64 {
         .saturating_add(divide(r.state_elements()).saturating_mul(s.state_element))
 }
 
+/// Bytes of one token, summed over layers, pages and padding apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::engine) struct TokenBytes {
+    /// Of layers that keep every token.
+    all: u64,
+    /// Of layers with a window.
+    windowed: u64,
+    /// The longest window.
+    window: u64,
+}
+
+impl TokenBytes {
+    /// Of the layers `from..to`.
+    pub(in crate::engine) fn of(model: &Model, s: &Setting, from: u64, to: u64) -> Self {
+        let mut sum = Self::default();
+        for (layer, index) in model.layers.iter().zip(0u64..) {
+            if !(from..to).contains(&index) {
+                continue;
+            }
+            let bytes = token_bytes(&layer.mixer, s).unwrap_or(0);
+            match layer.attention().and_then(|a| a.window).filter(|_| s.groups) {
+                Some(window) => {
+                    sum.windowed = sum.windowed.saturating_add(bytes);
+                    sum.window = sum.window.max(window.0);
+                }
+                None => sum.all = sum.all.saturating_add(bytes),
+            }
+        }
+        sum
+    }
+
+    /// Averaged over the tokens of a sequence of `length`, of which windowed layers keep the last ones.
+    pub(in crate::engine) fn averaged(&self, length: u64) -> u64 {
+        let kept =
+            u128::from(self.windowed) * u128::from(self.window.min(length)) / u128::from(length.max(1));
+        self.all.saturating_add(u64::try_from(kept).unwrap_or(u64::MAX))
+    }
+}
+
 /// The pages of a model's layers.
 pub(in crate::engine) fn pages(model: &Model, s: &Setting) -> Pages {
     let mut kinds: Vec<(Reach, u64, Vec<u64>)> = Vec::new();

@@ -1,6 +1,7 @@
 //! What vLLM asks of the GPU beyond its memory: its generation, which decides kernels, and its multiprocessors.
 
 use crate::catalogue::Gpu;
+use crate::error::PlanError;
 
 /// A generation of GPUs, as far as vLLM's choices differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,7 +14,7 @@ pub(in crate::engine) enum Generation {
     Hopper,
     /// Compute capability 10.x.
     Blackwell,
-    /// Compute capability 12.x: consumer Blackwell and the GB10.
+    /// Compute capability 11 and 12: consumer Blackwell, GB10 and Thor.
     ConsumerBlackwell,
 }
 
@@ -28,65 +29,39 @@ pub(in crate::engine) struct Device {
     pub(in crate::engine) a100: bool,
 }
 
-/// Multiprocessors by the beginning of an id, more special ones first. From NVIDIA's data sheets and architecture white papers.
-const KNOWN: &[(&str, Generation, u64)] = &[
-    ("h100-pcie", Generation::Hopper, 114),
-    ("h100", Generation::Hopper, 132),
-    ("h200", Generation::Hopper, 132),
-    ("h800", Generation::Hopper, 132),
-    ("gh200", Generation::Hopper, 132),
-    ("h20", Generation::Hopper, 78),
-    ("gb200", Generation::Blackwell, 148),
-    ("gb300", Generation::Blackwell, 160),
-    ("b200", Generation::Blackwell, 148),
-    ("b300", Generation::Blackwell, 160),
-    ("b100", Generation::Blackwell, 144),
-    ("a100", Generation::Ampere, 108),
-    ("a800", Generation::Ampere, 108),
-    ("a10-", Generation::Ampere, 72),
-    ("a10g", Generation::Ampere, 80),
-    ("a30", Generation::Ampere, 56),
-    ("a40", Generation::Ampere, 84),
-    ("a2-", Generation::Ampere, 10),
-    ("rtx-a6000", Generation::Ampere, 84),
-    ("rtx-a5000", Generation::Ampere, 64),
-    ("rtx-a4000", Generation::Ampere, 48),
-    ("rtx-6000-ada", Generation::Ampere, 142),
-    ("l40", Generation::Ampere, 142),
-    ("l4-", Generation::Ampere, 58),
-    ("l20", Generation::Ampere, 92),
-    ("rtx-5090", Generation::ConsumerBlackwell, 170),
-    ("rtx-5080", Generation::ConsumerBlackwell, 84),
-    ("rtx-5070-ti", Generation::ConsumerBlackwell, 70),
-    ("rtx-5070", Generation::ConsumerBlackwell, 48),
-    ("rtx-5060", Generation::ConsumerBlackwell, 30),
-    ("rtx-pro-6000", Generation::ConsumerBlackwell, 188),
-    ("dgx-spark", Generation::ConsumerBlackwell, 48),
-    ("rtx-4090", Generation::Ampere, 128),
-    ("rtx-4080", Generation::Ampere, 76),
-    ("rtx-4070-ti", Generation::Ampere, 60),
-    ("rtx-4070", Generation::Ampere, 46),
-    ("rtx-4060-ti", Generation::Ampere, 34),
-    ("rtx-4060", Generation::Ampere, 24),
-    ("rtx-3090", Generation::Ampere, 82),
-    ("rtx-3080", Generation::Ampere, 68),
-    ("rtx-3070", Generation::Ampere, 46),
-    ("rtx-3060", Generation::Ampere, 28),
-    ("t4", Generation::Other, 40),
-    ("v100", Generation::Other, 80),
-    ("mi3", Generation::Other, 304),
-];
-
-/// A count in the middle of the data-centre cards, for cards that the list lacks.
+/// A count in the middle of the data-centre cards, for cards whose count is not published.
 const UNKNOWN_MULTIPROCESSORS: u64 = 108;
 
 impl Device {
     /// What is known of `gpu`.
     pub(in crate::engine) fn of(gpu: &Gpu) -> Self {
-        let known = KNOWN.iter().find(|(start, _, _)| gpu.id.starts_with(start));
-        let (generation, multiprocessors) =
-            known.map_or((Generation::Other, UNKNOWN_MULTIPROCESSORS), |(_, g, n)| (*g, *n));
-        Self { generation, multiprocessors, a100: gpu.name.to_ascii_lowercase().contains("a100") }
+        let generation = match capability(gpu) {
+            Some(8) => Generation::Ampere,
+            Some(9) => Generation::Hopper,
+            Some(10) => Generation::Blackwell,
+            Some(11..) => Generation::ConsumerBlackwell,
+            _ => Generation::Other,
+        };
+        Self {
+            generation,
+            multiprocessors: gpu.sm_count.unwrap_or(UNKNOWN_MULTIPROCESSORS),
+            a100: gpu.name.to_ascii_lowercase().contains("a100"),
+        }
+    }
+
+    /// As [`Device::of`], for an engine that runs on NVIDIA's GPUs from Volta on and on AMD's.
+    ///
+    /// # Errors
+    /// Any other GPU.
+    pub(in crate::engine) fn supported(engine: &str, gpu: &Gpu) -> Result<Self, PlanError> {
+        if capability(gpu).is_some_and(|major| major >= 7) || gpu.name.contains("AMD") {
+            return Ok(Self::of(gpu));
+        }
+        Err(PlanError::unsupported(
+            "gpu.id",
+            format!("{engine} does not run on {}", gpu.name),
+            "give an NVIDIA GPU of compute capability 7.0 or more or one of AMD's, or the engine llama.cpp",
+        ))
     }
 
     /// Whether `FlashAttention` 3 runs, whose split decoding takes scratch.
@@ -102,4 +77,9 @@ impl Device {
             _ => 8320 << 10,
         }
     }
+}
+
+/// First number of the compute capability.
+fn capability(gpu: &Gpu) -> Option<u32> {
+    gpu.compute_capability.as_deref().and_then(|c| c.split('.').next()).and_then(|major| major.parse().ok())
 }

@@ -44,6 +44,8 @@ struct Stage {
     graphs: GraphMemory,
     /// Bytes of a block.
     block: u64,
+    /// Bytes of one token in its layers.
+    token: cache::TokenBytes,
 }
 
 struct Vllm {
@@ -90,24 +92,22 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let expert = u64::from(p.expert);
     let compute = compute(plan, model);
     let stored = weights::stored("vLLM", plan, model, compute, version.widens_scales)?;
-    let device = Device::of(gpu);
+    let device = Device::supported("vLLM", gpu)?;
     let config = rotary::config(plan);
     let table = rotary::bytes(model, config, compute.bytes());
     let tensors = weights::rank_tensors(model, tensor, expert, data);
     let element = cache_element("vLLM", plan, compute)?;
     let kept_states = if version.recurrent_prefixes { 2 } else { 1 };
-    let pages = cache::pages(
-        model,
-        &cache::Setting {
-            tensor,
-            element,
-            convolution_element: compute.bytes(),
-            state_element: state_element(config, compute),
-            tokens: plan.cache.and_then(|c| c.page_tokens).map_or(PAGE_TOKENS, u64::from),
-            groups: version.cache_groups,
-            states: kept_states,
-        },
-    );
+    let paging = cache::Setting {
+        tensor,
+        element,
+        convolution_element: compute.bytes(),
+        state_element: state_element(config, compute),
+        tokens: plan.cache.and_then(|c| c.page_tokens).map_or(PAGE_TOKENS, u64::from),
+        groups: version.cache_groups,
+        states: kept_states,
+    };
+    let pages = cache::pages(model, &paging);
     let outside = overhead::Setting {
         version: &version,
         device,
@@ -117,6 +117,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         chunked: config.is_some_and(|c| rotary::field(c, "attention_chunk_size").is_some()),
         image_prefix: image_prefix(model),
     };
+    let free_images = rotary::free_images(config);
     let layers = model.layers.len() as u64;
     let stages = (0..pipeline)
         .map(|index| {
@@ -133,6 +134,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
                 copies_inputs: stored.copies_inputs,
                 widened: stored.widened(&tensors, compute),
                 samples: last,
+                free_images,
             };
             Stage {
                 weights: held.bytes.saturating_add(table),
@@ -140,6 +142,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
                 profile: Profile::of(model, &setting, from, to),
                 graphs: GraphMemory::of(model, &outside, from, to),
                 block: pages.block_bytes(from, to),
+                token: cache::TokenBytes::of(model, &paging, from, to),
             }
         })
         .collect();
@@ -424,7 +427,6 @@ impl Policy for Vllm {
             self.pages.attention_and_state_blocks(numbers.sequence_end().0.max(1), limits.tokens);
         let cache = attention.saturating_mul(sequences).saturating_mul(stage.block);
         let state_bytes = states.saturating_mul(sequences).saturating_mul(stage.block);
-        let (attention_of_longest, _) = self.pages.attention_and_state_blocks(longest, limits.tokens);
         let needed = attention.saturating_add(states).saturating_mul(sequences);
         let pool = if negative {
             Pool::Negative
@@ -453,8 +455,9 @@ impl Policy for Vllm {
             allocated,
             reserved: allocated,
             kv: KvEstimate {
-                bytes_per_token: Bytes(attention_of_longest.saturating_mul(stage.block).div_ceil(longest)),
-                pool_bytes: Bytes(available),
+                bytes_per_token: Bytes(stage.token.averaged(longest)),
+                // States live in the same pool and are a component of their own.
+                pool_bytes: Bytes(available.saturating_sub(state_bytes)),
                 pool_tokens: self.pool_tokens(blocks, one, longest),
                 max_concurrent_sequences: blocks.checked_div(one).unwrap_or(0),
             },

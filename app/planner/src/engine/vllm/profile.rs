@@ -68,6 +68,8 @@ pub(in crate::engine) struct Setting<'a> {
     pub(in crate::engine) widened: u64,
     /// Whether the stage samples.
     pub(in crate::engine) samples: bool,
+    /// Whether images are taken in their own resolution.
+    pub(in crate::engine) free_images: bool,
 }
 
 impl Profile {
@@ -127,7 +129,7 @@ impl Profile {
             scratch_rows: if s.version.sampler == Sampler::Triton { s.device.multiprocessors } else { 0 },
             widened: s.widened,
             cublas: s.device.cublas_workspace(),
-            images: shape.filter(|_| from == 0).map(|shape| images(&shape, hidden, element, s.tensor)),
+            images: shape.filter(|_| from == 0).map(|shape| images(&shape, hidden, element, s)),
         }
     }
 
@@ -212,18 +214,30 @@ fn dense(f: &DenseFeedForward, s: &Setting<'_>) -> u64 {
     up.saturating_add(width).saturating_mul(s.compute.bytes()).saturating_add(copied)
 }
 
-fn images(shape: &TowerShape, hidden: u64, element: u64, tensor: u64) -> Images {
-    let pixels = shape.image.saturating_mul(shape.image).saturating_mul(3).saturating_mul(element);
-    let patches = (shape.image / shape.patch.max(1)).saturating_pow(2);
+/// Tokens of the largest image that Qwen's processors make: 12845056 pixels of 28² or 16777216 of 32² to a token
+/// (`preprocessor_config.json` of Qwen2-VL and of Qwen3-VL).
+const LARGEST_FREE_IMAGE: u64 = 16_384;
+
+fn images(shape: &TowerShape, hidden: u64, element: u64, s: &Setting<'_>) -> Images {
+    let mut pixels = shape.image.saturating_mul(shape.image);
+    let mut tokens = shape.tokens_per_image;
+    if s.free_images {
+        // Each pixel stands twice: a still image is a film of two frames.
+        pixels = pixels.checked_div(tokens).unwrap_or(0).saturating_mul(LARGEST_FREE_IMAGE).saturating_mul(2);
+        tokens = LARGEST_FREE_IMAGE;
+    }
+    let edges = (shape.image / shape.patch.max(1)).saturating_pow(2);
+    let patches = edges.checked_div(shape.tokens_per_image).unwrap_or(0).max(1);
+    let patches = if s.free_images { patches.saturating_mul(tokens) } else { edges };
     // The tower runs without compilation: the feed-forward's two widths, the residual, the norm's output and one more.
     let width = shape
         .intermediate
-        .div_ceil(tensor.max(1))
+        .div_ceil(s.tensor.max(1))
         .saturating_mul(2)
         .saturating_add(shape.hidden.saturating_mul(3));
     Images {
-        tokens: shape.tokens_per_image,
-        kept: shape.tokens_per_image.saturating_mul(hidden).saturating_add(pixels),
+        tokens,
+        kept: tokens.saturating_mul(hidden).saturating_add(pixels.saturating_mul(3).saturating_mul(element)),
         inside: patches.saturating_mul(width).saturating_mul(element),
     }
 }

@@ -24,6 +24,15 @@ pub(in crate::engine) fn field<'a>(config: &'a Value, name: &str) -> Option<&'a 
     text.and_then(|t| t.get(name)).or_else(|| config.get(name)).filter(|v| !v.is_null())
 }
 
+/// Whether images are taken in their own resolution (Qwen's towers), so that the profile run takes the largest.
+pub(in crate::engine) fn free_images(config: Option<&Value>) -> bool {
+    config.and_then(|c| c.get("vision_config")).is_some_and(|vision| {
+        let kind = vision.get("model_type").or_else(|| config.and_then(|c| c.get("model_type")));
+        vision.get("spatial_merge_size").is_some()
+            && kind.and_then(Value::as_str).is_some_and(|k| k.starts_with("qwen"))
+    })
+}
+
 /// Bytes of all tables; `element` is the width of the compute precision.
 pub(in crate::engine) fn bytes(model: &Model, config: Option<&Value>, element: u64) -> u64 {
     let mut widths: Vec<u64> = model

@@ -194,6 +194,16 @@ fn attention_pages_are_raised_to_a_state() {
     assert_eq!(pages.attention_and_state_blocks(545, 8192), (2, 3));
 }
 
+/// A quarter of Gemma 3's tokens in 40 of 48 layers: 384 KiB a token in full, of which a sequence of 4096 keeps
+/// (8 + 40 / 4) / 48.
+#[test]
+fn windows_lower_the_average_token() {
+    let token = cache::TokenBytes::of(&gemma3_12b(), &setting(1), 0, 48);
+    let layer = 2 * 8 * 256 * 2;
+    assert_eq!(token.averaged(1024), 48 * layer);
+    assert_eq!(token.averaged(4096), 18 * layer);
+}
+
 /// A windowed layer keeps the window and what a step computes, never more than the sequence, and one page more because a window
 /// may begin within a page (`SlidingWindowSpec.max_memory_usage_bytes`).
 #[test]
@@ -217,6 +227,7 @@ fn profile(model: &Model, release: &str) -> Profile {
         copies_inputs: false,
         widened: 0,
         samples: true,
+        free_images: false,
     };
     Profile::of(model, &setting, 0, model.layers.len() as u64)
 }
@@ -314,6 +325,7 @@ fn plan(change: &serde_json::Value) -> Plan {
 fn what_vllm_cannot_do_is_refused_by_field() {
     for (change, field) in [
         (json!({"gpu": {"id": "cpu"}}), "gpu.id"),
+        (json!({"gpu": {"id": "m4-max", "memory_mib": null}}), "gpu.id"),
         (json!({"parallelism": {"tensor": 3}}), "parallelism.tensor"),
         (json!({"parallelism": {"tensor": 4, "expert": 2}}), "parallelism.expert"),
         (json!({"parallelism": {"context": 2}}), "parallelism.context"),
