@@ -17,6 +17,19 @@ const FAMILIES: &[(&str, Architecture)] = &[
     ("gemma2", Architecture::Gemma2),
     ("gemma3", Architecture::Gemma3),
     ("phi3", Architecture::Phi3),
+    ("gemma", Architecture::Gemma),
+    ("olmo2", Architecture::Olmo2),
+    ("command-r", Architecture::Cohere),
+    ("granite", Architecture::Granite),
+    ("smollm3", Architecture::SmolLm3),
+    ("starcoder2", Architecture::Starcoder2),
+    ("qwen2moe", Architecture::Qwen2Moe),
+    ("qwen3moe", Architecture::Qwen3Moe),
+    ("olmoe", Architecture::OlmoE),
+    ("granitemoe", Architecture::GraniteMoe),
+    ("gpt-oss", Architecture::GptOss),
+    ("minimax-m2", Architecture::MiniMaxM2),
+    ("deepseek2", Architecture::DeepSeekV2),
 ];
 
 impl GgufHeader {
@@ -81,23 +94,36 @@ impl GgufHeader {
             });
         };
         let keys = Keys { header: self, prefix };
-        if let Some(experts) = keys.optional("expert_count")?.filter(|n| *n > 0) {
-            return Err(metadata_error(
-                &keys.full("expert_count"),
-                format!("{experts}: experts are not planned yet; give a dense model"),
-            ));
-        }
         let mut config = Map::new();
+        let experts = keys.optional("expert_count")?.filter(|n| *n > 0);
+        let architecture = match (*architecture, experts) {
+            // Mixtral is stored as `llama` with experts.
+            (Architecture::Llama, Some(_)) => Architecture::Mixtral,
+            // The correction of the router's scores came with V3.
+            (Architecture::DeepSeekV2, _) if self.tensors.iter().any(|t| t.name.contains("exp_probs_b")) => {
+                Architecture::DeepSeekV3
+            }
+            (family, _) => family,
+        };
         config.insert("model_type".into(), json!(architecture.model_type()));
+        if let Some(experts) = experts {
+            self.expert_fields(&keys, experts, &mut config)?;
+        }
         for (field, key) in [
             ("hidden_size", "embedding_length"),
             ("num_hidden_layers", "block_count"),
             ("num_attention_heads", "attention.head_count"),
-            ("intermediate_size", "feed_forward_length"),
             ("max_position_embeddings", "context_length"),
         ] {
             config.insert(field.into(), json!(keys.required(key)?));
         }
+        // A model of experts alone may name only theirs.
+        let width = match (keys.optional("feed_forward_length")?.filter(|n| *n > 0), experts) {
+            (Some(width), _) => width,
+            (None, Some(_)) => keys.required("expert_feed_forward_length")?,
+            (None, None) => keys.required("feed_forward_length")?,
+        };
+        config.insert("intermediate_size".into(), json!(width));
         let heads = keys.required("attention.head_count")?;
         let kv_heads = keys.optional("attention.head_count_kv")?.unwrap_or(heads);
         config.insert("num_key_value_heads".into(), json!(kv_heads));
@@ -108,7 +134,12 @@ impl GgufHeader {
             )
         })?;
         config.insert("vocab_size".into(), json!(embedding.dimensions.get(1).copied().unwrap_or(0)));
+        let latent = keys.optional("attention.kv_lora_rank")?;
+        if let Some(rank) = latent {
+            keys.latent_fields(rank, &mut config)?;
+        }
         let head_size = match keys.optional("attention.key_length")? {
+            _ if latent.is_some() => None,
             Some(size) => Some(size),
             None => keys.required("embedding_length")?.checked_div(heads),
         };
@@ -125,7 +156,7 @@ impl GgufHeader {
             }
         }
         config.insert("tie_word_embeddings".into(), json!(self.tensor("output.weight").is_none()));
-        if self.tensor("blk.0.attn_q.bias").is_some() && *architecture != Architecture::Qwen2 {
+        if self.tensor("blk.0.attn_q.bias").is_some() && architecture != Architecture::Qwen2 {
             config.insert("attention_bias".into(), json!(true));
         }
         let window = keys.optional("attention.sliding_window")?.filter(|w| *w > 0);
@@ -142,6 +173,40 @@ impl GgufHeader {
             }
         }
         Ok(Value::Object(config))
+    }
+
+    /// The fields of a mixture of experts.
+    fn expert_fields(
+        &self,
+        keys: &Keys<'_>,
+        experts: u64,
+        config: &mut Map<String, Value>,
+    ) -> Result<(), ModelError> {
+        for field in ["num_experts", "num_local_experts", "n_routed_experts"] {
+            config.insert(field.into(), json!(experts));
+        }
+        config.insert("num_experts_per_tok".into(), json!(keys.required("expert_used_count")?));
+        for (field, key) in [
+            ("moe_intermediate_size", "expert_feed_forward_length"),
+            ("shared_expert_intermediate_size", "expert_shared_feed_forward_length"),
+            ("n_shared_experts", "expert_shared_count"),
+            ("first_k_dense_replace", "leading_dense_block_count"),
+        ] {
+            if let Some(n) = keys.optional(key)? {
+                config.insert(field.into(), json!(n));
+            }
+        }
+        // Older Qwen files give the widths by their tensors alone.
+        for (field, tensor) in [
+            ("moe_intermediate_size", "blk.0.ffn_gate_exps.weight"),
+            ("shared_expert_intermediate_size", "blk.0.ffn_gate_shexp.weight"),
+        ] {
+            let rows = self.tensor(tensor).and_then(|t| t.dimensions.get(1).copied());
+            if let (Some(rows), false) = (rows, config.contains_key(field)) {
+                config.insert(field.into(), json!(rows));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -170,6 +235,25 @@ impl Keys<'_> {
                 value.as_u64().map(Some).ok_or_else(|| error("is not a whole number of at least 0"))
             }
         }
+    }
+
+    /// The fields of latent attention. Files since llama.cpp's own latent cache give a head's sizes under `…_mla`.
+    fn latent_fields(&self, rank: u64, config: &mut Map<String, Value>) -> Result<(), ModelError> {
+        let either = |new: &str, old: &str| match self.optional(new)? {
+            Some(size) => Ok(size),
+            None => self.required(old),
+        };
+        let key = either("attention.key_length_mla", "attention.key_length")?;
+        let rope = self.required("rope.dimension_count")?;
+        let value = either("attention.value_length_mla", "attention.value_length")?;
+        config.insert("kv_lora_rank".into(), json!(rank));
+        config.insert("qk_rope_head_dim".into(), json!(rope));
+        config.insert("qk_nope_head_dim".into(), json!(key.saturating_sub(rope)));
+        config.insert("v_head_dim".into(), json!(value));
+        if let Some(rank) = self.optional("attention.q_lora_rank")?.filter(|r| *r > 0) {
+            config.insert("q_lora_rank".into(), json!(rank));
+        }
+        Ok(())
     }
 
     fn required(&self, key: &str) -> Result<u64, ModelError> {

@@ -1,6 +1,7 @@
 //! Headers that are whole, cut anywhere, and headers that lie.
 
 use super::*;
+use crate::ggml::GgmlType;
 use crate::model::Architecture;
 
 /// Writes a header as a careless or hostile program could.
@@ -254,7 +255,7 @@ fn metadata_that_describe_no_model_are_named() {
     let experts = with(&|w| {
         w.key_text("general.architecture", "llama").key_u32("llama.expert_count", 8);
     });
-    assert_eq!(experts.field(), Some("llama.expert_count"));
+    assert_eq!(experts.field(), Some("llama.expert_used_count"));
 }
 
 /// A header that claims another shape than its tensors have.
@@ -283,3 +284,104 @@ fn metadata_must_agree_with_the_tensors() {
 
 use crate::bytes::Bytes;
 use crate::model::Model;
+
+/// A header of f16 tensors, without a file around it.
+fn described(architecture: &str, keys: &[(&str, u64)], tensors: &[(&str, &[u64])]) -> GgufHeader {
+    let metadata = keys
+        .iter()
+        .map(|(key, n)| (format!("{architecture}.{key}"), MetadataValue::Unsigned(*n)))
+        .chain([("general.architecture".to_owned(), MetadataValue::Text(architecture.to_owned()))])
+        .collect();
+    let tensors = tensors
+        .iter()
+        .map(|(name, dimensions)| TensorInfo {
+            name: (*name).to_owned(),
+            kind: GgmlType::F16,
+            dimensions: dimensions.to_vec(),
+            offset: 0,
+            bytes: Bytes(dimensions.iter().product::<u64>() * 2),
+        })
+        .collect();
+    GgufHeader { version: 3, metadata, tensors, data_offset: 0 }
+}
+
+#[test]
+fn a_header_of_experts_is_a_model() {
+    let keys = [
+        ("block_count", 1),
+        ("embedding_length", 64),
+        ("context_length", 128),
+        ("feed_forward_length", 96),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 2),
+        ("attention.key_length", 32),
+        ("expert_count", 8),
+        ("expert_used_count", 2),
+        ("expert_feed_forward_length", 16),
+    ];
+    let tensors: &[(&str, &[u64])] = &[
+        ("token_embd.weight", &[64, 100]),
+        ("output.weight", &[64, 100]),
+        ("output_norm.weight", &[64]),
+        ("blk.0.attn_norm.weight", &[64]),
+        ("blk.0.ffn_norm.weight", &[64]),
+        ("blk.0.attn_q.weight", &[64, 128]),
+        ("blk.0.attn_k.weight", &[64, 64]),
+        ("blk.0.attn_v.weight", &[64, 64]),
+        ("blk.0.attn_q_norm.weight", &[32]),
+        ("blk.0.attn_k_norm.weight", &[32]),
+        ("blk.0.attn_output.weight", &[128, 64]),
+        ("blk.0.ffn_gate_inp.weight", &[64, 8]),
+        ("blk.0.ffn_gate_exps.weight", &[64, 16, 8]),
+        ("blk.0.ffn_up_exps.weight", &[64, 16, 8]),
+        ("blk.0.ffn_down_exps.weight", &[16, 64, 8]),
+    ];
+    let model = described("qwen3moe", &keys, tensors).model("m").unwrap();
+    assert_eq!(model.architecture, Architecture::Qwen3Moe);
+    let experts = model.layers[0].experts().unwrap();
+    assert_eq!((experts.routed, experts.active, experts.expert.intermediate), (8, 2, 16));
+    assert!(described("qwen3moe", &keys, &tensors[..14]).model("m").is_err(), "a tensor is missing");
+}
+
+/// Latent attention whose expansion is stored by head (`attn_k_b`, `attn_v_b`), with a first dense layer.
+#[test]
+fn a_header_of_latent_attention_is_a_model() {
+    let keys = [
+        ("block_count", 1),
+        ("embedding_length", 64),
+        ("context_length", 128),
+        ("feed_forward_length", 96),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 1),
+        ("attention.key_length", 40),
+        ("attention.value_length", 32),
+        ("attention.key_length_mla", 24),
+        ("attention.value_length_mla", 16),
+        ("attention.kv_lora_rank", 32),
+        ("rope.dimension_count", 8),
+        ("expert_count", 8),
+        ("expert_used_count", 2),
+        ("expert_feed_forward_length", 16),
+        ("expert_shared_count", 1),
+        ("leading_dense_block_count", 1),
+    ];
+    let tensors: &[(&str, &[u64])] = &[
+        ("token_embd.weight", &[64, 100]),
+        ("output.weight", &[64, 100]),
+        ("output_norm.weight", &[64]),
+        ("blk.0.attn_norm.weight", &[64]),
+        ("blk.0.ffn_norm.weight", &[64]),
+        ("blk.0.attn_q.weight", &[64, 96]),
+        ("blk.0.attn_kv_a_mqa.weight", &[64, 40]),
+        ("blk.0.attn_kv_a_norm.weight", &[32]),
+        ("blk.0.attn_k_b.weight", &[16, 32, 4]),
+        ("blk.0.attn_v_b.weight", &[32, 16, 4]),
+        ("blk.0.attn_output.weight", &[64, 64]),
+        ("blk.0.ffn_gate.weight", &[64, 96]),
+        ("blk.0.ffn_up.weight", &[64, 96]),
+        ("blk.0.ffn_down.weight", &[96, 64]),
+    ];
+    let model = described("deepseek2", &keys, tensors).model("m").unwrap();
+    assert_eq!(model.cache_elements_per_token(), 40);
+    assert!(model.layers[0].dense().is_some());
+}
