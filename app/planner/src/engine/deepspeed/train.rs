@@ -1,7 +1,9 @@
-//! Training with ZeRO, under Hugging Face's Trainer.
+//! Training with `ZeRO`, under Hugging Face's Trainer.
 //!
 //! Read in `DeepSpeed` 0.10 to 0.14 (`runtime/zero/stage_1_and_2.py`, `stage3.py`, `parameter_offload.py`): what each stage
 //! holds, its buckets, and what its step makes.
+
+use std::fmt::Write as _;
 
 use crate::bytes::Bytes;
 use crate::document::estimate::{HostMemory, Warning};
@@ -12,7 +14,7 @@ use crate::engine::resolved::Resolved;
 use crate::engine::stored::Format;
 use crate::engine::training::cost::Cost;
 use crate::engine::training::run::{Resident, Trainer};
-use crate::engine::training::zero::Zero;
+use crate::engine::training::zero::{Cluster, Zero, deepspeed_zero2, deepspeed_zero3, model_states};
 use crate::engine::training::{accept, saved, teacher, trained, weights};
 use crate::engine::transformers::train as trainer;
 use crate::error::PlanError;
@@ -80,13 +82,16 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
     let parameters_on_host = offload.parameters != OffloadTo::None;
 
     let head_trained = whole || train.lora.as_ref().is_some_and(|l| l.train_embeddings);
-    let layers = saved::layers(model, &adapters, &trainer::style(plan, base, element, whole), train);
+    let layers = saved::layers(model, &adapters, &trainer::style(plan, train, base, whole), train);
     let gathered = gathered(resolved, zero, base, element, parameters_on_host);
     let (step, step_blocks) = step(zero, &group, element, on_host);
     let buffers = buckets(zero, n, model.hidden, element);
     let nccl = if zero.ranks > 1 { trainer::COMMUNICATOR } else { 0 };
     warnings.extend(trainer::offload_warning(&layers, &resolved.numbers));
     let gradients = zero.gradients(group.bytes());
+    if whole && element == 2 {
+        warnings.push(own_estimate(resolved, zero, n, weights::largest_layer(model, base).parameters));
+    }
     let ranks = zero.ranks.min(plan.gpu.gpus_per_node.map_or(GPUS_PER_NODE, u64::from));
     Ok(Box::new(Trainer {
         engine,
@@ -143,6 +148,33 @@ fn check_offload(zero: Zero, offload: Offload) -> Result<(), PlanError> {
         ));
     }
     Ok(())
+}
+
+/// What `DeepSpeed` and the paper would say of the model's states alone: people hold plans against these.
+fn own_estimate(resolved: &Resolved, zero: Zero, parameters: u64, largest_layer: u64) -> Warning {
+    let each = resolved.plan.gpu.gpus_per_node.map_or(GPUS_PER_NODE, u64::from).min(zero.ranks).max(1);
+    let cluster = Cluster { gpus_per_node: each, nodes: zero.ranks.div_ceil(each) };
+    let offload = resolved.layout().offload;
+    let message = match zero.stage {
+        0 | 1 => format!(
+            "ZeRO's paper counts {} of model states for each GPU; the plan adds buckets, the step and activations.",
+            Bytes(model_states(parameters, zero))
+        ),
+        stage => {
+            let estimated = if stage == 2 {
+                deepspeed_zero2(parameters, cluster, offload)
+            } else {
+                deepspeed_zero3(parameters, largest_layer, cluster, offload, true)
+            };
+            format!(
+                "DeepSpeed's own estimate is {} of model states for each GPU and {} of memory for each host, without \
+                 activations.",
+                Bytes(estimated.gpu),
+                Bytes(estimated.host)
+            )
+        }
+    };
+    Warning::new("model-states", message)
 }
 
 /// Buckets of gradients: two whole ones in stages 1 and 2; two of hidden² in stage 3 (`reduce_bucket_size` "auto").
@@ -241,11 +273,12 @@ fn command(
             line.push_str(" --gradient_checkpointing");
         }
         if let Some(lora) = &lora {
-            line.push_str(&format!(
+            let _ = write!(
+                line,
                 " --use_peft --lora_r {} --lora_target_modules {}",
                 lora.rank,
                 lora.targets.join(" ")
-            ));
+            );
         }
         Some(line)
     }

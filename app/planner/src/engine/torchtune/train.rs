@@ -73,7 +73,8 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
             Some(Attention::Eager) => Kernel::Eager { upcast: false },
             _ => Kernel::Fused,
         },
-        norm: NormStyle::ComposedFp32,
+        // The compiler makes one kernel of a norm.
+        norm: if train.compile { NormStyle::Fused } else { NormStyle::ComposedFp32 },
         dropout: false,
         linears: if whole { Linears::Trained } else { Linears::Frozen },
         qkv: Qkv::Separate,

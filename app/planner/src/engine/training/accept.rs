@@ -28,7 +28,7 @@ pub(in crate::engine) fn adapters(model: &Model, train: &Train) -> Result<Vec<Ad
     }
 }
 
-/// Data parallel ranks and the ZeRO stage of an engine that divides nothing else.
+/// Data parallel ranks and the `ZeRO` stage of an engine that divides nothing else.
 ///
 /// # Errors
 /// The first other axis, and what training here never has.

@@ -36,13 +36,6 @@ pub(in crate::engine) struct Adapter {
     pub(in crate::engine) rank: u64,
 }
 
-impl Adapter {
-    /// Parameters of both matrices.
-    pub(in crate::engine) const fn parameters(&self) -> u64 {
-        self.inputs.saturating_add(self.outputs).saturating_mul(self.rank).saturating_mul(self.copies)
-    }
-}
-
 /// Names that checkpoints give to the modules of a layer. A name may stand for several modules (Qwen's `c_proj` is the output
 /// projection of attention and of the feed-forward), as PEFT matches suffixes.
 const NAMES: &[(&str, &[Module])] = &[

@@ -1,4 +1,4 @@
-//! What training takes beside the model: adapters, gradients, optimizer states, ZeRO's shards, saved activations, the loss.
+//! What training takes beside the model: adapters, gradients, optimizer states, `ZeRO`'s shards, saved activations, the loss.
 //!
 //! Engines say how they run a layer ([`saved::Style`]) and what they keep ([`run::Trainer`]); the arithmetic is here, once.
 

@@ -23,6 +23,9 @@ pub(in crate::engine) struct Resident {
     pub(in crate::engine) left_over: u64,
 }
 
+/// Writes the command that runs a plan, where one does.
+pub(in crate::engine) type Command = Box<dyn Fn(&Numbers) -> Option<String> + Send + Sync>;
+
 /// A run, prepared. Every figure is of one GPU.
 pub(in crate::engine) struct Trainer {
     /// The engine.
@@ -62,7 +65,7 @@ pub(in crate::engine) struct Trainer {
     /// What the reader should know.
     pub(in crate::engine) warnings: Vec<Warning>,
     /// Writes the command.
-    pub(in crate::engine) command: Box<dyn Fn(&Numbers) -> Option<String> + Send + Sync>,
+    pub(in crate::engine) command: Command,
 }
 
 /// What one phase adds to what is resident.

@@ -59,6 +59,7 @@ pub(in crate::engine) enum Qkv {
 
 /// A style of modelling code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each says what some code saves, independent of the others")]
 pub(in crate::engine) struct Style {
     /// Bytes of an activation.
     pub(in crate::engine) element: u64,

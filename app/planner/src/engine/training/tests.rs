@@ -235,8 +235,7 @@ fn adapters_have_the_parameters_that_the_libraries_print() {
         (llama_3_8b(), lora(8, &["q_proj", "v_proj"]), 3_407_872),
     ] {
         let adapters = lora::adapters(&model, &lora).unwrap();
-        assert_eq!(adapters.iter().map(Adapter::parameters).sum::<u64>(), expected, "{lora:?}");
-        assert_eq!(trained::of_adapters(&adapters, 2).parameters(), expected);
+        assert_eq!(trained::of_adapters(&adapters, 2).parameters(), expected, "{lora:?}");
     }
 }
 

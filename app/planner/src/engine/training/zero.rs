@@ -1,4 +1,4 @@
-//! ZeRO's arithmetic: states divided over data parallel ranks (arXiv 1910.02054, section 5 and figure 1).
+//! `ZeRO`'s arithmetic: states divided over data parallel ranks (arXiv 1910.02054, section 5 and figure 1).
 
 use crate::document::plan::{Offload, OffloadTo};
 
@@ -33,7 +33,7 @@ impl Zero {
 }
 
 /// Memory of the model's states of `parameters` with mixed-precision Adam on one rank: equation of arXiv 1910.02054, figure 1,
-/// with Ψ parameters, K = 12 bytes of optimizer state a parameter and `zero.ranks` = N_d.
+/// with Ψ parameters, K = 12 bytes of optimizer state a parameter and `zero.ranks` = `N_d`.
 pub(in crate::engine) const fn model_states(parameters: u64, zero: Zero) -> u64 {
     let (two, twelve) = (parameters.saturating_mul(2), parameters.saturating_mul(12));
     zero.parameters(two).saturating_add(zero.gradients(two)).saturating_add(zero.optimizer(twelve))
