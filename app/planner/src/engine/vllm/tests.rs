@@ -287,7 +287,7 @@ fn releases_are_read_with_their_suffixes_and_others_refused() {
     }
 }
 
-/// Tables: Llama 3.1 by its positions; Gemma 3 by eight times its positions for full layers and once for windowed ones; YaRN by
+/// Tables: Llama 3.1 by its positions; Gemma 3 by eight times its positions for full layers and once for windowed ones; `YaRN` by
 /// the original positions times its factor.
 #[test]
 fn rotary_tables_have_the_rows_that_the_scaling_makes() {
