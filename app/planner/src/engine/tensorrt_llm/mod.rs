@@ -177,9 +177,8 @@ fn cache_bytes(plan: &Plan, compute: Dtype) -> Result<u64, PlanError> {
 impl TensorRtLlm {
     fn activations(&self, numbers: &Numbers) -> (Bytes, Bytes) {
         let tokens = numbers.max_batched_tokens.unwrap_or(MAX_NUM_TOKENS).0.max(1);
-        // The profiled step is filled with prompts of the longest length.
-        let ending = tokens.div_ceil(numbers.max_model_len.0.max(1));
-        (Bytes(self.per_token) * tokens, Bytes(self.per_sequence) * ending)
+        // The profiled step is filled with prompts of the longest length, of which few end in it.
+        (Bytes(self.per_token) * tokens, Bytes(self.per_sequence))
     }
 }
 
