@@ -241,9 +241,8 @@ impl State {
                 GgmlType::Q4_K
             }
             P::GgufQ2K => GgmlType::Q3_K,
-            P::GgufIq3M => GgmlType::Q4_K,
             P::GgufQ3KM if index < 2 => GgmlType::Q5_K,
-            P::GgufQ3KM => GgmlType::Q4_K,
+            P::GgufQ3KM | P::GgufIq3M => GgmlType::Q4_K,
             P::GgufQ3KL => GgmlType::Q5_K,
             P::GgufIq4Nl | P::GgufIq4Xs if grouped => GgmlType::Q5_K,
             P::GgufQ4KM | P::GgufQ5KM if more_bits(index, self.values) => GgmlType::Q6_K,

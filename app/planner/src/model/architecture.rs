@@ -57,7 +57,7 @@ families! {
     Glm4 = "glm4", ["Glm4"];
     /// `InternLM2`: query, key and value in one matrix.
     InternLm2 = "internlm2", ["InternLM2"];
-    /// OLMo 2: norms behind attention and feed-forward, and over all heads.
+    /// `OLMo` 2: norms behind attention and feed-forward, and over all heads.
     Olmo2 = "olmo2", ["Olmo2"];
     /// Command R: one norm for attention and feed-forward side by side.
     Cohere = "cohere", ["Cohere"];
@@ -65,7 +65,7 @@ families! {
     Cohere2 = "cohere2", ["Cohere2"];
     /// `StableLM` 3B and 2.
     StableLm = "stablelm", ["StableLm"];
-    /// StarCoder 2: biases, a feed-forward without a gate.
+    /// `StarCoder` 2: biases, a feed-forward without a gate.
     Starcoder2 = "starcoder2", ["Starcoder2"];
     /// Phi-1.5 and Phi-2: attention and feed-forward side by side.
     Phi = "phi", ["Phi"];
@@ -103,9 +103,9 @@ families! {
     Llama4 = "llama4_text", ["Llama4"];
     /// GLM-4.5: experts after the first dense layers.
     Glm4Moe = "glm4_moe", ["Glm4Moe"];
-    /// DeepSeek V2: latent attention, experts.
+    /// `DeepSeek` V2: latent attention, experts.
     DeepSeekV2 = "deepseek_v2", ["DeepseekV2"];
-    /// DeepSeek V3 and R1, Kimi K2, Moonlight.
+    /// `DeepSeek` V3 and R1, Kimi K2, Moonlight.
     DeepSeekV3 = "deepseek_v3", ["DeepseekV3"];
     /// Qwen3-Next: three gated delta layers to one of gated attention, experts.
     Qwen3Next = "qwen3_next", ["Qwen3Next"];

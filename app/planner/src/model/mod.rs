@@ -269,7 +269,7 @@ pub enum QkNorm {
     Head,
     /// The same with a bias.
     HeadWithBias,
-    /// A weight over the width of all query heads and one over that of all key heads (OLMo 2, MiniMax).
+    /// A weight over the width of all query heads and one over that of all key heads (`OLMo` 2, `MiniMax`).
     Full,
 }
 

@@ -10,6 +10,7 @@ use super::fields::{
 use crate::bytes::Tokens;
 
 /// An encoder of any family.
+#[allow(clippy::too_many_lines, reason = "one field after the other, each by family")]
 pub(super) fn encoder(name: &str, family: Architecture, fields: &Fields<'_>) -> Result<Model, ModelError> {
     use Architecture as A;
     let names: [&'static str; 4] = match family {
@@ -142,9 +143,8 @@ fn head(family: Architecture, fields: &Fields<'_>) -> Result<Head, ModelError> {
         return Ok(Head::Classifier { labels: given.unwrap_or(2).max(1) });
     }
     Ok(match family {
-        A::DistilBert | A::NomicBert => Head::None,
         A::ModernBert if class("ForMaskedLM") => Head::MaskedLanguageModel,
-        A::ModernBert => Head::None,
+        A::DistilBert | A::NomicBert | A::ModernBert => Head::None,
         _ => Head::Pooler,
     })
 }

@@ -29,14 +29,8 @@ pub(super) fn feed_forwards(
         }
         _ => {
             let sparse = sparse_layers(family, fields, count)?;
-            let experts = match sparse.contains(&true) {
-                true => Some(experts(family, fields)?),
-                false => None,
-            };
-            let plain = match sparse.contains(&false) {
-                true => Some(plain(family, fields, hidden)?),
-                false => None,
-            };
+            let experts = if sparse.contains(&true) { Some(experts(family, fields)?) } else { None };
+            let plain = if sparse.contains(&false) { Some(plain(family, fields, hidden)?) } else { None };
             Ok(sparse
                 .into_iter()
                 .map(|is_sparse| match (is_sparse, &experts, &plain) {
@@ -114,11 +108,7 @@ fn experts(family: Architecture, fields: &Fields<'_>) -> Result<Experts, ModelEr
         expert: DenseFeedForward { bias, ..dense(width, gated) },
         shared: shared.map(|width| dense(width, gated)),
         shared_gate: matches!(family, A::Qwen2Moe | A::Qwen3Next | A::Qwen35Moe),
-        router_bias: match family {
-            A::DeepSeekV3 | A::Glm4Moe | A::MiniMaxM2 | A::GptOss => true,
-            A::DeepSeekV2 => false,
-            _ => false,
-        },
+        router_bias: matches!(family, A::DeepSeekV3 | A::Glm4Moe | A::MiniMaxM2 | A::GptOss),
     })
 }
 
@@ -155,7 +145,7 @@ fn plain(family: Architecture, fields: &Fields<'_>, hidden: u64) -> Result<Dense
     })
 }
 
-/// Nemotron-H's blocks that follow a mixer: `E` routes to experts, `-` is dense, with squared ReLU instead of a gate.
+/// Nemotron-H's blocks that follow a mixer: `E` routes to experts, `-` is dense, with squared `ReLU` instead of a gate.
 fn nemotron(fields: &Fields<'_>) -> Result<Vec<FeedForward>, ModelError> {
     let bias = fields.flag("mlp_bias", false)?;
     mixer::nemotron_blocks(fields)?

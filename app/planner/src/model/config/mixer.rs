@@ -25,28 +25,29 @@ pub(super) fn mixers(
         A::Jamba => {
             let period = fields.optional("attn_layer_period", 1, MAX_LAYERS)?.unwrap_or(8);
             let offset = fields.optional("attn_layer_offset", 0, MAX_LAYERS)?.unwrap_or(4);
-            let attends = (0..count).map(|i| i % period == offset).collect();
-            mixed(attends, mamba(family, fields, hidden)?, &attention(family, fields, hidden)?)
+            let attends: Vec<bool> = (0..count).map(|i| i % period == offset).collect();
+            Ok(mixed(&attends, &mamba(family, fields, hidden)?, &attention(family, fields, hidden)?))
         }
         A::NemotronH => {
-            let attends = nemotron_blocks(fields)?.into_iter().map(|(mixer, _)| mixer == '*').collect();
-            mixed(attends, mamba2(family, fields, hidden)?, &attention(family, fields, hidden)?)
+            let attends: Vec<bool> =
+                nemotron_blocks(fields)?.into_iter().map(|(mixer, _)| mixer == '*').collect();
+            Ok(mixed(&attends, &mamba2(family, fields, hidden)?, &attention(family, fields, hidden)?))
         }
         A::GraniteHybrid => {
             let attends = layer_types(fields, count, &["mamba", "attention"])?
                 .ok_or(ModelError::Missing { field: "layer_types", min: count, max: count })?;
-            let attends = attends.iter().map(|t| t == "attention").collect();
-            mixed(attends, mamba2(family, fields, hidden)?, &attention(family, fields, hidden)?)
+            let attends: Vec<bool> = attends.iter().map(|t| t == "attention").collect();
+            Ok(mixed(&attends, &mamba2(family, fields, hidden)?, &attention(family, fields, hidden)?))
         }
         A::Qwen3Next | A::Qwen35 | A::Qwen35Moe => {
-            let attends =
+            let attends: Vec<bool> =
                 if let Some(types) = layer_types(fields, count, &["linear_attention", "full_attention"])? {
                     types.iter().map(|t| t == "full_attention").collect()
                 } else {
                     let interval = fields.optional("full_attention_interval", 1, MAX_LAYERS)?.unwrap_or(4);
                     (0..count).map(|i| (i + 1).is_multiple_of(interval)).collect()
                 };
-            mixed(attends, gated_delta(fields)?, &attention(family, fields, hidden)?)
+            Ok(mixed(&attends, &gated_delta(fields)?, &attention(family, fields, hidden)?))
         }
         _ => {
             let template = attention(family, fields, hidden)?;
@@ -59,15 +60,12 @@ pub(super) fn mixers(
     }
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "the callers return it as it is")]
-fn mixed(attends: Vec<bool>, state: Recurrent, attention: &Attention) -> Result<Vec<Mixer>, ModelError> {
-    Ok(attends
-        .into_iter()
-        .map(|attends| match attends {
-            true => Mixer::Attention(attention.clone()),
-            false => Mixer::Recurrent(state.clone()),
-        })
-        .collect())
+/// A state, or attention where the layer attends.
+fn mixed(attends: &[bool], state: &Recurrent, attention: &Attention) -> Vec<Mixer> {
+    let mixer = |attends: &bool| {
+        if *attends { Mixer::Attention(attention.clone()) } else { Mixer::Recurrent(state.clone()) }
+    };
+    attends.iter().map(mixer).collect()
 }
 
 /// Softmax attention as the family has it, without its window.
@@ -110,9 +108,8 @@ fn attention(family: Architecture, fields: &Fields<'_>, hidden: u64) -> Result<A
         A::Qwen2 | A::Qwen2Moe | A::Qwen | A::GptNeoX | A::Gpt2 | A::Bloom | A::Opt | A::Phi => true,
         A::StableLm => fields.flag("use_qkv_bias", false)?,
         A::Starcoder2 => fields.flag("use_bias", true)?,
-        A::Falcon => fields.flag("bias", false)?,
+        A::Falcon | A::InternLm2 => fields.flag("bias", false)?,
         A::Mistral | A::Phi3 | A::Mixtral | A::Mpt | A::Jamba | A::MiniMaxM2 => false,
-        A::InternLm2 => fields.flag("bias", false)?,
         _ => given,
     };
     let output_bias = match family {

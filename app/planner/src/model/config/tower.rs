@@ -83,7 +83,7 @@ fn tower(name: &str, parameters: u64, shape: Option<TowerShape>) -> Tower {
     Tower { name: name.to_owned(), parameters, shape }
 }
 
-/// SigLIP's encoder (modeling_siglip): patches and positions with biases, blocks, a norm behind them, and the attention
+/// `SigLIP`'s encoder (`modeling_siglip`): patches and positions with biases, blocks, a norm behind them, and the attention
 /// pooling head where it is kept.
 fn siglip(vision: &Fields<'_>, s: &Shape, image: u64) -> Result<u64, ModelError> {
     let h = s.hidden;
@@ -200,7 +200,7 @@ fn llava(whole: &Fields<'_>, vision: &Fields<'_>, text: u64) -> Result<[Tower; 2
     ])
 }
 
-/// `MoonViT` (modeling_kimi_vl): a learned grid of positions, biased blocks with one matrix for query, key and value.
+/// `MoonViT` (`modeling_kimi_vl`): a learned grid of positions, biased blocks with one matrix for query, key and value.
 fn moonvit(vision: &Fields<'_>, text: u64) -> Result<[Tower; 2], ModelError> {
     let s = shape(vision, ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"])?;
     let h = s.hidden;
@@ -227,7 +227,7 @@ fn moonvit(vision: &Fields<'_>, text: u64) -> Result<[Tower; 2], ModelError> {
 /// Edge of the image that a tower of free resolution is planned for, in pixels.
 const FREE_IMAGE: u64 = 1024;
 
-/// Qwen2.5-VL (modeling_qwen2_5_vl): RMS norms, gated feed-forwards with biases, a merger of four patches.
+/// Qwen2.5-VL (`modeling_qwen2_5_vl`): RMS norms, gated feed-forwards with biases, a merger of four patches.
 fn qwen25(vision: &Fields<'_>, text: u64) -> Result<[Tower; 2], ModelError> {
     let s = shape(vision, ["hidden_size", "depth", "num_heads", "intermediate_size"])?;
     let h = s.hidden;
@@ -245,7 +245,7 @@ fn qwen25(vision: &Fields<'_>, text: u64) -> Result<[Tower; 2], ModelError> {
     Ok(free(&s, merge, parameters, projector))
 }
 
-/// Qwen3-VL and Qwen 3.5 (modeling_qwen3_vl): learned positions, layer norms, and mergers that reach into the first layers
+/// Qwen3-VL and Qwen 3.5 (`modeling_qwen3_vl`): learned positions, layer norms, and mergers that reach into the first layers
 /// of the language model.
 fn qwen3(vision: &Fields<'_>, text: u64) -> Result<[Tower; 2], ModelError> {
     let s = shape(vision, ["hidden_size", "depth", "num_heads", "intermediate_size"])?;
