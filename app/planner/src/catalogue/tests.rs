@@ -126,3 +126,37 @@ fn the_nearest_names_are_those_one_meant() {
 }
 
 use crate::bytes::Bytes;
+
+/// What the families' layers are, apart from their counts: elements that a cache keeps of a token, states, experts.
+#[test]
+fn layers_are_those_of_the_published_models() {
+    let shape = |id: &str| model(id).unwrap().model().unwrap();
+    // DeepSeek-V3 technical report, arXiv 2412.19437, section 4.2: 512 + 64 elements a layer, 61 layers, 3 of them dense.
+    let deepseek = shape("deepseek-ai/DeepSeek-V3");
+    assert_eq!(deepseek.cache_elements_per_token(), 61 * 576);
+    assert_eq!(deepseek.layers.iter().filter(|l| l.experts().is_some()).count(), 58);
+    // One layer of four attends, over 4 key heads of 256.
+    let qwen = shape("Qwen/Qwen3.6-27B");
+    assert_eq!(qwen.cache_elements_per_token(), 16 * 2 * 4 * 256);
+    assert_eq!(qwen.next_token_layers.len(), 1);
+    assert_eq!(qwen.towers.len(), 2);
+    // Jamba, arXiv 2403.19887: one layer of eight attends, every other has experts.
+    let jamba = shape("ai21labs/Jamba-v0.1");
+    assert_eq!(jamba.layers.iter().filter(|l| l.attention().is_some()).count(), 4);
+    assert_eq!(jamba.layers.iter().filter(|l| l.experts().is_some()).count(), 16);
+    // Llama 4: every fourth layer sees everything, the others chunks of 8192.
+    let llama = shape("meta-llama/Llama-4-Scout-17B-16E-Instruct");
+    assert_eq!(llama.layers.iter().filter(|l| l.attention().is_some_and(|a| a.window.is_none())).count(), 12);
+    // A reranker has one label behind its dense layer.
+    assert_eq!(shape("BAAI/bge-reranker-v2-m3").head, crate::model::Head::Classifier { labels: 1 });
+}
+
+#[test]
+fn a_pattern_of_blocks_must_begin_with_a_mixer() {
+    let mut config = model("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16").unwrap().config.clone();
+    for bad in ["EM", "M-E", "MX", ""] {
+        config["hybrid_override_pattern"] = serde_json::json!(bad);
+        let error = Model::from_config("m", &config).unwrap_err();
+        assert_eq!(error.field(), Some("hybrid_override_pattern"), "{bad}: {error}");
+    }
+}
