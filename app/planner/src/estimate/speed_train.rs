@@ -27,7 +27,7 @@ use crate::model::{Attention, DenseFeedForward, Experts, FeedForward, Layer, Mix
 mod tests;
 
 /// What a reader should know of the speed of training.
-pub(super) const BASIS: &str = "Speed is a model of passes, exchanges and the optimizer's step: within 5 % on average of 18 \
+pub(super) const BASIS: &str = "Speed is a model of passes, exchanges and the optimizer's step: within 4 % on average of 22 \
                                 published runs of Megatron-LM on B200 and torchtitan on H100, typically within ±25 % \
                                 elsewhere.";
 
