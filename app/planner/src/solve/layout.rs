@@ -142,6 +142,10 @@ pub fn layouts(compiled: &Compiled, gpus: u32) -> Vec<Parallelism> {
             }
         }
     }
+    // vLLM divides experts over all ranks of a stage or by tensor alone: what it refuses is not worth preparing.
+    if plan.engine.name == EngineName::Vllm {
+        list.retain(|p| p.expert == 1 || p.expert == p.data.saturating_mul(p.tensor));
+    }
     // Replicas of training share one batch; those of serving need a sequence each.
     let sequences = match &plan.workload {
         Workload::Serve(serve) => serve.concurrent_sequences,
