@@ -174,6 +174,8 @@ pub fn Facts(
     let at_batch = format!("tokens at {}", format::count(serve.concurrent_sequences));
     let at_best = |unit: &str| format!("{unit} at best");
     let speed = estimate.speed.as_ref();
+    // A plan that only reads its prompts has no speed of output.
+    let generates = serve.output_tokens.0 > 0;
     let time = |ms: f64| {
         let text = format::millis(ms);
         text.rsplit_once(' ')
@@ -189,12 +191,17 @@ pub fn Facts(
                     let (each, each_unit) = time(speed.time_per_output_token_ms);
                     view! {
                         <Fact name="First token" value=first unit=at_best(&first_unit) />
-                        <Fact name="Each token" value=each unit=at_best(&each_unit) />
-                        <Fact
-                            name="Throughput"
-                            value=format::figure(speed.tokens_per_second)
-                            unit=at_best("tok/s")
-                        />
+                        {generates
+                            .then(|| {
+                                view! {
+                                    <Fact name="Each token" value=each unit=at_best(&each_unit) />
+                                    <Fact
+                                        name="Throughput"
+                                        value=format::figure(speed.tokens_per_second)
+                                        unit=at_best("tok/s")
+                                    />
+                                }
+                            })}
                     }
                 })} <Fact name="Cache of a token" value=cache(estimate.kv.bytes_per_token).0 unit=cache(estimate.kv.bytes_per_token).1 />
         </dl>
