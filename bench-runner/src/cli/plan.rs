@@ -1,6 +1,6 @@
 //! `bench-runner plan`: the planner at the prompt.
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,6 +14,7 @@ use planner::{Estimate, Plan, PlanErrorKind, Tokens};
 use super::CliError;
 use super::axes::Attentions;
 use super::input::Input;
+use super::output;
 use crate::model::{LoadError, gguf_reference, safetensors_reference};
 use crate::report::{Align, Column, render};
 use crate::{machine, sweep};
@@ -87,13 +88,12 @@ pub(super) fn plan(args: &PlanArgs) -> Result<(), CliError> {
     if let Some(path) = &args.json {
         let text = Input::open(path, "--json")?.text()?;
         let estimate = answer(&text).map_err(|e| CliError::Input(in_file(path, &e)))?;
-        println!("{}", serde_json::to_string_pretty(&estimate).map_err(CliError::work)?);
+        output::json(&estimate)?;
         return Ok(());
     }
     let plan = from_flags(args)?;
     let estimate = planner::estimate(&plan).map_err(CliError::input)?;
-    println!("{}", describe(&estimate));
-    Ok(())
+    output::line(describe(&estimate))
 }
 
 fn in_file(path: &Path, error: &ErrorBody) -> String {
@@ -101,7 +101,6 @@ fn in_file(path: &Path, error: &ErrorBody) -> String {
 }
 
 fn answer_lines(input: &Input) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
     for line in input.reader().lines() {
         let line = line.map_err(|e| input.broken(&e))?;
         if line.trim().is_empty() {
@@ -111,7 +110,7 @@ fn answer_lines(input: &Input) -> Result<(), CliError> {
             Ok(estimate) => serde_json::to_string(&estimate),
             Err(error) => serde_json::to_string(&ApiError { error }),
         };
-        writeln!(out, "{}", text.map_err(CliError::work)?).map_err(CliError::work)?;
+        output::line(text.map_err(CliError::work)?)?;
     }
     Ok(())
 }
