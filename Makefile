@@ -6,6 +6,8 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export PLIMSOLL_TOOLS ?= $(HOME)/.cache/plimsoll/tools
 export PLIMSOLL_TEST_MODELS ?= $(HOME)/.cache/plimsoll/models
+# Where snapshots lie, whichever clone compiled the test.
+export INSTA_WORKSPACE_ROOT := $(CURDIR)
 export PATH := $(PLIMSOLL_TOOLS)/bin:$(PLIMSOLL_TOOLS)/node_modules/.bin:$(PATH)
 BIN := $(CARGO_TARGET_DIR)/release
 NATIVE := --release --workspace --exclude hydrate

@@ -9,9 +9,9 @@ site="$target/site"
 locked="$(sed -n '/^name = "wasm-bindgen"$/{n;s/^version = "\(.*\)"$/\1/p;}' Cargo.lock)"
 
 fail() { echo "build-site: $*" >&2; exit 1; }
-command -v wasm-bindgen >/dev/null || fail "wasm-bindgen is missing: cargo install wasm-bindgen-cli --version $locked --locked"
+command -v wasm-bindgen >/dev/null || fail "wasm-bindgen is missing: cargo install wasm-bindgen-cli --version $locked"
 [ "$(wasm-bindgen --version)" = "wasm-bindgen $locked" ] ||
-  fail "$(wasm-bindgen --version) does not fit Cargo.lock's $locked: cargo install wasm-bindgen-cli --version $locked --locked"
+  fail "$(wasm-bindgen --version) does not fit Cargo.lock's $locked: cargo install wasm-bindgen-cli --version $locked"
 
 cargo build -p hydrate --target wasm32-unknown-unknown --profile wasm-release
 

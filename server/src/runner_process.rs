@@ -119,3 +119,6 @@ async fn stop(mut child: Child) {
         tracing::error!(%error, "the runner cannot be killed");
     }
 }
+
+#[cfg(test)]
+mod tests;

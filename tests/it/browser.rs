@@ -11,7 +11,7 @@ use tests::process::{Server, start_runner};
 use thirtyfour::prelude::*;
 
 /// A job of a few small cases may take this long on two busy cores.
-const JOB: Duration = Duration::from_secs(300);
+const JOB: Duration = Duration::from_mins(5);
 
 async fn fill(page: &WebDriver, name: &str, value: &str) -> Result<()> {
     let field = page.query(By::Css(format!("form[action=\"/jobs\"] [name=\"{name}\"]"))).first().await?;

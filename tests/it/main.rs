@@ -1,4 +1,5 @@
 //! End-to-end tests: what crosses crates, with the real binaries.
+#![allow(clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod browser;
 mod candle_memory;

@@ -107,7 +107,7 @@ impl Api {
     /// # Errors
     /// None is within a minute.
     pub fn wait_for_runner(&self, name: &str) -> Result<Runner> {
-        wait_until(&format!("runner {name} online"), Duration::from_secs(60), || {
+        wait_until(&format!("runner {name} online"), Duration::from_mins(1), || {
             let (status, value) = self.get("/runners")?;
             let runners: Vec<Runner> = parse(&self.address("/runners"), status, value)?;
             Ok(runners.into_iter().find(|r| r.online && r.registration.name == name))

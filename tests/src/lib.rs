@@ -80,7 +80,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     if path.is_file() { Ok(path) } else { Err(HarnessError::Missing(path)) }
 }
 
-/// The real model that `make test` fetched (SmolLM2-135M-Instruct, Q4_1 GGUF).
+/// The real model that `make test` fetched (SmolLM2-135M-Instruct, `Q4_1` GGUF).
 ///
 /// # Errors
 /// It was not fetched.

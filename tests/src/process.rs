@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::{HarnessError, Result, binary};
 
 /// How long a program may take to be ready.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 /// The token that test runners use.
 pub const RUNNER_TOKEN: &str = "test-runner-token";
 

@@ -118,6 +118,17 @@ async fn a_run_shows_each_case_beside_its_estimate() {
 }
 
 #[tokio::test]
+async fn a_plan_without_output_has_no_speed_of_output() {
+    for (output, shown) in [(16, true), (0, false)] {
+        let path =
+            format!("/planner?model=meta-llama/Llama-3.1-8B&gpu=h100-sxm-80gb&weights=bf16&output={output}");
+        let (_, html) = get(Fake::default(), &path).await;
+        assert!(html.contains("First token"), "{path}");
+        assert_eq!(html.contains("Throughput"), shown, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_form_keeps_what_was_wrong() {
     let query = "models=HuggingFaceTB/SmolLM2-135M&precisions=bf16&batches=0&prompts=16&generates=4&repetitions=1&device=cpu";
     let (status, html) = get(Fake::default(), &format!("/jobs?{query}&check=1")).await;

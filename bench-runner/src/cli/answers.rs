@@ -3,7 +3,7 @@
 use clap::Args;
 use planner::answers::{self, Way};
 
-use super::CliError;
+use super::{CliError, output};
 use crate::report::{Align, Column, render};
 
 /// Answer what people ask first, each figure computed by the planner: how much memory a billion parameters take in each
@@ -22,9 +22,9 @@ const COMPARED: &str = "meta-llama/Llama-3.1-8B";
 const TRAINED: &str = "meta-llama/Llama-2-7b-hf";
 
 pub(super) fn answers(args: &AnswersArgs) -> Result<(), CliError> {
-    println!(
+    output::line(format!(
         "How much memory do a billion parameters take? (weights of {COMPARED}, what a precision leaves unquantised included)\n"
-    );
+    ))?;
     let rows = answers::per_billion(COMPARED).map_err(CliError::work)?;
     let rows: Vec<Vec<String>> = rows
         .iter()
@@ -43,9 +43,9 @@ pub(super) fn answers(args: &AnswersArgs) -> Result<(), CliError> {
         Column("the same", Align::Right),
         Column("all weights", Align::Right),
     ];
-    println!("{}\n", render(&columns, &rows));
+    output::line(render(&columns, &rows) + "\n")?;
 
-    println!("Does it run on one card, with {} tokens?\n", args.context);
+    output::line(format!("Does it run on one card, with {} tokens?\n", args.context))?;
     let rows = answers::on_one_card(args.context).map_err(CliError::work)?;
     let rows: Vec<Vec<String>> = rows
         .iter()
@@ -77,11 +77,11 @@ pub(super) fn answers(args: &AnswersArgs) -> Result<(), CliError> {
         Column("how (llama.cpp)", Align::Left),
         Column("on the card", Align::Right),
     ];
-    println!("{}\n", render(&columns, &rows));
+    output::line(render(&columns, &rows) + "\n")?;
 
-    println!(
+    output::line(format!(
         "What does training take beside serving? ({TRAINED}, sequences of 2048 tokens, one at a time, Transformers)\n"
-    );
+    ))?;
     let rows = answers::training_against_inference(TRAINED, 2048).map_err(CliError::work)?;
     let rows: Vec<Vec<String>> = rows
         .iter()
@@ -105,8 +105,7 @@ pub(super) fn answers(args: &AnswersArgs) -> Result<(), CliError> {
         Column("gradients and optimizer", Align::Right),
         Column("activations and buffers", Align::Right),
     ];
-    println!("{}", render(&columns, &rows));
-    Ok(())
+    output::line(render(&columns, &rows))
 }
 
 fn weights(planned: &answers::Planned) -> String {

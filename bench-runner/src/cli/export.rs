@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use contract::ids::RunId;
 
 use super::CliError;
+use super::output;
 use crate::sweep::SqliteSink;
 
 /// Write a stored run to standard output: as measurement rows (one JSON document a line, what `validate` reads) or whole.
@@ -45,10 +46,10 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), CliError> {
         CliError::Input(format!("--run {id}: there is no such run in {}", args.db.display()))
     })?;
     match args.format {
-        Format::Run => println!("{}", serde_json::to_string_pretty(&detail).map_err(CliError::work)?),
+        Format::Run => output::json(&detail)?,
         Format::Rows => {
             for row in contract::export::rows(&detail) {
-                println!("{}", serde_json::to_string(&row).map_err(CliError::work)?);
+                output::line(serde_json::to_string(&row).map_err(CliError::work)?)?;
             }
         }
     }

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::CliError;
+use super::output;
 use crate::report::{Align, Column, render};
 use crate::{machine, model};
 
@@ -31,7 +32,7 @@ pub(super) fn models(args: &ModelsArgs) -> Result<(), CliError> {
     let (models, errors) = model::available(args.models_dir.as_deref(), machine::host_memory());
     let models: Vec<_> = models.iter().map(model::Model::advertised).collect();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&models).map_err(CliError::work)?);
+        output::json(&models)?;
     } else {
         let columns = [
             Column("model", Align::Left),
@@ -52,7 +53,7 @@ pub(super) fn models(args: &ModelsArgs) -> Result<(), CliError> {
                 ]
             })
             .collect();
-        println!("{}", render(&columns, &rows));
+        output::line(render(&columns, &rows))?;
     }
     for error in &errors {
         eprintln!("warning: {error}");
@@ -89,8 +90,7 @@ fn catalogue(json: bool) -> Result<(), CliError> {
         });
     }
     if json {
-        println!("{}", serde_json::to_string_pretty(&list).map_err(CliError::work)?);
-        return Ok(());
+        return output::json(&list);
     }
     let columns = [
         Column("model", Align::Left),
@@ -108,8 +108,7 @@ fn catalogue(json: bool) -> Result<(), CliError> {
             [m.id.to_owned(), m.family.clone()].into_iter().chain(numbers).collect()
         })
         .collect();
-    println!("{}", render(&columns, &rows));
-    Ok(())
+    output::line(render(&columns, &rows))
 }
 
 /// List the GPUs that can be planned, with memory, bandwidth, dense 16-bit rate and power.
@@ -123,8 +122,7 @@ pub(super) struct GpusArgs {
 pub(super) fn gpus(args: &GpusArgs) -> Result<(), CliError> {
     let list = planner::catalogue::gpus();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(list).map_err(CliError::work)?);
-        return Ok(());
+        return output::json(&list);
     }
     let columns = [
         Column("id", Align::Left),
@@ -148,8 +146,7 @@ pub(super) fn gpus(args: &GpusArgs) -> Result<(), CliError> {
             ]
         })
         .collect();
-    println!("{}", render(&columns, &rows));
-    Ok(())
+    output::line(render(&columns, &rows))
 }
 
 /// Show this machine as results record it: processor, instruction set, memory, GPUs.
@@ -168,28 +165,31 @@ pub(super) fn machine(args: &MachineArgs) -> Result<(), CliError> {
     let build = crate::build_info::build();
     if args.json {
         let both = serde_json::json!({ "machine": machine, "runner": build });
-        println!("{}", serde_json::to_string_pretty(&both).map_err(CliError::work)?);
+        output::json(&both)?;
         return Ok(());
     }
-    println!("name      {}", machine.name);
-    println!("id        {}", machine.id);
-    println!("os        {}", machine.os);
-    println!(
+    output::line(format_args!("name      {}", machine.name))?;
+    output::line(format_args!("id        {}", machine.id))?;
+    output::line(format_args!("os        {}", machine.os))?;
+    output::line(format_args!(
         "cpu       {}, {} logical cores, {}",
         machine.cpu.model, machine.cpu.logical_cores, machine.cpu.isa
-    );
-    println!("threads   {} by default", crate::sweep::default_threads());
-    println!("memory    {}", machine.memory_bytes);
+    ))?;
+    output::line(format_args!("threads   {} by default", crate::sweep::default_threads()))?;
+    output::line(format_args!("memory    {}", machine.memory_bytes))?;
     for (index, gpu) in machine.gpus.iter().enumerate() {
         let id = gpu.catalogue_id.as_deref().unwrap_or("not in the catalogue");
-        println!(
+        output::line(format_args!(
             "cuda:{index}    {}, {}, driver {}, CUDA {}, {id}",
             gpu.name, gpu.memory_bytes, gpu.driver, gpu.cuda
-        );
+        ))?;
     }
     if machine.gpus.is_empty() {
-        println!("gpus      none that NVML lists");
+        output::line("gpus      none that NVML lists")?;
     }
-    println!("runner    {} ({}), candle {}, {}", build.version, build.commit, build.candle, build.build);
+    output::line(format_args!(
+        "runner    {} ({}), candle {}, {}",
+        build.version, build.commit, build.candle, build.build
+    ))?;
     Ok(())
 }

@@ -6,6 +6,7 @@ mod daemon;
 mod export;
 mod inform;
 mod input;
+mod output;
 mod plan;
 mod run;
 mod validate;

@@ -3,7 +3,7 @@
 mod describe;
 mod flags;
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::path::Path;
 
 use contract::error::{ApiError, ErrorBody};
@@ -12,6 +12,7 @@ use planner::{Estimate, Plan, PlanErrorKind};
 
 use super::CliError;
 use super::input::Input;
+use super::output;
 use crate::model::{LoadError, gguf_reference, safetensors_reference};
 use describe::describe;
 pub(super) use flags::PlanArgs;
@@ -23,17 +24,12 @@ pub(super) fn plan(args: &PlanArgs) -> Result<(), CliError> {
     if let Some(path) = &args.json {
         let text = Input::open(path, "--json")?.text()?;
         let estimate = answer(&text).map_err(|e| CliError::Input(in_file(path, &e)))?;
-        println!("{}", serde_json::to_string_pretty(&estimate).map_err(CliError::work)?);
+        output::json(&estimate)?;
         return Ok(());
     }
     let plan = args.plan()?;
     let estimate = planner::estimate(&plan).map_err(CliError::input)?;
-    if args.wants_document() {
-        println!("{}", serde_json::to_string_pretty(&estimate).map_err(CliError::work)?);
-    } else {
-        println!("{}", describe(&estimate));
-    }
-    Ok(())
+    if args.wants_document() { output::json(&estimate) } else { output::line(describe(&estimate)) }
 }
 
 fn in_file(path: &Path, error: &ErrorBody) -> String {
@@ -41,7 +37,6 @@ fn in_file(path: &Path, error: &ErrorBody) -> String {
 }
 
 fn answer_lines(input: &Input) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
     for line in input.reader().lines() {
         let line = line.map_err(|e| input.broken(&e))?;
         if line.trim().is_empty() {
@@ -51,7 +46,7 @@ fn answer_lines(input: &Input) -> Result<(), CliError> {
             Ok(estimate) => serde_json::to_string(&estimate),
             Err(error) => serde_json::to_string(&ApiError { error }),
         };
-        writeln!(out, "{}", text.map_err(CliError::work)?).map_err(CliError::work)?;
+        output::line(text.map_err(CliError::work)?)?;
     }
     Ok(())
 }

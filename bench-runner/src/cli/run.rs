@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::CliError;
 use super::axes::{Attentions, Batches, Numbers, Words, default_name, option_of};
+use super::output;
 use crate::engine::Precision;
 use crate::model::Model;
 use crate::report::{self, Reporter};
@@ -212,11 +213,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
 
     let detail = results.detail(&run, &machine)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&detail).map_err(CliError::work)?);
+        output::json(&detail)?;
     } else {
-        println!("{}", report::cases_table(&detail.cases));
+        output::line(report::cases_table(&detail.cases))?;
         if !args.no_db {
-            println!("\nrun {} in {}", run.id, args.db.display());
+            output::line(format_args!("\nrun {} in {}", run.id, args.db.display()))?;
         }
     }
     if status == RunStatus::Cancelled {

@@ -8,6 +8,7 @@ use planner::MeasurementRow;
 
 use super::CliError;
 use super::input::Input;
+use super::output;
 use super::plan::read_model;
 use crate::report::{Align, Column, render};
 use crate::validate::{Report, validate as compare};
@@ -51,11 +52,11 @@ pub(super) fn validate(args: &ValidateArgs) -> Result<(), CliError> {
     }
     let report = compare(&rows, args.limit, |row| planner::estimate(&row.plan).map_err(|e| e.to_string()));
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(CliError::work)?);
+        output::json(&report)?;
     } else if args.markdown {
-        println!("{}", markdown(&report));
+        output::line(markdown(&report))?;
     } else {
-        println!("{}", describe(&report, args.limit));
+        output::line(describe(&report, args.limit))?;
     }
     Ok(())
 }

@@ -176,7 +176,10 @@ impl Sweep {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let json = serde_json::to_vec(self).unwrap_or_default();
-        Sha256::digest(json).iter().take(8).map(|b| format!("{b:02x}")).collect()
+        let digest = Sha256::digest(json);
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest[..8]);
+        format!("{:016x}", u64::from_be_bytes(first))
     }
 }
 
