@@ -18,7 +18,8 @@ struct Report {
 #[derive(Debug, Deserialize)]
 struct Component {
     engine: String,
-    component: String,
+    #[serde(rename = "component")]
+    name: String,
     n: usize,
     mean_absolute_error_percent: f64,
     median_absolute_error_percent: f64,
@@ -80,7 +81,7 @@ fn the_planner_is_as_right_as_it_says() -> Result<()> {
         let group: Vec<&Component> = report
             .components
             .iter()
-            .filter(|c| (engine.is_empty() || c.engine == engine) && c.component.starts_with(component))
+            .filter(|c| (engine.is_empty() || c.engine == engine) && c.name.starts_with(component))
             .collect();
         let n: usize = group.iter().map(|c| c.n).sum();
         assert!(n >= least, "{engine} {component}: {n} figures, {least} are there");

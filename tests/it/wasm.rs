@@ -76,8 +76,8 @@ fn native_and_wasm_give_the_same_bytes() -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(io("start node"))?;
-    let documents: String =
-        plans.iter().map(|p| format!("{}\n", serde_json::to_string(p).unwrap_or_default())).collect();
+    let documents: Vec<String> = plans.iter().map(|p| serde_json::to_string(p).unwrap_or_default()).collect();
+    let documents = documents.join("\n");
     let mut stdin = node.stdin.take().unwrap_or_else(|| panic!("node has no standard input"));
     // Node reads all of it before it answers.
     stdin.write_all(documents.as_bytes()).map_err(io("write to node"))?;

@@ -1,6 +1,6 @@
 //! Tokens of a context turn by turn, and what of it is prefilled again.
 //!
-//! Engines keep the keys and values of a prefix (vLLM's automatic prefix caching, SGLang's radix tree): what is appended is
+//! Engines keep the keys and values of a prefix (vLLM's automatic prefix caching, `SGLang`'s radix tree): what is appended is
 //! prefilled once, and a change in the middle makes all after it be prefilled again. The system prompt stays at the front.
 
 use crate::document::plan::{AgentMemory, MemoryPolicy};

@@ -30,7 +30,7 @@ pub struct Gpu {
     pub tflops: Tflops,
     /// How it reaches its peers in one host.
     pub interconnect: Option<Interconnect>,
-    /// Link to the host, one direction, as specified (PCIe or `NVLink-C2C`), in GB/s.
+    /// Link to the host, one direction, as specified (`PCIe` or `NVLink-C2C`), in GB/s.
     pub host_link_gb_s: Option<f64>,
     /// CUDA compute capability, for example `9.0`; none for GPUs of other makers.
     pub compute_capability: Option<String>,

@@ -1,6 +1,6 @@
 //! How the tensors of a model are divided over tensor, expert and pipeline ranks.
 //!
-//! Megatron's division (arXiv 1909.08053, section 3), which vLLM, SGLang, TensorRT-LLM and the trainers share: queries, keys,
+//! Megatron's division (arXiv 1909.08053, section 3), which vLLM, `SGLang`, TensorRT-LLM and the trainers share: queries, keys,
 //! values, gate and up by rows; the output and down projections by columns; embedding and head by vocabulary; norms on every
 //! rank. Where there are fewer key heads than ranks, each rank keeps one and they repeat.
 
@@ -70,7 +70,9 @@ pub(crate) fn part(t: &WeightTensor, tensor: u64, expert: u64, kv_heads: u64) ->
     let divide = |n: u64, by: u64| n.div_ceil(by.max(1));
     match split(t.role) {
         Split::Rows | Split::Vocabulary if vector => part.columns = divide(t.columns, tensor),
-        Split::Rows | Split::Vocabulary => part.rows = divide(t.rows, tensor),
+        // Only models without grouped heads, or with as many ranks as divide them, are fused in a checkpoint; the key and
+        // value share is what `KeyValueRows` would give.
+        Split::Rows | Split::Vocabulary | Split::FusedRows => part.rows = divide(t.rows, tensor),
         Split::KeyValueRows => {
             let by = tensor.min(kv_heads.max(1));
             if vector {
@@ -79,9 +81,6 @@ pub(crate) fn part(t: &WeightTensor, tensor: u64, expert: u64, kv_heads: u64) ->
                 part.rows = divide(t.rows, by);
             }
         }
-        // Only models without grouped heads, or with as many ranks as divide them, are fused in a checkpoint; the key and
-        // value share is what `KeyValueRows` would give.
-        Split::FusedRows => part.rows = divide(t.rows, tensor),
         Split::Columns => part.columns = divide(t.columns, tensor),
         Split::ExpertRows | Split::ExpertColumns => {
             part.copies = divide(t.copies, expert);

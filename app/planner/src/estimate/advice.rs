@@ -40,9 +40,9 @@ pub(super) fn advice(compiled: &Compiled) -> Vec<Advice> {
 fn smallest(document: &Value, before: Bytes, changes: Vec<Change>) -> Option<Advice> {
     let mut last = None;
     for (change, cost) in changes {
-        let mut changed = document.clone();
-        merge(&mut changed, &change);
-        let Some(estimate) = Plan::from_value(changed).ok().as_ref().and_then(again) else { continue };
+        let mut other = document.clone();
+        merge(&mut other, &change);
+        let Some(estimate) = Plan::from_value(other).ok().as_ref().and_then(again) else { continue };
         if estimate.fits {
             return Some(of(&estimate, change, cost));
         }
@@ -96,6 +96,7 @@ fn serving(compiled: &Compiled, serve: &Serve) -> Vec<Vec<Change>> {
     kinds
 }
 
+#[allow(clippy::too_many_lines, reason = "a list, one kind of change after the other")]
 fn training(plan: &Plan, train: &Train) -> Vec<Vec<Change>> {
     let workload = |change: Value| json!({ "workload": change });
     let mut kinds: Vec<Vec<Change>> = Vec::new();

@@ -4,7 +4,7 @@ use crate::document::estimate::{Quality, QualityClass};
 use crate::document::precision::WeightPrecision;
 use crate::model::Dtype;
 
-/// llama.cpp, `tools/perplexity/README.md`, "LLaMA 3 8b Scoreboard" at revision f364eb6f: growth of the perplexity over
+/// llama.cpp, `tools/perplexity/README.md`, "`LLaMA` 3 8b Scoreboard" at revision f364eb6f: growth of the perplexity over
 /// WikiText-2 from 6.231636 (the file's own fp16 base), and mean KL divergence. K-quants and older types without an importance
 /// matrix, i-quants with one of 10 million tokens (the best of several for `q2_k_s` and `iq1_s`).
 const SCOREBOARD: &[(WeightPrecision, f64, f64)] = {

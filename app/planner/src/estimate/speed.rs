@@ -192,11 +192,11 @@ impl Roofline {
                 parts.compute += on_device * operations;
             }
             parts.host += on_host * (weights / HOST_BANDWIDTH).max(operations * 30.0);
-            let sees = seen.min(layer.window);
+            let visible = seen.min(layer.window);
             let ranks = self.tensor.min(layer.cache_ranks);
-            let cache =
-                batch * (sees * layer.cache / ranks / self.context + layer.state / self.tensor) / bandwidth;
-            let scores = tokens * sees * layer.pair / self.tensor / (machine.attention * e.attention);
+            let cache = batch * (visible * layer.cache / ranks / self.context + layer.state / self.tensor)
+                / bandwidth;
+            let scores = tokens * visible * layer.pair / self.tensor / (machine.attention * e.attention);
             if cache >= scores {
                 parts.memory += on_device * cache;
             } else {

@@ -434,7 +434,7 @@ fn what_cannot_be_names_its_field() {
     }
 }
 
-/// The foreach form of AdamW copies the second moment twice; the fused form, the default of Transformers 5, copies nothing.
+/// The foreach form of `AdamW` copies the second moment twice; the fused form, the default of Transformers 5, copies nothing.
 #[test]
 fn a_newer_trainer_steps_without_copies() {
     let step = |version: Option<&str>| {

@@ -110,7 +110,7 @@ pub(super) const fn unpacking(engine: EngineName, precision: Option<WeightPrecis
     }
 }
 
-/// Kernels that an engine without graphs launches for one layer of one step. Counted in LitGPT's `model.py` (8641822) and
+/// Kernels that an engine without graphs launches for one layer of one step. Counted in `LitGPT`'s `model.py` (8641822) and
 /// Transformers' `modeling_llama.py`: an RMS norm in fp32 is eight operations, a rotated tensor five, a cache update two.
 pub(super) fn launches(engine: EngineName, layer: &Layer) -> Launches {
     let norm = |n: Norm| if n == Norm::Rms { 8.0 } else { 1.0 };
@@ -189,7 +189,7 @@ pub(super) struct Launches {
 
 impl Launches {
     /// In launches of one kernel's host time. bitsandbytes' 4-bit product goes through several Python layers and ctypes calls:
-    /// 130 µs in LitGPT's rows of Llama 2 7B and CodeLlama 34B, about 11.6 launches; a bias is added apart in three; double
+    /// 130 µs in `LitGPT`'s rows of Llama 2 7B and `CodeLlama` 34B, about 11.6 launches; a bias is added apart in three; double
     /// quantization unpacks the scales in four.
     pub(super) fn count(&self, precision: Option<WeightPrecision>) -> f64 {
         let (each, bias) = match precision {

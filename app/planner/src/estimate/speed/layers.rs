@@ -170,7 +170,6 @@ fn cache_bytes(resolved: &Resolved) -> f64 {
         Some(CachePrecision::Q5_0) => 22.0 / 32.0,
         Some(CachePrecision::Q4_1) => 20.0 / 32.0,
         Some(CachePrecision::Q4_0) => 18.0 / 32.0,
-        Some(CachePrecision::Bf16 | CachePrecision::Fp16) => 2.0,
         None if resolved.plan.engine.name == EngineName::Candle => {
             let weights = resolved.plan.precision.weights;
             if weights.is_some_and(|p| p == WeightPrecision::Fp32 || p.as_str().starts_with("gguf:")) {
@@ -179,7 +178,7 @@ fn cache_bytes(resolved: &Resolved) -> f64 {
                 2.0
             }
         }
-        None => 2.0,
+        Some(CachePrecision::Bf16 | CachePrecision::Fp16) | None => 2.0,
     }
 }
 

@@ -25,11 +25,11 @@ pub(super) struct Machine {
     pub(super) node: u64,
 }
 
-/// Latency of a small all-reduce over NVLink and over PCIe: NCCL's LL protocol takes about 10 µs for small messages of eight
+/// Latency of a small all-reduce over `NVLink` and over `PCIe`: NCCL's LL protocol takes about 10 µs for small messages of eight
 /// ranks, several times that through host memory (nccl-tests, `all_reduce_perf`, small sizes).
 const NVLINK_LATENCY: f64 = 10e-6;
 const PCIE_LATENCY: f64 = 30e-6;
-/// PCIe 4.0 ×16 as peer copies reach it.
+/// `PCIe` 4.0 ×16 as peer copies reach it.
 const PCIE: f64 = 25e9;
 /// One 400 Gbit/s port a GPU, as in DGX H100 systems.
 const NETWORK: f64 = 50e9;
@@ -42,9 +42,9 @@ impl Machine {
         activations: Option<ActivationPrecision>,
         per_node: Option<u32>,
     ) -> Option<Self> {
+        use WeightPrecision as P;
         let bandwidth = gpu.bandwidth_gb_s? * 1e9;
         let sixteen = gpu.tflops.of(Dtype::Bf16).or_else(|| gpu.tflops.of(Dtype::F16));
-        use WeightPrecision as P;
         let rate = match (weights, activations) {
             (Some(P::Fp8), _) => gpu.tflops.fp8.or(sixteen),
             (Some(P::W8a8), _) => gpu.tflops.int8.or(sixteen),
@@ -69,7 +69,7 @@ impl Machine {
     }
 }
 
-/// One direction of the fastest way to a neighbour, half of the total that vendors print, and its latency; PCIe 4.0 ×16 where
+/// One direction of the fastest way to a neighbour, half of the total that vendors print, and its latency; `PCIe` 4.0 ×16 where
 /// nothing is known.
 fn link(gpu: &Gpu) -> (f64, f64) {
     let Some(link) = gpu.interconnect else { return (PCIE, PCIE_LATENCY) };

@@ -105,7 +105,7 @@ fn prefill_is_bound_by_compute_and_decode_by_memory() {
     assert_eq!(prefill.bound, Bound::Compute);
 }
 
-/// XiongjieDai/GPU-Benchmarks-on-LLM-Inference, README at 00dd2bd, LLaMA 3 table of May 2024, `tg 512` in tokens a second:
+/// XiongjieDai/GPU-Benchmarks-on-LLM-Inference, README at 00dd2bd, `LLaMA` 3 table of May 2024, `tg 512` in tokens a second:
 /// before CUDA graphs, so that today's engine may be up to a third faster and not much slower.
 #[test]
 fn llama_cpp_is_near_its_published_speed() {
@@ -123,7 +123,7 @@ fn llama_cpp_is_near_its_published_speed() {
 }
 
 /// Lightning-AI/litgpt at 4839345, `tutorials/resource-tables.md` (A100 40 GB, 50 tokens in one call), and QwenLM/Qwen at 03cd81f,
-/// README, "Inference Performance" (A100 80 GB, 2048 tokens after one): output tokens a second. Two coefficients of LitGPT are
+/// README, "Inference Performance" (A100 80 GB, 2048 tokens after one): output tokens a second. Two coefficients of `LitGPT` are
 /// fitted on the bf16 rows, one of Transformers on all of its rows.
 #[test]
 fn published_rows_are_within_a_quarter() {
