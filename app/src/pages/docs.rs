@@ -16,7 +16,7 @@ struct Doc {
     text: &'static str,
 }
 
-const DOCS: [Doc; 5] = [
+const DOCS: [Doc; 6] = [
     Doc {
         name: "getting-started",
         title: "Getting started",
@@ -24,6 +24,7 @@ const DOCS: [Doc; 5] = [
     },
     Doc { name: "measuring", title: "Measuring", text: include_str!("../../docs/measuring.md") },
     Doc { name: "planning", title: "Planning", text: include_str!("../../docs/planning.md") },
+    Doc { name: "accuracy", title: "Accuracy", text: include_str!("../../docs/accuracy.md") },
     Doc { name: "api", title: "The API", text: include_str!("../../docs/api.md") },
     Doc { name: "operating", title: "Operating", text: include_str!("../../docs/operating.md") },
 ];
