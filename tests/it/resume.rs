@@ -126,13 +126,28 @@ fn an_interrupt_stores_what_is_finished() -> Result<()> {
     let (code, out, err) =
         run_to_end("bench-runner", &["export", "--db", "by-hand.db", "--format", "run"], dir.path())?;
     assert_eq!(code, Some(0), "{err}");
-    let run: RunDetail = serde_json::from_str(&out).map_err(|e| HarnessError::Answer {
+    let stopped: RunDetail = serde_json::from_str(&out).map_err(|e| HarnessError::Answer {
         url: "bench-runner export".to_owned(),
         status: 0,
         body: format!("{e}: {out}"),
     })?;
-    assert!(!run.cases.is_empty(), "the finished cases are stored");
-    assert_eq!(run.run.status, RunStatus::Cancelled);
+    assert!(!stopped.cases.is_empty(), "the finished cases are stored");
+    assert_eq!(stopped.run.status, RunStatus::Cancelled);
+
+    let mut again = BY_HAND.to_vec();
+    again.extend(["--resume", "--json"]);
+    let (code, out, err) = run_to_end("bench-runner", &again, dir.path())?;
+    assert_eq!(code, Some(0), "{err}");
+    let run: RunDetail = serde_json::from_str(&out).map_err(|e| HarnessError::Answer {
+        url: "bench-runner run --json".to_owned(),
+        status: 0,
+        body: format!("{e}: {out}"),
+    })?;
+    assert_eq!((run.run.id, run.run.status), (stopped.run.id, RunStatus::Finished), "the same run goes on");
+    assert_each_case_once(&run, 6);
+    for before in &stopped.cases {
+        assert!(run.cases.contains(before), "a stored case is never measured or written again");
+    }
     Ok(())
 }
 

@@ -78,7 +78,8 @@ impl Store {
         paging.page(items, total)
     }
 
-    /// The latest run by hand of the sweep with this fingerprint on this machine that has cases to come.
+    /// The latest run by hand of the sweep with this fingerprint on this machine that has not finished: its program died
+    /// (it is still marked running), or it was stopped with cases to come.
     ///
     /// # Errors
     /// Where the database fails.
@@ -91,7 +92,10 @@ impl Store {
         sqlx::query_as!(
             RunRow,
             "SELECT id, name, job_id, machine_id, sweep, runner, status, origin, started_at, finished_at FROM runs
-             WHERE fingerprint = ? AND machine_id = ? AND status = 'running' AND origin = 'local' AND job_id IS NULL
+             WHERE fingerprint = ? AND machine_id = ? AND origin = 'local' AND job_id IS NULL
+               AND (status = 'running'
+                    OR status = 'cancelled'
+                       AND (SELECT COUNT(*) FROM cases WHERE cases.run_id = runs.id) < cases_total)
              ORDER BY started_at DESC, id DESC LIMIT 1",
             fingerprint,
             machine

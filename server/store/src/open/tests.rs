@@ -29,7 +29,7 @@ async fn a_newer_database_is_refused_by_name_and_version() {
     let before = fs::read(&path).unwrap();
 
     let error = Store::open(&path).await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 9999, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 9999, known: 2, .. }), "{error:?}");
     let sentence = error.to_string();
     assert!(sentence.contains("future.db") && sentence.contains("upgrade"), "{sentence}");
     assert_eq!(fs::read(&path).unwrap(), before, "a refused database is left as it was");
@@ -101,7 +101,10 @@ async fn what_was_stored_is_there_after_opening_again() {
 /// its rows.
 #[tokio::test]
 async fn every_earlier_schema_is_brought_up_to_date() {
-    let earlier = [(1, include_str!("../../../../migrations/0001_results_and_queue.sql"))];
+    let earlier = [
+        (1, include_str!("../../../../migrations/0001_results_and_queue.sql")),
+        (2, include_str!("../../../../migrations/0002_runs_by_sweep.sql")),
+    ];
     assert_eq!(
         earlier.map(|(version, _)| version).to_vec(),
         super::MIGRATOR.iter().map(|m| m.version).collect::<Vec<_>>(),

@@ -124,8 +124,17 @@ async fn a_sweep_by_hand_finds_where_it_stopped() {
     assert_eq!(store.unfinished_run(&fingerprint, desk.id).await.unwrap(), Some(open.clone()));
     assert_eq!(store.unfinished_run(&fingerprint, rack.id).await.unwrap(), None);
     assert_eq!(store.unfinished_run("another", desk.id).await.unwrap(), None);
+
+    // Stopped on request, it is gone on with while cases are to come.
+    store.set_run_status(open.id, RunStatus::Cancelled, Some(T0)).await.unwrap();
+    let stopped = store.unfinished_run(&fingerprint, desk.id).await.unwrap().unwrap();
+    assert_eq!((stopped.id, stopped.status), (open.id, RunStatus::Cancelled));
     let keys: Vec<String> = [0, 2].map(|n| sweep.cases()[n].key()).to_vec();
     assert_eq!(store.done_keys(open.id).await.unwrap(), keys);
+    for position in [1, 3] {
+        store.insert_case(&case(open.id, &sweep, position)).await.unwrap();
+    }
+    assert_eq!(store.unfinished_run(&fingerprint, desk.id).await.unwrap(), None);
 }
 
 #[tokio::test]
