@@ -52,6 +52,8 @@ pub fn run(
     command.arg(SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // A group of its own, so that a terminal's Ctrl-C reaches the runner only, which then ends the case.
     command.process_group(0).env("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+    // Candle appends a backtrace to an error's text, and a panic's pushes its reason out of the tail that is kept.
+    command.env("RUST_BACKTRACE", "0").env("RUST_LIB_BACKTRACE", "0");
     if let Some(threads) = threads {
         command.env("RAYON_NUM_THREADS", threads.to_string()).env("CANDLE_NUM_THREADS", threads.to_string());
     }
