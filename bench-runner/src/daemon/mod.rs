@@ -331,4 +331,8 @@ impl Observer for Follow<'_> {
         eprintln!("[{}/{}] {}: {}", progress.done, progress.total, case.spec.key(), case.status);
         self.heart.tell(progress);
     }
+
+    fn warning(&mut self, text: &str) {
+        eprintln!("warning: {text}");
+    }
 }

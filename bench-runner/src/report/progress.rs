@@ -78,6 +78,15 @@ impl Observer for Reporter {
             self.note(&format!("{}: {}", case.spec.key(), summary(case)));
         }
     }
+
+    /// Said where progress is not wanted, too.
+    fn warning(&mut self, text: &str) {
+        let line = format!("warning: {text}");
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
+    }
 }
 
 /// One line of how a case ended.

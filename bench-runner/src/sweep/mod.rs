@@ -3,7 +3,7 @@
 mod grid;
 mod sink;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -42,6 +42,16 @@ pub trait Observer {
     fn progress(&mut self, progress: &Progress);
     /// A case ended and is kept; it is counted in `progress`.
     fn ended(&mut self, case: &Case, progress: &Progress);
+    /// Something that a person should know and that stops nothing; each told once.
+    fn warning(&mut self, text: &str);
+}
+
+/// What a case says as it goes.
+enum Said<'a> {
+    /// It goes on to another phase.
+    Phase(&'a str),
+    /// The planner has no estimate to stand beside it: why.
+    NoEstimate(String),
 }
 
 /// A run to be executed.
@@ -74,6 +84,7 @@ impl Work<'_> {
         let cases = self.run.sweep.cases();
         let total = u32::try_from(cases.len()).unwrap_or(u32::MAX);
         let mut pace = Pace::default();
+        let mut warned = BTreeSet::new();
         let mut progress = Progress { total, ..Progress::default() };
         progress.done =
             cases.iter().filter(|c| self.done.contains(&c.key())).count().try_into().unwrap_or(u32::MAX);
@@ -90,9 +101,16 @@ impl Work<'_> {
             progress.eta_ms = pace.remaining_ms(u64::from(total.saturating_sub(progress.done)));
             observer.progress(&progress);
             let start = Instant::now();
-            let Some(case) = self.case(position, spec, stop, &mut |phase| {
-                progress.phase = Some(phase.to_owned());
-                observer.progress(&progress);
+            let Some(case) = self.case(position, spec, stop, &mut |said| match said {
+                Said::Phase(phase) => {
+                    progress.phase = Some(phase.to_owned());
+                    observer.progress(&progress);
+                }
+                Said::NoEstimate(why) => {
+                    if warned.insert(why.clone()) {
+                        observer.warning(&format!("the planner has no estimate of this case: {why}"));
+                    }
+                }
             })?
             else {
                 return Ok(RunStatus::Cancelled);
@@ -116,7 +134,7 @@ impl Work<'_> {
         position: u32,
         spec: &CaseSpec,
         stop: &Stop,
-        phase: &mut dyn FnMut(&str),
+        say: &mut dyn FnMut(Said<'_>),
     ) -> Result<Option<Case>, RunError> {
         let mut case = Case {
             id: CaseId::derive(self.run.id, &spec.key()),
@@ -146,10 +164,14 @@ impl Work<'_> {
         let threads = self.threads.unwrap_or_else(default_threads);
         let plan = plan::of_case(spec, model, &prepared, self.machine, threads);
         case.engine = prepared.engine();
-        case.estimate = planner::estimate(&plan).ok();
+        match planner::estimate(&plan) {
+            Ok(estimate) => case.estimate = Some(estimate),
+            Err(error) => say(Said::NoEstimate(error.to_string())),
+        }
         case.plan = Some(plan);
         let vocabulary = u32::try_from(model.shape.vocab).unwrap_or(u32::MAX);
         let request = Request { spec: spec.clone(), prepared, vocabulary };
+        let phase = &mut |phase: &str| say(Said::Phase(phase));
         match process::run(&self.executable, &request, self.threads, stop, phase)? {
             process::Ended::Stopped => return Ok(None),
             process::Ended::Measured(measurement) => {

@@ -1,4 +1,5 @@
-//! The loop over cases: order, what is done already, stopping. Cases here are refused, so that none starts a process.
+//! The loop over cases: order, what is done already, stopping. Cases here are refused, so that none starts a process,
+//! or their process is a program that says nothing.
 
 use contract::case::{Case, CaseStatus, Device};
 use contract::ids::{RunId, UnixMillis};
@@ -16,6 +17,7 @@ use crate::stop::{Reason, Stop};
 #[derive(Default)]
 struct Watch {
     ended: Vec<(u32, u32)>,
+    warnings: Vec<String>,
     stop_after: Option<(u32, Stop)>,
 }
 
@@ -29,6 +31,10 @@ impl Observer for Watch {
         {
             stop.ask(Reason::Interrupted);
         }
+    }
+
+    fn warning(&mut self, text: &str) {
+        self.warnings.push(text.to_owned());
     }
 }
 
@@ -102,4 +108,27 @@ fn stopping_keeps_what_ended() {
     let (status, cases) = execute(&[], &mut watch, &stop);
     assert_eq!(status, RunStatus::Cancelled);
     assert_eq!(cases.len(), 2);
+}
+
+#[test]
+fn an_estimate_that_fails_is_told_once() {
+    let (mut run, mut machine) = (run(), machine::machine(None));
+    run.sweep.models.truncate(1);
+    run.sweep.prompts = vec![Tokens(8)];
+    machine.memory_bytes = planner::Bytes(0);
+    let model = Model::resolve("HuggingFaceTB/SmolLM2-135M", None).unwrap();
+    let work = Work {
+        run: &run,
+        machine: &machine,
+        models: &Models::from([(model.name.clone(), model)]),
+        done: std::collections::HashSet::new(),
+        threads: None,
+        executable: "/bin/true".into(),
+    };
+    let (mut sink, mut watch) = (Collected::default(), Watch::default());
+    work.execute(&mut sink, &mut watch, &Stop::default()).unwrap();
+    assert_eq!(sink.cases.iter().map(|c| c.status).collect::<Vec<_>>(), [CaseStatus::Crashed; 2]);
+    assert!(sink.cases.iter().all(|c| c.plan.is_some() && c.estimate.is_none()));
+    let [warning] = &watch.warnings[..] else { panic!("{:?}", watch.warnings) };
+    assert!(warning.contains("no estimate") && warning.contains("memory_mib"), "{warning}");
 }
