@@ -57,5 +57,5 @@ check: ## fmt, clippy, licences and sources of dependencies, SQL against the sch
 	cargo deny --log-level error check bans licenses sources
 
 .PHONY: bench
-bench: build ## Speed of the planner and of page rendering (criterion)
-	cargo bench -p planner
+bench: tools ## Speed of the planner (criterion)
+	cargo bench -p planner --bench plans
