@@ -163,6 +163,49 @@ fn a_case_that_dies_is_a_result_and_the_sweep_goes_on() {
 }
 
 #[test]
+fn the_error_of_a_case_is_a_sentence_whatever_backtraces_are_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = weights(dir.path());
+    let file = model.join("model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let name = b"model.norm.weight";
+    let at = bytes.windows(name.len()).position(|w| w == name).unwrap();
+    bytes[at..at + name.len()].copy_from_slice(b"model.gone.weight");
+    std::fs::write(&file, bytes).unwrap();
+    let arguments = ["run", "--model", model.to_str().unwrap(), "--prompt", "4", "--no-db", "--json"];
+    let out =
+        output(runner(dir.path(), &arguments).env("RUST_BACKTRACE", "1").env("RUST_LIB_BACKTRACE", "1"));
+    assert_eq!(out.status.code(), Some(1), "tried and failed: {}", String::from_utf8_lossy(&out.stderr));
+    let run = detail(&out);
+    assert_eq!(run.cases[0].status, CaseStatus::Failed);
+    assert_eq!(run.cases[0].error.as_deref(), Some("cannot find tensor model.norm.weight"));
+}
+
+#[test]
+fn what_was_measured_is_printed_where_it_cannot_be_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = shape(dir.path());
+    // No file may grow beyond 1024 of the shell's blocks, and the signal that says so is ignored: a write fails, as on a
+    // full disk. The cases are refused, so that nothing is computed.
+    let script = format!("trap '' XFSZ; ulimit -f 1024; exec {} \"$@\"", env!("CARGO_BIN_EXE_bench-runner"));
+    let arguments =
+        ["run", "--model", model.to_str().unwrap(), "--prompt", "200", "--batch", "1..200", "--json"];
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script, "sh"]).args(arguments).current_dir(dir.path()).stdin(Stdio::null());
+    let out = output(&mut shell);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("results cannot be stored"), "{said}");
+    let printed = detail(&out);
+    assert_eq!(printed.run.status, RunStatus::Running, "it can be resumed");
+    // The last is the one that found no room.
+    let stored = detail(&output(&mut runner(dir.path(), &["export", "--format", "run"])));
+    assert!(!stored.cases.is_empty() && printed.cases.len() < 200, "{} cases", stored.cases.len());
+    assert_eq!(printed.cases.len(), stored.cases.len() + 1);
+    assert_eq!(printed.cases[..stored.cases.len()], stored.cases);
+}
+
+#[test]
 fn kill_9_loses_nothing_and_resume_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let model = shape(dir.path());
@@ -248,6 +291,8 @@ fn bad_input_ends_with_2_and_names_the_option() {
         ),
         (vec!["run", "--model", model, "--device", "cuda:0"], "--features cuda"),
         (vec!["run", "--model", model, "--db", "text.db"], "not a SQLite database"),
+        (vec!["run", "--model", model, "--db", "absent/new.db"], "--db: cannot open absent/new.db"),
+        (vec!["export", "--db", "tiny"], "--db: cannot open tiny"),
         (vec!["run", "--model", model, "--repetitions", "0"], "--repetitions"),
         (vec!["plan", "--model", model, "--json", "x"], "cannot be used with"),
         (vec!["plan", "--model", "meta-llama/Llama-3.1-8B", "--gpu", "h1000"], "h1000"),
@@ -263,7 +308,7 @@ fn bad_input_ends_with_2_and_names_the_option() {
 }
 
 #[test]
-fn every_option_is_an_environment_variable() {
+fn options_are_read_from_the_environment() {
     let dir = tempfile::tempdir().unwrap();
     let model = shape(dir.path());
     let out = output(

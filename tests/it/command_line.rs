@@ -90,6 +90,20 @@ fn a_prompt_beyond_the_context_is_refused_as_a_result() -> Result<()> {
 }
 
 #[test]
+fn a_sweep_that_is_refused_whole_is_bad_input() -> Result<()> {
+    let dir = tempfile::tempdir()
+        .map_err(|source| HarnessError::Io { what: "make a temporary folder".to_owned(), source })?;
+    let sweep = ["run", "--model", "HuggingFaceTB/SmolLM2-135M", "--prompt", "1000000,2000000", "--no-db"];
+    let (code, out, err) = run_to_end("bench-runner", &sweep, dir.path())?;
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("every case was refused"), "{err}");
+    for tokens in ["1000032", "2000032"] {
+        assert!(out.contains(&format!("is {tokens} tokens, more than the 8192")), "{out}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_line_of_plans_answers_a_line_of_estimates_in_order() -> Result<()> {
     let dir = tempfile::tempdir()
         .map_err(|source| HarnessError::Io { what: "make a temporary folder".to_owned(), source })?;

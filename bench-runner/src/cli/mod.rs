@@ -56,7 +56,10 @@ impl From<SinkError> for CliError {
     fn from(error: SinkError) -> Self {
         match &error {
             SinkError::Store(
-                e @ (StoreError::Newer { .. } | StoreError::NotADatabase(_) | StoreError::Foreign(_)),
+                e @ (StoreError::Newer { .. }
+                | StoreError::NotADatabase(_)
+                | StoreError::Foreign(_)
+                | StoreError::Open { .. }),
             ) => Self::Input(format!("--db: {e}")),
             _ => Self::Work(error.to_string()),
         }
@@ -83,7 +86,7 @@ impl From<RunError> for CliError {
         bench-runner run --model Qwen/Qwen3-0.6B --precision bf16,gguf:q4_k --json > run.json\n  \
         bench-runner plan --model meta-llama/Llama-3.1-8B --gpu h100-sxm-80gb --batch 8 --prompt 2048\n  \
         bench-runner validate rows.jsonl --limit 5\n  \
-        bench-runner daemon --server http://127.0.0.1:3000 --state ~/.plimsoll-runner\n\n\
+        bench-runner daemon --server http://127.0.0.1:3000 --token TOKEN\n\n\
         Every option can be given as an environment variable; it is named beside the option.\n\
         Exit codes: 0 done, 1 the work failed, 2 an option or a file is wrong, 130 stopped by Ctrl-C."
 )]
@@ -137,3 +140,6 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

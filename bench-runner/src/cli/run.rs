@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
-use contract::case::{CaseStatus, Device};
+use contract::case::{Case, CaseStatus, Device};
 use contract::ids::RunId;
 use contract::machine::Machine;
 use contract::run::{Run, RunDetail, RunOrigin, RunStatus};
@@ -19,7 +19,7 @@ use crate::engine::Precision;
 use crate::model::Model;
 use crate::report::{self, Reporter};
 use crate::stop::{Reason, Stop};
-use crate::sweep::{Collected, Models, Sink, SqliteSink, Work};
+use crate::sweep::{Models, Sink, SinkError, SqliteSink, Work};
 use crate::{build_info, clock, machine};
 
 /// Measure every case of a sweep on this machine: the product of all axes, each case in a process of its own, each result
@@ -31,7 +31,7 @@ use crate::{build_info, clock, machine};
     bench-runner run --model SmolLM2-135M-Instruct.Q4_1.gguf\n  \
     bench-runner run --model ./Qwen3-0.6B --precision fp32,bf16 --batch 1..16*2 --prompt 128\n  \
     bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision gguf:q8_0,gguf:q4_0 --no-db --json\n  \
-    bench-runner run --model model.gguf --prompt 1..64 --resume     after a crash: go on")]
+    bench-runner run --model model.gguf --prompt 1..64 --resume     after a crash or Ctrl-C: go on")]
 #[allow(clippy::doc_markdown, reason = "the help is plain text")]
 #[allow(clippy::struct_excessive_bools, reason = "the switches of the command line, each on its own")]
 pub(super) struct RunArgs {
@@ -144,29 +144,42 @@ pub(super) struct RunArgs {
     quiet: bool,
 }
 
-/// Where the run's results are.
-enum Results {
-    Database(Box<SqliteSink>),
-    Memory(Collected),
+/// Where the run's results are: in the database, unless there is none, and what this program measured also here, so that
+/// it can be printed where the database fails.
+struct Results {
+    database: Option<SqliteSink>,
+    measured: Vec<Case>,
 }
 
 impl Results {
-    fn sink(&mut self) -> &mut dyn Sink {
-        match self {
-            Self::Database(sink) => sink.as_mut(),
-            Self::Memory(sink) => sink,
-        }
+    /// The run as it is stored, with what could not be stored.
+    fn detail(&self, run: &Run, machine: &Machine) -> RunDetail {
+        // A database that cannot be read any more has failed before, which is said at the end.
+        let stored = self.database.as_ref().and_then(|database| database.run(run.id).ok().flatten());
+        let mut detail = stored.unwrap_or_else(|| RunDetail {
+            run: run.clone(),
+            machine: machine.clone(),
+            cases: Vec::new(),
+        });
+        let stored: HashSet<_> = detail.cases.iter().map(|case| case.id).collect();
+        detail.cases.extend(self.measured.iter().filter(|case| !stored.contains(&case.id)).cloned());
+        detail.cases.sort_by_key(|case| case.position);
+        detail
+    }
+}
+
+impl Sink for Results {
+    fn begin(&mut self, run: &Run, machine: &Machine) -> Result<(), SinkError> {
+        self.database.as_mut().map_or(Ok(()), |database| database.begin(run, machine))
     }
 
-    fn detail(&self, run: &Run, machine: &Machine) -> Result<RunDetail, CliError> {
-        match self {
-            Self::Database(sink) => sink
-                .run(run.id)?
-                .ok_or_else(|| CliError::Work(format!("run {} is not in the database", run.id))),
-            Self::Memory(sink) => {
-                Ok(RunDetail { run: run.clone(), machine: machine.clone(), cases: sink.cases.clone() })
-            }
-        }
+    fn case(&mut self, case: &Case) -> Result<(), SinkError> {
+        self.measured.push(case.clone());
+        self.database.as_mut().map_or(Ok(()), |database| database.case(case))
+    }
+
+    fn end(&mut self, run: RunId, status: RunStatus) -> Result<(), SinkError> {
+        self.database.as_mut().map_or(Ok(()), |database| database.end(run, status))
     }
 }
 
@@ -188,14 +201,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let machine = machine::machine(args.machine_name.as_deref());
     let stop = stop_on_signals()?;
 
-    let mut results = if args.no_db {
-        Results::Memory(Collected::default())
-    } else {
-        Results::Database(Box::new(SqliteSink::open(&args.db)?))
-    };
+    let database = if args.no_db { None } else { Some(SqliteSink::open(&args.db)?) };
+    let mut results = Results { database, measured: Vec::new() };
     let reporter = &mut Reporter::new(args.quiet);
     let (mut run, done) = begin(args, sweep, &machine, &results, reporter)?;
-    results.sink().begin(&run, &machine)?;
+    results.begin(&run, &machine)?;
     let work = Work {
         run: &run,
         machine: &machine,
@@ -204,29 +214,46 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         threads: args.threads.map(NonZeroU32::get),
         executable: std::env::current_exe().map_err(CliError::work)?,
     };
-    let outcome = work.execute(results.sink(), reporter, &stop);
+    let outcome = work.execute(&mut results, reporter, &stop).map_err(CliError::from).and_then(|status| {
+        results.end(work.run.id, status)?;
+        Ok(status)
+    });
     reporter.clear();
-    let status = outcome?;
-    results.sink().end(run.id, status)?;
-    run.status = status;
-    run.finished_at = Some(clock::now());
-
-    let detail = results.detail(&run, &machine)?;
-    if args.json {
-        output::json(&detail)?;
-    } else {
-        output::line(report::cases_table(&detail.cases))?;
-        if !args.no_db {
-            output::line(format_args!("\nrun {} in {}", run.id, args.db.display()))?;
-        }
+    if let Ok(status) = outcome {
+        run.status = status;
+        run.finished_at = Some(clock::now());
     }
+    let detail = results.detail(&run, &machine);
+    // What was measured is shown whatever went wrong after it; the first error is the one to tell.
+    let printed = if outcome.is_err() && detail.cases.is_empty() { Ok(()) } else { print(args, &detail) };
+    let status = outcome?;
+    printed?;
     if status == RunStatus::Cancelled {
         return Err(CliError::Silent(130));
     }
-    if !detail.cases.iter().any(|c| c.status == CaseStatus::Ok) {
-        return Err(CliError::Work("no case was measured; the reasons are above".into()));
+    judge(&detail.cases)
+}
+
+fn print(args: &RunArgs, detail: &RunDetail) -> Result<(), CliError> {
+    if args.json {
+        return output::json(detail);
     }
-    Ok(())
+    output::line(report::cases_table(&detail.cases))?;
+    if args.no_db {
+        return Ok(());
+    }
+    output::line(format_args!("\nrun {} in {}", detail.run.id, args.db.display()))
+}
+
+/// A run that measured nothing has failed; where every case was refused, what was asked is wrong.
+fn judge(cases: &[Case]) -> Result<(), CliError> {
+    if cases.iter().any(|c| c.status == CaseStatus::Ok) {
+        Ok(())
+    } else if cases.iter().all(|c| c.status == CaseStatus::Refused) {
+        Err(CliError::Input("every case was refused, so nothing ran; the reasons are above".into()))
+    } else {
+        Err(CliError::Work("no case was measured; the reasons are above".into()))
+    }
 }
 
 /// The run to execute and what is done of it: the unfinished one where that was asked, else a new one.
@@ -237,7 +264,7 @@ fn begin(
     results: &Results,
     reporter: &Reporter,
 ) -> Result<(Run, HashSet<String>), CliError> {
-    if let (true, Results::Database(sink)) = (args.resume, results) {
+    if let (true, Some(sink)) = (args.resume, &results.database) {
         if let Some(run) = sink.unfinished(&sweep.fingerprint(), machine.id)? {
             let done: HashSet<String> = sink.done(run.id)?.into_iter().collect();
             reporter.note(&format!(
