@@ -7,7 +7,7 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::{use_location, use_query_map};
 
-use super::runs::models;
+use super::runs::{beyond, models, unread_value};
 use super::{answered, backend, pager, set_status};
 use crate::backend::Site;
 use crate::components::{State, Tone, When};
@@ -22,6 +22,8 @@ pub fn JobsPage() -> impl IntoView {
     let number = query.get("page").and_then(|n| n.parse().ok()).unwrap_or(1);
     let check = query.get("check").is_some();
     let filled = query.get("batches").is_some();
+    let refused = query.get("refused");
+    let unread = query.get("page").filter(|n| n.parse::<u32>().is_err());
     answered(async move {
         let site = backend.site().await?;
         let runners: Vec<Runner> =
@@ -29,10 +31,21 @@ pub fn JobsPage() -> impl IntoView {
         let page = backend.jobs(number).await?;
         let form = if filled { JobForm::parse(&search) } else { suggested(&runners) };
         let errors = if check { form.to_job(&runners).err().unwrap_or_default() } else { Vec::new() };
-        if !errors.is_empty() {
+        if !errors.is_empty() || refused.is_some() {
             set_status(StatusCode::UNPROCESSABLE_ENTITY);
         }
-        let list = if page.items.is_empty() {
+        // Where a field is wrong, its own sentence says more.
+        let refused = refused.filter(|_| errors.is_empty()).map(|code| {
+            view! {
+                <p class="notice bad" role="alert" data-test="form-error">
+                    {told(&code)}
+                </p>
+            }
+        });
+        let unread = unread.map(|page| unread_value("page", &page));
+        let list = if page.items.is_empty() && page.total > 0 {
+            beyond("/jobs", page.page).into_any()
+        } else if page.items.is_empty() {
             view! { <p class="notice">"No sweep has been asked for yet."</p> }.into_any()
         } else {
             view! { <JobTable jobs=page.items.clone() site=site.clone() /> }.into_any()
@@ -46,6 +59,7 @@ pub fn JobsPage() -> impl IntoView {
                         <p class="muted">"A job is a sweep asked of the runners that are online."</p>
                     </div>
                 </div>
+                {unread} {refused}
                 <div class="cards">
                     <section class="card" id="new">
                         <header>
@@ -67,6 +81,23 @@ pub fn JobsPage() -> impl IntoView {
         }
         .into_any())
     })
+}
+
+/// Why the server took no sweep that the form's fields allow.
+fn told(code: &str) -> &'static str {
+    match code {
+        "runner-offline" => {
+            "No runner that has these models is online, so nothing was submitted. Start it with bench-runner daemon, \
+             then submit again."
+        }
+        "bad-name" => {
+            "The name is too long or has control characters: give 1 to 200 characters on one line, or none."
+        }
+        _ => {
+            "No one runner that is online can do all of this sweep, so nothing was submitted: a job is executed by one \
+             runner. Split it, by model, precision or length."
+        }
+    }
 }
 
 /// A first form: the smallest model that is advertised, in its first precision.

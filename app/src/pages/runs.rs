@@ -16,13 +16,18 @@ use crate::format;
 #[component]
 pub fn RunsPage() -> impl IntoView {
     let backend = backend();
-    let filter = filter_of(&use_query_map().get_untracked());
+    let query = use_query_map().get_untracked();
+    let filter = filter_of(&query);
+    let unread = unread_of(&query);
     answered(async move {
         let site = backend.site().await?;
         let facets = backend.facets().await?;
         let page = backend.runs(filter.clone()).await?;
         let filtered = RunFilter { page: None, per_page: None, ..filter.clone() } != RunFilter::default();
-        let table = if page.items.is_empty() {
+        let unread = unread.iter().map(|(name, value)| unread_value(name, value)).collect_view();
+        let table = if page.items.is_empty() && page.total > 0 {
+            beyond(&format!("/runs?{}", query_of(&filter)), page.page).into_any()
+        } else if page.items.is_empty() {
             view! { <Empty filtered /> }.into_any()
         } else {
             view! { <RunTable runs=page.items.clone() now=site.now /> }.into_any()
@@ -40,7 +45,7 @@ pub fn RunsPage() -> impl IntoView {
                     </a>
                 </div>
                 <Filters filter=filter.clone() facets />
-                {table}
+                {unread} {table}
                 {pager("/runs", &query_of(&filter), page.page, page.per_page, page.total)}
             </main>
         }
@@ -56,7 +61,15 @@ fn told<T>(page: &Page<T>) -> String {
     }
 }
 
-/// The filter in a query; a value that means nothing filters nothing.
+/// Values of the query that mean nothing, by their names.
+fn unread_of(query: &ParamsMap) -> Vec<(&'static str, String)> {
+    let text = |key: &str| query.get(key).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+    let status = text("status").filter(|s| STATUSES.into_iter().all(|status| status.as_str() != s));
+    let page = text("page").filter(|n| n.parse::<u32>().is_err());
+    status.map(|value| ("status", value)).into_iter().chain(page.map(|value| ("page", value))).collect()
+}
+
+/// The filter in a query; a value that means nothing filters nothing, and [`unread_of`] names it.
 fn filter_of(query: &ParamsMap) -> RunFilter {
     let text = |key: &str| query.get(key).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
     let status = text("status").and_then(|s| STATUSES.into_iter().find(|status| status.as_str() == s));
@@ -152,6 +165,22 @@ fn Filters(filter: RunFilter, facets: Facets) -> impl IntoView {
                 {any.then(|| view! { <a class="button" href="/runs">"Clear"</a> })}
             </div>
         </form>
+    }
+}
+
+/// A notice of a value in the address that means nothing here.
+pub(super) fn unread_value(name: &str, value: &str) -> impl IntoView + use<> {
+    let said = format!("The address asks for {name} \"{value}\", which is none; it was left aside.");
+    view! { <p class="notice warn">{said}</p> }
+}
+
+/// What stands where rows would, on a page after the last one.
+pub(super) fn beyond(first: &str, page: u32) -> impl IntoView + use<> {
+    let first = first.to_owned();
+    view! {
+        <p class="notice">
+            {format!("There is no page {page}: fewer are listed. ")} <a href=first>"Show the first page"</a> "."
+        </p>
     }
 }
 

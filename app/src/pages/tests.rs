@@ -99,6 +99,29 @@ async fn an_empty_database_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_list_says_why_it_shows_no_rows() {
+    for (path, said, not) in [
+        ("/runs?page=999", "There is no page 999", "Nothing is measured yet"),
+        ("/runs?status=done", "status &quot;done&quot;", "There is no page"),
+        ("/runs?page=first", "page &quot;first&quot;", "There is no page"),
+        ("/jobs?page=first", "page &quot;first&quot;", "There is no page"),
+        (
+            "/jobs?batches=1&check=1&models=HuggingFaceTB/SmolLM2-135M&precisions=bf16&refused=runner-offline",
+            "is online, so nothing was submitted",
+            "can do all of this sweep",
+        ),
+    ] {
+        let (_, html) = get(Fake::default(), path).await;
+        let html = html
+            .replace("&#34;", "&quot;")
+            .replace("\"done\"", "&quot;done&quot;")
+            .replace("\"first\"", "&quot;first&quot;");
+        assert!(html.contains(said), "{path} does not say {said}");
+        assert!(!html.contains(not), "{path} says {not}");
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_fails_is_told_calmly() {
     for path in ["/", "/runs", "/jobs", "/p/0123456789"] {
         let (status, html) = get(Fake { broken: true, ..Fake::default() }, path).await;

@@ -52,7 +52,7 @@ impl Backend for Fake {
         }))
     }
 
-    fn runs(&self, _filter: RunFilter) -> Answer<'_, Page<RunSummary>> {
+    fn runs(&self, filter: RunFilter) -> Answer<'_, Page<RunSummary>> {
         let detail = detail();
         let summary = RunSummary {
             machine_name: detail.machine.name.clone(),
@@ -68,8 +68,11 @@ impl Backend for Fake {
         other.run.origin = RunOrigin::Example;
         other.run.status = RunStatus::Running;
         other.run.started_at = UnixMillis(NOW.0 - 86_400_000 * 3);
-        let items = if self.empty { Vec::new() } else { vec![summary, other] };
-        self.answer(Ok(Page { total: items.len() as u64, items, page: 1, per_page: 50 }))
+        let rows = if self.empty { Vec::new() } else { vec![summary, other] };
+        let page = filter.page.unwrap_or(1);
+        let total = rows.len() as u64;
+        let items = if page == 1 { rows } else { Vec::new() };
+        self.answer(Ok(Page { total, items, page, per_page: 50 }))
     }
 
     fn run(&self, id: RunId) -> Answer<'_, RunDetail> {
