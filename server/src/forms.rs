@@ -97,9 +97,18 @@ async fn submit_job(
     let Ok(new) = form.to_job(&runners) else { return Ok(again()) };
     match jobs::submit(&state, new).await {
         Ok(job) => Ok(Redirect::to(&format!("/jobs/{}", job.id)).into_response()),
-        Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY => Ok(again()),
+        // What the fields' own checks let pass: the page says it above the form.
+        Err(problem) if is_refusal(&problem) => {
+            let code = &problem.body.error.code;
+            Ok(Redirect::to(&format!("/jobs?{}&check=1&refused={code}", form.to_query())).into_response())
+        }
         Err(problem) => Err(plain(problem)),
     }
+}
+
+/// Whether the sweep asks for what no runner can do, or none that is online.
+fn is_refusal(problem: &Problem) -> bool {
+    matches!(problem.status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::CONFLICT)
 }
 
 async fn cancel_job(
@@ -120,9 +129,7 @@ async fn first(State(state): State<AppState>, _: LoggedIn) -> Result<Response, R
     let name = Some("First benchmark".to_owned());
     match jobs::submit(&state, NewJob { name, sweep: first_benchmark(), runner_id: None }).await {
         Ok(job) => Ok(Redirect::to(&format!("/jobs/{}", job.id)).into_response()),
-        Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY => {
-            Ok(Redirect::to("/?problem=no-runner").into_response())
-        }
+        Err(problem) if is_refusal(&problem) => Ok(Redirect::to("/?problem=no-runner").into_response()),
         Err(problem) => Err(plain(problem)),
     }
 }

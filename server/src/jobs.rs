@@ -1,5 +1,6 @@
 //! Submitting a job, for the REST interface and the form alike.
 
+use axum::http::StatusCode;
 use contract::ids::JobId;
 use contract::job::{Job, JobState, NewJob, Progress};
 use contract::protocol::{AdvertisedModel, Runner};
@@ -68,7 +69,7 @@ fn made_name(sweep: &Sweep) -> String {
     name.chars().take(LONGEST_NAME).collect()
 }
 
-/// Whether some runner can execute the whole sweep; where none can, what is missing.
+/// Whether one runner that is online can execute the whole sweep; where none can, what is missing.
 fn check(new: &NewJob, runners: &[Runner]) -> Result<(), Problem> {
     let candidates: Vec<&Runner> = match new.runner_id {
         None => runners.iter().collect(),
@@ -83,41 +84,109 @@ fn check(new: &NewJob, runners: &[Runner]) -> Result<(), Problem> {
         }
     };
     for wanted in &new.sweep.models {
-        if !candidates.iter().any(|r| model(r, wanted).is_some()) {
+        let mut having = candidates.iter().filter(|r| model(r, wanted).is_some()).peekable();
+        if having.peek().is_none() {
             return Err(unknown_model(wanted, &candidates));
         }
+        if !having.any(|r| r.online) {
+            return Err(offline(new, wanted));
+        }
     }
-    let device = new.sweep.device;
-    let able: Vec<&Runner> = candidates
-        .into_iter()
-        .filter(|r| r.registration.devices.contains(&device))
-        .filter(|r| new.sweep.models.iter().all(|m| model(r, m).is_some()))
-        .collect();
-    if able.is_empty() {
-        let message = format!("no one runner has all these models and the device {device}; split the sweep");
-        return Err(Problem::unprocessable("no-able-runner", message).at("sweep.device"));
+    // A job is one runner's: what several could do together, none of them would ever finish.
+    let online: Vec<&Runner> = candidates.into_iter().filter(|r| r.online).collect();
+    let lacks: Vec<Lack<'_>> = online.iter().map_while(|r| lack(r, &new.sweep)).collect();
+    if lacks.len() < online.len() {
+        return Ok(());
     }
-    for wanted in &new.sweep.models {
-        let offers: Vec<&AdvertisedModel> = able.iter().filter_map(|r| model(r, wanted)).collect();
-        for precision in &new.sweep.precisions {
-            if !offers.iter().any(|m| m.precisions.contains(precision)) {
-                let accepted = offers.first().map(|m| m.precisions.join(", ")).unwrap_or_default();
-                let message =
-                    format!("{wanted} does not run in precision \"{precision}\"; accepted: {accepted}");
-                return Err(Problem::unprocessable("unknown-precision", message).at("sweep.precisions"));
+    // The runner that lacks least says best what to change.
+    let nearest = lacks.into_iter().max_by_key(Lack::depth).unwrap_or(Lack::Models);
+    Err(nearest.problem(&new.sweep))
+}
+
+/// The first thing that keeps a runner from executing a sweep.
+enum Lack<'r> {
+    /// One of the models.
+    Models,
+    /// The device.
+    Device,
+    /// A precision of a model.
+    Precision { runner: &'r Runner, model: &'r AdvertisedModel, precision: String },
+    /// Sequences as long as a case's, in tokens.
+    Length { runner: &'r Runner, model: &'r AdvertisedModel, length: u64 },
+}
+
+/// What of the sweep the runner cannot do; none where it can do all of it.
+fn lack<'r>(runner: &'r Runner, sweep: &Sweep) -> Option<Lack<'r>> {
+    let Some(models) = sweep.models.iter().map(|name| model(runner, name)).collect::<Option<Vec<_>>>() else {
+        return Some(Lack::Models);
+    };
+    if !runner.registration.devices.contains(&sweep.device) {
+        return Some(Lack::Device);
+    }
+    for model in &models {
+        if let Some(precision) = sweep.precisions.iter().find(|p| !model.precisions.contains(p)) {
+            return Some(Lack::Precision { runner, model, precision: precision.clone() });
+        }
+    }
+    let longest = |axis: &[Tokens]| axis.iter().map(|t| t.0).max().unwrap_or(0);
+    let length = longest(&sweep.prompts).saturating_add(longest(&sweep.generates));
+    let short = models.into_iter().find(|model| length > model.max_tokens)?;
+    Some(Lack::Length { runner, model: short, length })
+}
+
+impl Lack<'_> {
+    /// How far the runner's check came.
+    const fn depth(&self) -> u8 {
+        match self {
+            Self::Models => 0,
+            Self::Device => 1,
+            Self::Precision { .. } => 2,
+            Self::Length { .. } => 3,
+        }
+    }
+
+    fn problem(&self, sweep: &Sweep) -> Problem {
+        match self {
+            Self::Models => {
+                let message = "no one runner that is online has all these models; split the sweep";
+                Problem::unprocessable("no-able-runner", message).at("sweep.models")
+            }
+            Self::Device => {
+                let message = format!(
+                    "no one runner that is online has all these models and the device {}; split the sweep",
+                    sweep.device
+                );
+                Problem::unprocessable("no-able-runner", message).at("sweep.device")
+            }
+            Self::Precision { runner, model, precision } => {
+                let message = format!(
+                    "{} does not run in precision \"{precision}\" on {}; accepted: {}",
+                    model.name,
+                    runner.registration.name,
+                    model.precisions.join(", ")
+                );
+                Problem::unprocessable("unknown-precision", message).at("sweep.precisions")
+            }
+            Self::Length { runner, model, length } => {
+                let message = format!(
+                    "prompt and generated tokens are {length} together; {} takes at most {} on {}",
+                    model.name, model.max_tokens, runner.registration.name
+                );
+                Problem::unprocessable("too-long", message).at("sweep.prompts")
             }
         }
-        let longest = |axis: &[Tokens]| axis.iter().map(|t| t.0).max().unwrap_or(0);
-        let length = longest(&new.sweep.prompts).saturating_add(longest(&new.sweep.generates));
-        let accepted = offers.iter().map(|m| m.max_tokens).max().unwrap_or(0);
-        if length > accepted {
-            let message = format!(
-                "prompt and generated tokens are {length} together; {wanted} takes at most {accepted}"
-            );
-            return Err(Problem::unprocessable("too-long", message).at("sweep.prompts"));
-        }
     }
-    Ok(())
+}
+
+/// Of runners that are known and gone: the job would wait for ever.
+fn offline(new: &NewJob, wanted: &str) -> Problem {
+    let (who, field) = if new.runner_id.is_some() {
+        ("the runner that is asked for is not online".to_owned(), "runner_id")
+    } else {
+        (format!("no runner that has the model \"{wanted}\" is online"), "sweep.models")
+    };
+    let message = format!("{who}; start it with `bench-runner daemon` and submit again");
+    Problem::new(StatusCode::CONFLICT, "runner-offline", message).at(field)
 }
 
 fn model<'r>(runner: &'r Runner, name: &str) -> Option<&'r AdvertisedModel> {

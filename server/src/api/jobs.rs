@@ -44,6 +44,7 @@ pub(super) async fn list(
     responses((status = 201, body = Job, description = "Queued; Location has its address"),
               (status = 400, body = ApiError, description = "Not the JSON of a job"),
               (status = 401, body = ApiError, description = "The admin token is asked"),
+              (status = 409, body = ApiError, description = "The runners that could execute it are not online"),
               (status = 422, body = ApiError, description = "No runner can execute it; field says what of it")))]
 pub(super) async fn submit(
     State(state): State<AppState>,

@@ -161,6 +161,14 @@ async fn forms_answer_with_redirections() {
         "{again}"
     );
 
+    // What only the server refuses is said on the page too.
+    let refused = server.form("/jobs", &fields.replace("name=", &format!("name={}", "x".repeat(201)))).await;
+    let again = refused.header("location").to_owned();
+    assert!(again.contains("check=1") && again.contains("refused=bad-name"), "{again}");
+    let page = server.get(&again).await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.text.contains("1 to 200 characters"), "{}", page.text);
+
     let first = server.form("/first-benchmark", "").await;
     assert!(first.header("location").starts_with("/jobs/"), "{first:?}");
     let jobs = server.get("/api/v1/jobs").await.json();

@@ -2,9 +2,10 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use contract::protocol::LEASE_MS;
 use serde_json::{Value, json};
 
-use crate::testing::{Server, plan, sweep};
+use crate::testing::{RUNNER_ID, Server, plan, registration, sweep};
 
 /// The document with one value replaced, by JSON pointer.
 fn change(mut document: Value, pointer: &str, value: Value) -> Value {
@@ -183,4 +184,68 @@ async fn a_plan_without_an_answer_says_where() {
     assert_eq!(server.post("/api/v1/plans/solve", &question).await.problem().2.as_deref(), Some("batches"));
     let typed = server.send(crate::testing::with_json(Method::POST, "/api/v1/plans/solve", &plan())).await;
     assert_eq!(typed.problem().0, 400, "{typed:?}");
+}
+
+#[tokio::test]
+async fn a_job_is_not_queued_for_runners_that_are_gone() {
+    let server = Server::new().await;
+    server.register().await;
+    server.pass(LEASE_MS + 1);
+    for (body, field) in [
+        (json!({ "sweep": sweep() }), "sweep.models"),
+        (json!({ "sweep": sweep(), "runner_id": RUNNER_ID }), "runner_id"),
+    ] {
+        let answer = server.post("/api/v1/jobs", &body).await;
+        assert_eq!(answer.problem(), (409, "runner-offline".into(), Some(field.into())), "{}", answer.text);
+        assert!(answer.text.contains("bench-runner daemon"), "it says what to do: {}", answer.text);
+    }
+    assert_eq!(server.form("/first-benchmark", "").await.header("location"), "/?problem=no-runner");
+    assert_eq!(server.get("/api/v1/jobs").await.json()["total"], 0);
+
+    server.register().await;
+    assert_eq!(server.post("/api/v1/jobs", &json!({ "sweep": sweep() })).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn one_runner_must_be_able_to_do_all_of_a_job() {
+    let server = Server::new().await;
+    server.register().await;
+    // The second takes longer sequences of `tiny`, and other precisions.
+    let mut second = registration();
+    second.name = "shelf".to_owned();
+    second.models[1].precisions = vec!["bf16".to_owned(), "native".to_owned()];
+    second.models[1].max_tokens = 8192;
+    second.models.remove(0);
+    let path = "/api/v1/runners/00000000-0000-0000-0000-000000000009";
+    let answer = server.runner(Method::PUT, path, &serde_json::to_value(second).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+
+    let both = json!(["tiny", "HuggingFaceTB/SmolLM2-135M"]);
+    let one = json!(["tiny"]);
+    for (models, precisions, prompt, refused) in [
+        (&one, json!(["bf16"]), 4000, None),
+        (&one, json!(["native"]), 16, None),
+        (&one, json!(["fp32"]), 16, None),
+        (&both, json!(["fp32", "bf16"]), 16, None),
+        (&one, json!(["fp32"]), 4000, Some(("too-long", "sweep.prompts"))),
+        (&one, json!(["fp32", "native"]), 16, Some(("unknown-precision", "sweep.precisions"))),
+        (&both, json!(["native"]), 16, Some(("unknown-precision", "sweep.precisions"))),
+        (&both, json!(["bf16"]), 4000, Some(("too-long", "sweep.prompts"))),
+    ] {
+        let mut body = change(json!({ "sweep": sweep() }), "/sweep/precisions", precisions);
+        body = change(body, "/sweep/models", models.clone());
+        body = change(body, "/sweep/prompts", json!([prompt]));
+        let answer = server.post("/api/v1/jobs", &body).await;
+        match refused {
+            None => assert_eq!(answer.status, StatusCode::CREATED, "{body}: {}", answer.text),
+            Some((code, field)) => {
+                assert_eq!(
+                    answer.problem(),
+                    (422, code.into(), Some(field.into())),
+                    "{body}: {}",
+                    answer.text
+                );
+            }
+        }
+    }
 }
