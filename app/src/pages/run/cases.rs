@@ -4,6 +4,7 @@ use contract::case::{Case, CaseSpec, CaseStatus};
 use contract::measurement::{Measurement, Phase};
 use contract::statistics::{CaseSpeed, Distribution};
 use leptos::prelude::*;
+use planner::document::plan::Attention;
 use planner::{Bytes, Estimate};
 
 use super::residual_percent;
@@ -53,6 +54,7 @@ pub(super) fn Cases(cases: Vec<Case>) -> impl IntoView {
 
 fn row(case: Case, largest: Bytes) -> impl IntoView {
     let residual = residual_percent(&case);
+    let today = today(case.plan.as_ref(), case.estimate.as_ref()).map(Today::line);
     let spec = case.spec;
     let head = view! {
         <td class="n">{case.position + 1}</td>
@@ -80,7 +82,7 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
                     <State word=case.status.as_str() tone=Tone::from(case.status) />
                     <br />
                     {case.error.unwrap_or_else(|| "No reason was recorded.".to_owned())}
-                    {planned}
+                    {planned} {today}
                 </td> {again}
             </tr>
         }
@@ -105,11 +107,65 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
                 {time(speed.token_ms.map(|d| d.p50))}
                 <small>{time(speed.token_ms.map(|d| d.p99))}</small>
             </td> {phase(Phase::Prefill)} {phase(Phase::Decode)}
-            <td>{against(measurement.peak_allocated(), case.estimate.as_ref().map(|e| e.totals.allocated), residual, largest)}</td>
+            <td>
+                {against(measurement.peak_allocated(), case.estimate.as_ref().map(|e| e.totals.allocated), residual, largest)}
+                {today}
+            </td>
             {again}
         </tr>
     }
     .into_any()
+}
+
+/// What today's planner says of a case, where it is not what was stored with it.
+#[derive(Debug, PartialEq)]
+enum Today {
+    /// Another peak.
+    Otherwise { today: Bytes, stored: Bytes },
+    /// A peak, where none was stored.
+    Now(Bytes),
+    /// Nothing any more, and why.
+    Nothing { stored: Bytes, why: String },
+}
+
+/// Asks the planner anew; the stored answer stays what the case is held against.
+fn today(plan: Option<&planner::Plan>, stored: Option<&Estimate>) -> Option<Today> {
+    let stored = stored.map(|estimate| estimate.totals.allocated);
+    match (planner::estimate(plan?).map(|estimate| estimate.totals.allocated), stored) {
+        (Ok(today), Some(stored)) if today == stored => None,
+        (Ok(today), Some(stored)) => Some(Today::Otherwise { today, stored }),
+        (Ok(today), None) => Some(Today::Now(today)),
+        (Err(error), Some(stored)) => Some(Today::Nothing { stored, why: error.to_string() }),
+        (Err(_), None) => None,
+    }
+}
+
+impl Today {
+    fn line(self) -> AnyView {
+        let (said, title) = match self {
+            Self::Otherwise { today, stored } => (
+                format!("today {today}"),
+                format!(
+                    "Estimated {stored} when it was measured; planner {} says {today}.",
+                    planner::VERSION
+                ),
+            ),
+            Self::Now(today) => (
+                format!("today {today}"),
+                format!("No estimate was stored with it; planner {} says {today}.", planner::VERSION),
+            ),
+            Self::Nothing { stored, why } => (
+                "today no answer".to_owned(),
+                format!("Estimated {stored} when it was measured; planner {} says: {why}.", planner::VERSION),
+            ),
+        };
+        view! {
+            <small class="nowrap" data-test="today" title=title>
+                {said}
+            </small>
+        }
+        .into_any()
+    }
 }
 
 fn estimated_phase(estimate: &Estimate, phase: Phase) -> Option<Bytes> {
@@ -159,7 +215,20 @@ fn against(
 }
 
 fn actions(spec: &CaseSpec, plan: Option<&planner::Plan>) -> impl IntoView + use<> {
-    let command = command(spec);
+    let command = command(spec).map(|command| {
+        let incomplete = command.contains(FOLDER);
+        view! {
+            <details class="quiet">
+                <summary>"Command"</summary>
+                <div class="command">
+                    <code>{command.clone()}</code>
+                    <CopyButton text=command label="Copy".to_owned() />
+                </div>
+                {incomplete
+                    .then(|| view! { <small>{format!("Put the folder where the model lies in place of {FOLDER}.")}</small> })}
+            </details>
+        }
+    });
     view! {
         <div class="stack" style="gap:4px">
             {plan
@@ -170,29 +239,41 @@ fn actions(spec: &CaseSpec, plan: Option<&planner::Plan>) -> impl IntoView + use
                         </a>
                     }
                 })}
-            <details class="quiet">
-                <summary>"Command"</summary>
-                <div class="command">
-                    <code>{command.clone()}</code>
-                    <CopyButton text=command label="Copy".to_owned() />
-                </div>
-            </details>
+            {command}
         </div>
     }
 }
 
-/// The command that measures this case again.
-fn command(spec: &CaseSpec) -> String {
-    format!(
-        "bench-runner run --model {} --precision {} --batch {} --prompt {} --generate {} --device {} --repetitions {}",
-        quoted(&spec.model),
-        quoted(&spec.precision),
-        spec.batch,
-        spec.prompt_tokens,
-        spec.generate_tokens,
-        spec.device,
-        spec.repetitions
-    )
+/// Stands for the folder that only the reader knows.
+const FOLDER: &str = "<FOLDER OF THE MODEL>";
+
+/// The command that measures this case again; none where the command line has no word for its attention. A model that the
+/// catalogue lacks is a file or a folder of the machine that measured it: the command leaves [`FOLDER`] in its place.
+fn command(spec: &CaseSpec) -> Option<String> {
+    let mut words = vec!["bench-runner run --model".to_owned(), quoted(&spec.model)];
+    if planner::catalogue::model(&spec.model).is_none() {
+        words.push(format!("--models-dir {}", quoted(FOLDER)));
+    }
+    words.push(format!("--precision {}", quoted(&spec.precision)));
+    if let Some(attention) = &spec.attention {
+        words.push(format!("--attention {}", attention_word(attention)?));
+    }
+    words.push(format!(
+        "--batch {} --prompt {} --generate {} --device {} --repetitions {}",
+        spec.batch, spec.prompt_tokens, spec.generate_tokens, spec.device, spec.repetitions
+    ));
+    Some(words.join(" "))
+}
+
+/// An attention as `bench-runner run --attention` takes it.
+fn attention_word(attention: &Attention) -> Option<String> {
+    match attention {
+        Attention::Eager => Some("eager".to_owned()),
+        Attention::MemoryEfficient => Some("memory-efficient".to_owned()),
+        Attention::Flash => Some("flash".to_owned()),
+        Attention::SlidingWindow { window } => Some(format!("sliding-window:{window}")),
+        Attention::Longformer { .. } | Attention::BigBird { .. } => None,
+    }
 }
 
 /// A word as a POSIX shell reads it back.
@@ -212,10 +293,9 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_command_can_be_pasted() {
-        let spec = CaseSpec {
-            model: "it's mine".to_owned(),
+    fn spec() -> CaseSpec {
+        CaseSpec {
+            model: "HuggingFaceTB/SmolLM2-135M".to_owned(),
             precision: "bf16".to_owned(),
             attention: None,
             device: Device::Cuda(1),
@@ -223,12 +303,63 @@ mod tests {
             prompt_tokens: Tokens(512),
             generate_tokens: Tokens(64),
             repetitions: 5,
-        };
+        }
+    }
+
+    #[test]
+    fn a_command_can_be_pasted() {
         assert_eq!(
-            command(&spec),
-            r"bench-runner run --model 'it'\''s mine' --precision bf16 --batch 2 --prompt 512 --generate 64 --device cuda:1 --repetitions 5"
+            command(&spec()).unwrap(),
+            "bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision bf16 --batch 2 --prompt 512 --generate 64 \
+             --device cuda:1 --repetitions 5"
         );
-        assert_eq!(quoted("HuggingFaceTB/SmolLM2-135M"), "HuggingFaceTB/SmolLM2-135M");
         assert_eq!(quoted(""), "''");
+    }
+
+    #[test]
+    fn a_command_names_the_folder_that_is_to_be_filled_in() {
+        let file = CaseSpec { model: "it's mine".to_owned(), ..spec() };
+        let start =
+            r"bench-runner run --model 'it'\''s mine' --models-dir '<FOLDER OF THE MODEL>' --precision";
+        assert!(command(&file).unwrap().starts_with(start), "{:?}", command(&file));
+    }
+
+    #[test]
+    fn a_command_keeps_the_attention() {
+        for (attention, word) in [
+            (Attention::Eager, Some("eager")),
+            (Attention::MemoryEfficient, Some("memory-efficient")),
+            (Attention::Flash, Some("flash")),
+            (Attention::SlidingWindow { window: Tokens(4096) }, Some("sliding-window:4096")),
+            (Attention::Longformer { window: Tokens(512), global_tokens: Tokens(1) }, None),
+        ] {
+            let command = command(&CaseSpec { attention: Some(attention.clone()), ..spec() });
+            let wanted = word.map(|word| format!(" --attention {word} --batch"));
+            match (command, wanted) {
+                (Some(command), Some(wanted)) => assert!(command.contains(&wanted), "{command}"),
+                (command, wanted) => assert_eq!(command, wanted, "{attention:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn today_is_told_where_it_differs() {
+        let plan = crate::link::first_plan().unwrap();
+        let now = planner::estimate(&plan).unwrap();
+        assert_eq!(today(Some(&plan), Some(&now)), None, "the same answer is not told twice");
+        let mut before = now.clone();
+        before.totals.allocated = Bytes(7);
+        assert_eq!(
+            today(Some(&plan), Some(&before)),
+            Some(Today::Otherwise { today: now.totals.allocated, stored: Bytes(7) })
+        );
+        assert_eq!(today(Some(&plan), None), Some(Today::Now(now.totals.allocated)));
+        assert_eq!(today(None, Some(&now)), None, "there is nothing to ask");
+        let mut unknown = plan.clone();
+        unknown.gpu.id = "no-such-gpu".to_owned();
+        assert!(matches!(
+            today(Some(&unknown), Some(&before)),
+            Some(Today::Nothing { stored: Bytes(7), why }) if why.contains("no-such-gpu") || why.contains("gpu.id")
+        ));
     }
 }
