@@ -183,7 +183,7 @@ impl Sweep {
     }
 }
 
-/// The sweep that a first visitor is offered: a small shape on the processor, about a minute on two cores.
+/// The sweep that a first visitor is offered: a small shape on the processor, about a minute on two idle cores.
 #[must_use]
 pub fn first_benchmark() -> Sweep {
     Sweep {
@@ -191,8 +191,8 @@ pub fn first_benchmark() -> Sweep {
         precisions: vec!["fp32".to_owned(), "bf16".to_owned()],
         attentions: Vec::new(),
         batches: vec![1, 2],
-        prompts: vec![Tokens(64), Tokens(256)],
-        generates: vec![Tokens(16)],
+        prompts: vec![Tokens(64), Tokens(128)],
+        generates: vec![Tokens(8)],
         device: Device::Cpu,
         repetitions: 2,
     }
