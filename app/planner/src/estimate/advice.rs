@@ -326,8 +326,13 @@ fn smaller_batch(batch: u32) -> Vec<Change> {
 
 /// The smallest GPU of the catalogue that holds it.
 fn larger_gpu(plan: &Plan) -> Option<Advice> {
-    let now = catalogue::gpu(&plan.gpu.id)?.visible().bytes();
-    let mut gpus: Vec<_> = catalogue::gpus().iter().filter(|g| g.id != plan.gpu.id).collect();
+    let own = catalogue::gpu(&plan.gpu.id)?;
+    let now = own.visible().bytes();
+    // Engines and kernels seldom run on another maker's GPU; memory shared with the host is another machine.
+    let alike = |g: &&catalogue::Gpu| {
+        g.compute_capability.is_some() == own.compute_capability.is_some() && g.unified_memory == own.unified_memory
+    };
+    let mut gpus: Vec<_> = catalogue::gpus().iter().filter(|g| g.id != plan.gpu.id).filter(alike).collect();
     gpus.sort_by_key(|g| g.visible().bytes());
     gpus.into_iter().filter(|g| g.visible().bytes() > now).find_map(|gpu| {
         let mut changed = plan.clone();
