@@ -379,8 +379,8 @@ fn training(rows: &[TrainingRow]) -> AnyView {
             format!(" The least is {}, with {} times.", least.what, format::figure(least.times_serving))
         });
         format!(
-            "Of {}, {} takes {} times what serving one sequence does: gradients, the optimizer's states and what is kept for \
-             the backward pass come on top of the weights.{least}",
+            "For {}, {} takes {} times what serving one sequence does: gradients and the optimizer's states come on top of the \
+             weights.{least}",
             short(TRAINED),
             row.what,
             format::figure(row.times_serving)
