@@ -7,7 +7,7 @@ mod load_line;
 
 pub use agent::Agent;
 pub use answer::{Basis, Summary, WhereItGoes};
-pub use facts::{Costs, Facts};
+pub use facts::{Costs, Facts, lost};
 pub use load_line::{LoadLine, batches};
 
 use contract::case::CaseStatus;

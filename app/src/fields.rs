@@ -132,11 +132,12 @@ impl Field {
     /// Whether it is worth a place on the page: it means something, or it is set and should be seen to be.
     #[must_use]
     pub fn is_shown(&self, document: &Value) -> bool {
+        let text = || self.text(document);
         let said = || match self.kind {
-            Kind::Optional | Kind::OptionalDecimal | Kind::Text | Kind::Few(_) | Kind::OneOf(_) => {
-                !matches!(self.text(document).as_str(), "" | "none")
-            }
-            Kind::Whole => !matches!(self.text(document).as_str(), "" | "0" | "1"),
+            Kind::Optional | Kind::OptionalDecimal | Kind::Text => !text().is_empty(),
+            // The first of a list is what holds where nothing is said.
+            Kind::Few(list) | Kind::OneOf(list) => list.first().is_some_and(|(first, _)| text() != *first),
+            Kind::Whole => !matches!(text().as_str(), "" | "0" | "1"),
             _ => false,
         };
         self.is_possible(document) && (self.is_useful(document) || said())

@@ -119,7 +119,7 @@ pub fn Costs(
         sources.push(format!("Power: {}.", energy.basis.trim_end_matches('.')));
     }
     if let Some(quality) = estimate.quality {
-        pairs.push(("Quality lost to the weights' precision", class(quality.class).to_owned()));
+        pairs.push(("Quality lost to the weights' precision", lost(quality.class).to_owned()));
         pairs.extend(
             quality.perplexity_percent.map(|percent| ("Perplexity", format::signed_percent(percent))),
         );
@@ -147,7 +147,9 @@ pub fn Costs(
     })
 }
 
-const fn class(class: QualityClass) -> &'static str {
+/// A class of quality in words: what is lost.
+#[must_use]
+pub const fn lost(class: QualityClass) -> &'static str {
     match class {
         QualityClass::Reference => "none: as the checkpoint",
         QualityClass::NearLossless => "nearly none",

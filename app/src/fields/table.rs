@@ -533,7 +533,7 @@ pub static GROUPS: [Group; 9] = [
                 "parallelism.zero_stage",
                 "ZeRO",
                 "",
-                Kind::Few(&[
+                Kind::OneOf(&[
                     ("0", "none"),
                     ("1", "1: states"),
                     ("2", "2: + gradients"),

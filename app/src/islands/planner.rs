@@ -78,13 +78,10 @@ pub fn PlannerBoard(
                         }}
                         {move || estimate.get().map(|estimate| view! { <Agent estimate /> })}
                         {move || estimate.get().map(|estimate| view! { <Basis estimate /> })}
+                        {move || estimate.get().map(|estimate| view! { <Costs estimate /> })}
                     </div>
                     <div class="stack">
                         {move || estimate.get().map(|estimate| view! { <WhereItGoes estimate /> })}
-                        {move || estimate.get().map(|estimate| view! { <Costs estimate /> })}
-                        <p class="muted" style="font-size:13px">
-                            <a href="/answers">"What people ask first, answered with computed numbers"</a>
-                        </p>
                     </div>
                 </div>
             </div>

@@ -9,7 +9,7 @@ use planner::document::plan::Precisions;
 use planner::solve::{self, ParetoPoint};
 use planner::{Bytes, Plan, PlanError};
 
-use crate::{format, link};
+use crate::{components, format, link};
 
 /// Whose weights are compared by precision.
 const COMPARED: &str = "meta-llama/Llama-3.1-8B";
@@ -307,12 +307,11 @@ fn trades(rows: &[(Plan, ParetoPoint)]) -> AnyView {
     let lead = sixteen.and_then(|sixteen| {
         let (_, smallest) = rows.first()?;
         let times = speed(smallest) / speed(sixteen);
-        let lost = smallest
-            .quality
-            .as_ref()
-            .and_then(|quality| quality.perplexity_percent)
-            .map(|percent| format!(" Its perplexity is {} against 16 bits.", format::signed_percent(percent)))
-            .unwrap_or_default();
+        let quality = smallest.quality.as_ref();
+        let lost = quality.map(|quality| {
+            format!(" What it loses in quality, as published: {}.", components::lost(quality.class))
+        });
+        let lost = lost.unwrap_or_default();
         (times.is_finite() && times > 0.0).then(|| {
             format!(
                 "{} needs {} of the memory of 16 bits and is {:.1} times as fast for one reader.{lost}",
@@ -326,9 +325,10 @@ fn trades(rows: &[(Plan, ParetoPoint)]) -> AnyView {
         .iter()
         .map(|(plan, point)| {
             let quality = point.quality.as_ref();
-            let lost = quality
-                .and_then(|quality| quality.perplexity_percent)
-                .map_or_else(|| "–".to_owned(), format::signed_percent);
+            let lost = quality.map_or("not known", |quality| components::lost(quality.class));
+            let percent = quality.and_then(|quality| quality.perplexity_percent).map(format::signed_percent);
+            let lost =
+                percent.map_or_else(|| lost.to_owned(), |percent| format!("{lost}, perplexity {percent}"));
             let source =
                 quality.map_or_else(|| "nothing published is known here".to_owned(), |q| q.source.clone());
             let fits = if point.fits { ("state ok", "fits") } else { ("state bad", "does not") };
@@ -342,7 +342,7 @@ fn trades(rows: &[(Plan, ParetoPoint)]) -> AnyView {
                         <span class=fits.0>{fits.1}</span>
                     </td>
                     <td class="n">{point.tokens_per_second.map(format::figure)}</td>
-                    <td class="n">{lost}</td>
+                    <td>{lost}</td>
                     <td class="long">{source}</td>
                 </tr>
             }
@@ -358,7 +358,7 @@ fn trades(rows: &[(Plan, ParetoPoint)]) -> AnyView {
                 ("Needed, GiB", true),
                 ("", false),
                 ("Tokens a second", true),
-                ("Perplexity", true),
+                ("Quality lost", false),
                 ("As published", false),
             ],
             body,
@@ -379,8 +379,8 @@ fn training(rows: &[TrainingRow]) -> AnyView {
             format!(" The least is {}, with {} times.", least.what, format::figure(least.times_serving))
         });
         format!(
-            "Of {}, {} takes {} times what serving one sequence does: gradients, the optimizer's states and what is kept for \
-             the backward pass come on top of the weights.{least}",
+            "For {}, {} takes {} times what serving one sequence does: gradients and the optimizer's states come on top of the \
+             weights.{least}",
             short(TRAINED),
             row.what,
             format::figure(row.times_serving)

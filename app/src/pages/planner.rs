@@ -14,13 +14,7 @@ use crate::{fields, link};
 pub fn PlannerPage() -> impl IntoView {
     let search = use_location().search.get_untracked();
     let (plan, problem) = match link::read(&search) {
-        Ok(plan) => {
-            if link::is_form(&search) {
-                // What the form sends is long; the address that people copy is the plan's link.
-                leptos_axum::redirect(&link::planner_href(&plan));
-            }
-            (Ok(plan), None)
-        }
+        Ok(plan) => (Ok(plan), None),
         Err(error) => (link::base_of(&search).map_or_else(link::first_plan, Ok), Some(error)),
     };
     let instead = if link::is_form(&search) {
@@ -35,7 +29,11 @@ pub fn PlannerPage() -> impl IntoView {
                 .into_any();
         }
     };
-    if problem.is_some() {
+    if problem.is_none() && link::is_form(&search) {
+        // What the form sends is long; the address that people copy is the plan's link.
+        leptos_axum::redirect(&link::planner_href(&plan));
+        set_status(StatusCode::FOUND);
+    } else if problem.is_some() {
         set_status(StatusCode::BAD_REQUEST);
     } else if ::planner::estimate(&plan).is_err() {
         set_status(StatusCode::UNPROCESSABLE_ENTITY);

@@ -175,7 +175,7 @@ async fn the_planner_has_a_control_for_every_field_that_means_something() {
     for (query, there, not) in [
         (
             "",
-            vec!["workload.kind", "engine", "kv", "attention.kind", "compression.prune.kind"],
+            vec!["workload.kind", "engine", "attention.kind", "compression.prune.kind"],
             vec!["workload.optimizer"],
         ),
         (

@@ -45,7 +45,11 @@ fn amount(field: &'static Field, board: Board, unit: &'static str, most: Most) -
         Most::Model => board.longest.get(),
         Most::Fixed(most) => most,
     };
-    let told = move || format!("{} {unit}", format::count(value.get()));
+    let told = move || {
+        let one = value.get() == 1;
+        let unit = if one { unit.replace("sequences", "sequence") } else { unit.to_owned() };
+        format!("{} {unit}", format::count(value.get()))
+    };
     let wrong = board.wrong(field);
     let slid = move |event| {
         if let Ok(step) = event_target_value(&event).parse::<u32>() {

@@ -54,6 +54,11 @@ pub(super) fn starts() -> AnyView {
             <small>"Start from"</small>
         </p>
         <div class="chips">{chips}</div>
+        <p class="starts">
+            <small>
+                <a href="/answers">"What people ask first, with computed numbers"</a>
+            </small>
+        </p>
     }
     .into_any()
 }
