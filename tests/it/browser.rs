@@ -4,14 +4,28 @@
 
 use std::time::Duration;
 
-use tests::Result;
-use tests::api::Api;
-use tests::browser::{Driver, PATIENCE, Profile, find, find_saying};
+use contract::job::{JobState, NewJob};
+use contract::sweep::first_benchmark;
+use serde_json::json;
+use tests::api::{Api, wait_until};
+use tests::browser::{Driver, PATIENCE, Profile, clipboard, find, find_saying, press};
 use tests::process::{Server, start_runner};
+use tests::{HarnessError, Result, binary};
 use thirtyfour::prelude::*;
 
 /// A job of a few small cases may take this long on two busy cores.
 const JOB: Duration = Duration::from_mins(5);
+
+fn temporary() -> Result<tempfile::TempDir> {
+    tempfile::tempdir()
+        .map_err(|source| HarnessError::Io { what: "make a temporary folder".to_owned(), source })
+}
+
+/// The job whose page is open.
+async fn job_of(page: &WebDriver) -> Result<String> {
+    let address = page.current_url().await?;
+    Ok(address.path().strip_prefix("/jobs/").unwrap_or_default().to_owned())
+}
 
 async fn fill(page: &WebDriver, name: &str, value: &str) -> Result<()> {
     let field = page.query(By::Css(format!("form[action=\"/jobs\"] [name=\"{name}\"]"))).first().await?;
@@ -42,9 +56,7 @@ async fn submit_small_job(page: &WebDriver, server: &Server) -> Result<()> {
     ] {
         fill(page, name, value).await?;
     }
-    let submit = find(page, "submit-job").await?;
-    submit.scroll_into_view().await?;
-    submit.click().await?;
+    press(page, "submit-job").await?;
     page.query(By::Css("[data-test=\"job-state\"]"))
         .wait(PATIENCE, Duration::from_millis(50))
         .first()
@@ -66,8 +78,7 @@ async fn wait_for_other_bytes(page: &WebDriver, before: u64) -> Result<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_loop_in_a_browser() -> Result<()> {
-    let dir =
-        tempfile::tempdir().map_err(|source| tests::HarnessError::Io { what: "tempdir".into(), source })?;
+    let dir = temporary()?;
     let server = Server::start(dir.path(), &[])?;
     let _runner = start_runner(dir.path(), &server.url, "test-runner", None)?;
     Api::new(&server.url).wait_for_runner("test-runner")?;
@@ -89,9 +100,7 @@ async fn the_whole_loop_in_a_browser() -> Result<()> {
         );
     }
 
-    let planner = find(&page, "open-in-planner").await?;
-    planner.scroll_into_view().await?;
-    planner.click().await?;
+    press(&page, "open-in-planner").await?;
     page.query(By::Css("[data-hydrated=\"true\"]")).wait(PATIENCE, Duration::from_millis(50)).first().await?;
     let before = planned_bytes(&page).await?;
     assert!(before > 0, "the plan of the case has a total");
@@ -115,19 +124,17 @@ async fn the_whole_loop_in_a_browser() -> Result<()> {
     let same = page.execute("return window.__same_document === true;", vec![]).await?;
     assert_eq!(same.json(), &serde_json::Value::Bool(true), "the page was not loaded anew");
 
-    // The address is the link that the button copies.
-    let link = page.current_url().await?.to_string();
+    press(&page, "copy-link").await?;
+    let link = clipboard(&page, &server.url).await?;
     assert!(link.contains("fp32"), "the link is readable: {link}");
-    find(&page, "copy-link").await?;
+    assert_eq!(link, page.current_url().await?.to_string(), "the address is the link too");
     let fresh = driver.open(Profile::default()).await?;
     fresh.goto(&link).await?;
     assert_eq!(planned_bytes(&fresh).await?, after, "the link means the same in a fresh profile");
     fresh.quit().await?;
 
     // A short link stores the plan with its answer.
-    let short = find(&page, "short-link").await?;
-    short.scroll_into_view().await?;
-    short.click().await?;
+    press(&page, "short-link").await?;
     page.query(By::Css("[data-test=\"stored-plan\"]"))
         .wait(PATIENCE, Duration::from_millis(50))
         .first()
@@ -145,8 +152,7 @@ async fn the_whole_loop_in_a_browser() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_and_form_without_javascript() -> Result<()> {
-    let dir =
-        tempfile::tempdir().map_err(|source| tests::HarnessError::Io { what: "tempdir".into(), source })?;
+    let dir = temporary()?;
     let server = Server::start(dir.path(), &[])?;
     let api = Api::new(&server.url);
     let _runner = start_runner(dir.path(), &server.url, "test-runner", None)?;
@@ -154,10 +160,24 @@ async fn every_page_and_form_without_javascript() -> Result<()> {
     let driver = Driver::start()?;
     let page = driver.open(Profile { javascript: false, ..Profile::default() }).await?;
 
+    // The first page of an empty database: the benchmark, stopped on its page, and the examples.
+    page.goto(&server.url).await?;
+    press(&page, "first-benchmark").await?;
+    find(&page, "job-state").await?;
+    let first = job_of(&page).await?;
+    press(&page, "cancel-job").await?;
+    find(&page, "job-state").await?;
+    let stopped = api.follow(&first, |job| job.state.is_final())?;
+    assert_eq!(stopped.state, JobState::Cancelled, "{stopped:?}");
+    page.goto(format!("{}/jobs/{first}", server.url)).await?;
+    find_saying(&page, "job-state", "cancelled", PATIENCE).await?;
+    page.goto(&server.url).await?;
+    press(&page, "import-examples").await?;
+    find(&page, "run-row").await?;
+
     submit_small_job(&page, &server).await?;
     let address = page.current_url().await?.to_string();
-    let id = address.rsplit('/').next().unwrap_or_default().to_owned();
-    let job = api.follow(&id, |job| job.state.is_final())?;
+    let job = api.follow(job_of(&page).await?, |job| job.state.is_final())?;
     page.goto(&address).await?;
     find_saying(&page, "job-state", "finished", PATIENCE).await?;
     find(&page, "job-run").await?.click().await?;
@@ -173,9 +193,7 @@ async fn every_page_and_form_without_javascript() -> Result<()> {
         model.click().await?;
     }
     fill(&page, "batches", "0").await?;
-    let submit = find(&page, "submit-job").await?;
-    submit.scroll_into_view().await?;
-    submit.click().await?;
+    press(&page, "submit-job").await?;
     let said = find(&page, "form-error").await?.text().await?;
     assert!(said.contains("batch"), "the error names the field: {said}");
     let kept = page.query(By::Css("form[action=\"/jobs\"] [name=\"batches\"]")).first().await?;
@@ -194,9 +212,23 @@ async fn every_page_and_form_without_javascript() -> Result<()> {
     let bf16 = planned_bytes(&page).await?;
     page.goto(format!("{}/planner?model=meta-llama/Llama-3.1-8B&gpu=h100-sxm-80gb&weights=fp32", server.url))
         .await?;
-    assert!(planned_bytes(&page).await? > bf16, "fp32 takes more than bf16");
+    let fp32 = planned_bytes(&page).await?;
+    assert!(fp32 > bf16, "fp32 takes more than bf16");
+    // Its form leads to the link of what was chosen, and the link's button to an address that keeps the answer.
+    let choice = By::Css("form[action=\"/planner\"] [name=\"weights\"] option[value=\"bf16\"]");
+    page.query(choice).first().await?.click().await?;
+    let apply = page.query(By::Css("form[action=\"/planner\"] button.no-script")).first().await?;
+    apply.scroll_into_view().await?;
+    apply.click().await?;
+    assert_eq!(wait_for_other_bytes(&page, fp32).await?, bf16, "the form was applied");
+    let link = page.current_url().await?.to_string();
+    assert!(link.contains("weights=bf16"), "the form leads to the plan's link: {link}");
+    press(&page, "short-link").await?;
+    find(&page, "stored-plan").await?;
+    assert!(page.current_url().await?.path().starts_with("/p/"), "{}", page.current_url().await?);
+    assert_eq!(planned_bytes(&page).await?, bf16, "the short link keeps the answer");
 
-    for path in ["/", "/runs", "/jobs", "/planner", "/docs"] {
+    for path in ["/", "/runs", "/jobs", "/planner", "/answers", "/docs", "/login"] {
         page.goto(format!("{}{path}", server.url)).await?;
         assert!(!page.query(By::Tag("h1")).first().await?.text().await?.is_empty(), "{path} has a heading");
     }
@@ -204,3 +236,126 @@ async fn every_page_and_form_without_javascript() -> Result<()> {
     page.quit().await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_without_javascript() -> Result<()> {
+    let dir = temporary()?;
+    let server = Server::start(dir.path(), &["--admin-token", "let-me-in"])?;
+    let driver = Driver::start()?;
+    let page = driver.open(Profile { javascript: false, ..Profile::default() }).await?;
+    page.goto(&server.url).await?;
+    press(&page, "import-examples").await?;
+    for (token, leads_to) in [("a-guess", "/login"), ("let-me-in", "/")] {
+        let field = page
+            .query(By::Css("form[action=\"/login\"] [name=\"token\"]"))
+            .wait(PATIENCE, Duration::from_millis(50))
+            .first()
+            .await?;
+        field.send_keys(token).await?;
+        page.query(By::Css("form[action=\"/login\"] button")).first().await?.click().await?;
+        if leads_to == "/login" {
+            find(&page, "form-error").await?;
+        }
+        assert_eq!(page.current_url().await?.path(), leads_to, "{token}");
+    }
+    // The cookie lets the same form through.
+    press(&page, "import-examples").await?;
+    find(&page, "run-row").await?;
+    page.quit().await?;
+    Ok(())
+}
+
+/// What `make serve` starts, and the first thing that its page offers.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_benchmark_of_a_server_with_its_own_runner() -> Result<()> {
+    let dir = temporary()?;
+    let runner = binary("bench-runner")?;
+    let server = Server::start(dir.path(), &["--with-runner", &runner.to_string_lossy()])?;
+    let api = Api::new(&server.url);
+    wait_until("the server's own runner online", Duration::from_mins(1), || {
+        let (_, runners) = api.get("/runners")?;
+        Ok(runners[0]["online"].as_bool().filter(|online| *online))
+    })?;
+    let driver = Driver::start()?;
+    let page = driver.open(Profile::default()).await?;
+    page.goto(&server.url).await?;
+    press(&page, "first-benchmark").await?;
+    find(&page, "job-state").await?;
+    // A minute on idle cores; other tests compute at the same time.
+    find_saying(&page, "job-state", "finished", 2 * JOB).await?;
+    find(&page, "job-run").await?.click().await?;
+    find(&page, "case-row").await?;
+    let rows = page.find_all(By::Css("[data-test=\"case-row\"]")).await?;
+    assert_eq!(rows.len(), first_benchmark().len(), "every case has a row");
+    for row in rows {
+        let text = row.text().await?;
+        assert!(text.contains('%'), "each case was measured and stands beside its estimate: {text}");
+    }
+    page.quit().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_fits_a_narrow_dark_window() -> Result<()> {
+    let dir = temporary()?;
+    let server = Server::start(dir.path(), &[])?;
+    let api = Api::new(&server.url);
+    let _runner = start_runner(dir.path(), &server.url, "test-runner", None)?;
+    api.wait_for_runner("test-runner")?;
+    let (status, _) = api.post("/examples", &json!({}))?;
+    assert!((200..300).contains(&status), "{status}");
+    let (_, runs) = api.get("/runs")?;
+    let run = runs["items"][0]["run"]["id"].as_str().unwrap_or_default().to_owned();
+    let job =
+        api.submit(&NewJob { name: None, sweep: crate::small_sweep(&[1], &[8], 1), runner_id: None })?;
+    let plan = json!({
+        "schema": 1,
+        "model": { "id": "meta-llama/Llama-3.1-8B" },
+        "gpu": { "id": "h100-sxm-80gb" },
+        "engine": { "name": "candle" },
+        "precision": { "weights": "bf16", "activations": "bf16" },
+        "workload": { "kind": "serve", "prompt_tokens": 2048, "output_tokens": 512 }
+    });
+    let (_, stored) = api.post("/plans", &plan)?;
+    let stored = stored["id"].as_str().unwrap_or_default().to_owned();
+    assert!(!run.is_empty() && !stored.is_empty(), "{runs}");
+
+    let driver = Driver::start()?;
+    let page = driver.open(Profile { width: 390, dark: true, ..Profile::default() }).await?;
+    for path in [
+        "/".to_owned(),
+        "/runs".to_owned(),
+        format!("/runs/{run}"),
+        "/jobs".to_owned(),
+        format!("/jobs/{}", job.id),
+        "/planner".to_owned(),
+        "/answers".to_owned(),
+        format!("/p/{stored}"),
+        "/docs".to_owned(),
+        "/docs/getting-started".to_owned(),
+        "/docs/api".to_owned(),
+        "/login".to_owned(),
+        "/nothing/here".to_owned(),
+    ] {
+        page.goto(format!("{}{path}", server.url)).await?;
+        page.query(By::Tag("h1")).wait(PATIENCE, Duration::from_millis(50)).first().await?;
+        let seen = page.execute(LOOK, vec![]).await?.json().clone();
+        assert_eq!((&seen["inner"], &seen["dark"]), (&json!(390), &json!(true)), "{path}: {seen}");
+        assert!(seen["scroll"].as_u64() <= Some(390), "{path} is wider than the window: {seen}");
+        assert!(seen["light"].as_f64() < Some(100.0), "{path} is not dark: {seen}");
+    }
+    page.quit().await?;
+    Ok(())
+}
+
+/// What a page looks like: its widths, what stands out at the right, whether it was told dark, and how light its ground is
+/// (0 to 255).
+const LOOK: &str = "
+    const wide = [...document.querySelectorAll('main *, header *, footer *')]
+        .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, pre'))
+        .slice(0, 5).map(e => e.tagName + '.' + e.className);
+    const ground = getComputedStyle(document.body).backgroundColor;
+    const rgb = (ground.match(/[0-9.]+/g) || []).slice(0, 3).map(Number);
+    return { inner: innerWidth, scroll: document.documentElement.scrollWidth, wide, ground,
+             dark: matchMedia('(prefers-color-scheme: dark)').matches,
+             light: rgb.reduce((a, b) => a + b, 0) / 3 };";

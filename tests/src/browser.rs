@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::json;
+use thirtyfour::extensions::cdp::ChromeDevTools;
 use thirtyfour::prelude::*;
 
 use crate::process::Process;
@@ -11,6 +13,11 @@ use crate::{HarnessError, Result};
 
 /// How long a page may take to show something.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Height of a window in CSS pixels.
+const HEIGHT: u32 = 1200;
+/// The browser makes no window narrower than this; a narrower page is emulated in it.
+const NARROWEST: u32 = 500;
 
 /// chromedriver; each [`Driver::open`] is a fresh profile.
 #[derive(Debug)]
@@ -70,21 +77,56 @@ impl Driver {
         ] {
             caps.add_arg(argument)?;
         }
-        caps.add_arg(&format!("--window-size={},1200", profile.width))?;
-        caps.add_arg(if profile.dark {
-            "--blink-settings=preferredColorScheme=0"
-        } else {
-            "--blink-settings=preferredColorScheme=1"
-        })?;
+        caps.add_arg(&format!("--window-size={},{HEIGHT}", profile.width.max(NARROWEST)))?;
         if !profile.javascript {
             caps.add_experimental_option(
                 "prefs",
-                serde_json::json!({ "profile.managed_default_content_settings.javascript": 2 }),
+                json!({ "profile.managed_default_content_settings.javascript": 2 }),
             )?;
         }
         let driver = WebDriver::new(&self.url, caps).await?;
+        let tools = ChromeDevTools::new(driver.handle.clone());
+        let scheme = if profile.dark { "dark" } else { "light" };
+        for (command, arguments) in [
+            (
+                "Emulation.setDeviceMetricsOverride",
+                json!({ "width": profile.width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": false }),
+            ),
+            (
+                "Emulation.setEmulatedMedia",
+                json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] }),
+            ),
+            // As if a person looked at it: only then may a page read the clipboard.
+            ("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })),
+            (
+                "Browser.grantPermissions",
+                json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"] }),
+            ),
+        ] {
+            tools.execute_cdp_with_params(command, arguments).await?;
+        }
         Ok(driver)
     }
+}
+
+/// What the clipboard holds, once it holds something that starts with `start`.
+///
+/// # Errors
+/// It does not come to.
+pub async fn clipboard(page: &WebDriver, start: &str) -> Result<String> {
+    let script = "const [start, done] = arguments; const until = Date.now() + 10000; \
+                  const look = () => navigator.clipboard.readText().then( \
+                      text => text.startsWith(start) || Date.now() > until ? done(text) : setTimeout(look, 50), \
+                      error => done(String(error))); \
+                  look();";
+    let held = page.execute_async(script, vec![json!(start)]).await?;
+    let held = held.json().as_str().unwrap_or_default().to_owned();
+    if held.starts_with(start) {
+        return Ok(held);
+    }
+    Err(HarnessError::TimedOut {
+        what: format!("{start}… on the clipboard; there is: {held}"), seconds: 10
+    })
 }
 
 /// The element with this `data-test`, once it is there.
@@ -108,4 +150,15 @@ pub async fn find_saying(page: &WebDriver, name: &str, text: &str, patience: Dur
         .wait(patience, Duration::from_millis(100))
         .first()
         .await?)
+}
+
+/// Clicks the element with this `data-test`.
+///
+/// # Errors
+/// It does not come, or cannot be clicked.
+pub async fn press(page: &WebDriver, name: &str) -> Result<()> {
+    let element = find(page, name).await?;
+    element.scroll_into_view().await?;
+    element.click().await?;
+    Ok(())
 }
