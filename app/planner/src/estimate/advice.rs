@@ -330,7 +330,8 @@ fn larger_gpu(plan: &Plan) -> Option<Advice> {
     let now = own.visible().bytes();
     // Engines and kernels seldom run on another maker's GPU; memory shared with the host is another machine.
     let alike = |g: &&catalogue::Gpu| {
-        g.compute_capability.is_some() == own.compute_capability.is_some() && g.unified_memory == own.unified_memory
+        g.compute_capability.is_some() == own.compute_capability.is_some()
+            && g.unified_memory == own.unified_memory
     };
     let mut gpus: Vec<_> = catalogue::gpus().iter().filter(|g| g.id != plan.gpu.id).filter(alike).collect();
     gpus.sort_by_key(|g| g.visible().bytes());

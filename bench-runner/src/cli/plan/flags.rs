@@ -142,7 +142,7 @@ struct Layout {
     /// Sequence parallelism
     #[arg(long, env = "PLIMSOLL_SEQUENCE_PARALLEL")]
     sequence_parallel: bool,
-    /// ZeRO stage: 0, 1, 2, 3 (FSDP's full shard)
+    /// Sharding of states, gradients and parameters over data ranks: 0, 1, 2, 3 (3 is the full shard of FSDP)
     #[arg(long, env = "PLIMSOLL_ZERO", value_name = "STAGE")]
     zero: Option<u8>,
     /// Where optimizer states are kept: none, cpu, nvme
@@ -183,7 +183,7 @@ struct Training {
     /// Rank of the adapters
     #[arg(long, env = "PLIMSOLL_LORA_RANK", value_name = "R", requires = "train")]
     lora_rank: Option<u32>,
-    /// Module suffixes with adapters, for example q_proj,v_proj
+    /// Suffixes of the modules that get adapters, commas between them
     #[arg(
         long,
         env = "PLIMSOLL_LORA_TARGETS",
