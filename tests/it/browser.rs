@@ -114,8 +114,8 @@ async fn the_whole_loop_in_a_browser() -> Result<()> {
         .await?;
     page.execute(
         "const e = arguments[0]; if (e.tagName === 'OPTION') { e.selected = true; \
-         e.parentElement.dispatchEvent(new Event('change', {bubbles: true})); \
-         e.parentElement.dispatchEvent(new Event('input', {bubbles: true})); } else { e.click(); }",
+         e.closest('select').dispatchEvent(new Event('change', {bubbles: true})); \
+         e.closest('select').dispatchEvent(new Event('input', {bubbles: true})); } else { e.click(); }",
         vec![fp32.to_json()?],
     )
     .await?;
