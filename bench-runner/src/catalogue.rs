@@ -17,9 +17,9 @@ pub fn gpu_id(driver_name: &str, memory: u64) -> Option<String> {
         })
         .filter(|gpu| off(gpu) < 0.15)
         .max_by(|a, b| {
-            // Drivers name the PCIe card and leave the SXM one to its memory's kind.
-            let pcie = |w: &[String]| w.iter().any(|w| w == "PCIE");
-            let rank = |gpu: &Gpu| (pcie(&words(&gpu.name)) == pcie(&driver), product(gpu).len());
+            // Drivers name the PCIe and NVL cards and leave the SXM one to its memory's kind.
+            let form = |w: &[String]| ["PCIE", "NVL"].map(|form| w.iter().any(|w| w == form));
+            let rank = |gpu: &Gpu| (form(&words(&gpu.name)) == form(&driver), product(gpu).len());
             rank(a).cmp(&rank(b)).then(off(b).total_cmp(&off(a)))
         })
         .map(|gpu| gpu.id.clone())
@@ -53,6 +53,7 @@ mod tests {
             ("NVIDIA H100 80GB HBM3", 81_559, Some("h100-sxm-80gb")),
             ("NVIDIA H100 PCIe", 81_559, Some("h100-pcie-80gb")),
             ("NVIDIA H200", 143_771, Some("h200-sxm-141gb")),
+            ("NVIDIA H200 NVL", 143_771, Some("h200-nvl-141gb")),
             ("NVIDIA GeForce GT 710", 2_048, None),
         ] {
             assert_eq!(gpu_id(name, mib << 20).as_deref(), want, "{name}");
