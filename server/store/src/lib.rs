@@ -35,8 +35,18 @@ pub struct Store {
 type Write = Transaction<'static, Sqlite>;
 
 impl Store {
+    /// Begins in a task of its own. A future that is given up, as a request's is when its client goes, may be dropped
+    /// after SQLite has begun and before sqlx has made the [`Transaction`] that would roll back; the connection would
+    /// go back to the pool with the write lock and nobody could write again. The task always comes to the
+    /// [`Transaction`], and drops it where nobody waits any more.
     async fn write(&self) -> Result<Write, StoreError> {
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin_with("BEGIN IMMEDIATE").await });
+        match begun.await {
+            Ok(begun) => Ok(begun?),
+            // The runtime is shutting down, or sqlx panicked.
+            Err(_) => Err(sqlx::Error::WorkerCrashed.into()),
+        }
     }
 }
 

@@ -181,3 +181,34 @@ async fn a_write_lock_that_is_never_released_is_said() {
     assert!(matches!(error, StoreError::Locked(_)), "{error:?}");
     drop(holder);
 }
+
+/// Polls `future` at most `polls` times, then drops it: a request whose client has gone.
+async fn give_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    let mut seen = 0;
+    std::future::poll_fn(|context| {
+        seen += 1;
+        match future.as_mut().poll(context) {
+            std::task::Poll::Ready(out) => std::task::Poll::Ready(Some(out)),
+            std::task::Poll::Pending if seen >= polls => std::task::Poll::Ready(None),
+            std::task::Poll::Pending => std::task::Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_write_given_up_at_any_moment_leaves_the_lock_free() {
+    let (_folder, store) = crate::testing::temporary().await;
+    let mut most = 0;
+    for round in 0..200 {
+        let polls = 1 + round % 8;
+        if give_up_after(polls, store.write()).await.is_some() {
+            most = most.max(polls);
+        }
+    }
+    assert!(most > 0, "some rounds reached the lock");
+    for n in 0..8 {
+        store.upsert_machine(&machine(n, "desk")).await.unwrap();
+    }
+}
