@@ -62,6 +62,8 @@ pub enum Kind {
     Switch,
     /// Words with commas between them.
     Words,
+    /// The same, which may be left out.
+    OptionalWords,
     /// A word that may be left out.
     Text,
     /// A part of the document that is there or not.
@@ -134,7 +136,7 @@ impl Field {
     pub fn is_shown(&self, document: &Value) -> bool {
         let text = || self.text(document);
         let said = || match self.kind {
-            Kind::Optional | Kind::OptionalDecimal | Kind::Text => !text().is_empty(),
+            Kind::Optional | Kind::OptionalDecimal | Kind::OptionalWords | Kind::Text => !text().is_empty(),
             // The first of a list is what holds where nothing is said.
             Kind::Few(list) | Kind::OneOf(list) => list.first().is_some_and(|(first, _)| text() != *first),
             Kind::Whole => !matches!(text().as_str(), "" | "0" | "1"),
@@ -192,7 +194,7 @@ impl Field {
                 "false" => Ok(Value::Bool(false)),
                 _ => Err((format!("\"{}\" is neither true nor false", cut(text)), "give true or false")),
             },
-            Kind::Words => Ok(text
+            Kind::Words | Kind::OptionalWords => Ok(text
                 .split([',', ' '])
                 .map(str::trim)
                 .filter(|word| !word.is_empty())

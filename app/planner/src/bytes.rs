@@ -95,6 +95,15 @@ impl Sum for Bytes {
 #[serde(transparent)]
 pub struct Tokens(pub u64);
 
+impl Tokens {
+    /// Whether there are none.
+    #[must_use]
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 impl fmt::Display for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)

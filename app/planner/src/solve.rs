@@ -53,14 +53,14 @@ pub fn largest_batch_of(compiled: &Compiled) -> Result<u64, PlanError> {
     Ok(search::largest((1, self::load(&one)), MAX_SEQUENCES, one.capacity, load).unwrap_or(0))
 }
 
-/// The most tokens of a sequence, prompt and output together, that fit, output and batch as in the plan; 0 where not
-/// even a prompt of one token does. It is never more than the model takes.
+/// The most tokens of a sequence, prompt (a shared prefix and images included) and output together, that fit, output and
+/// batch as in the plan; 0 where not even a prompt of one token does. It is never more than the model takes.
 ///
 /// # Errors
 /// Those of [`crate::estimate()`] for the plan with a prompt of one token, and a capacity that is not known.
 pub fn longest_context(plan: &Plan) -> Result<Tokens, PlanError> {
     let Workload::Serve(serve) = &plan.workload else { return Err(no_serve()) };
-    let shortest = serve.output_tokens + Tokens(1);
+    let shortest = serve.output_tokens + serve.shared_prefix_tokens.max(Tokens(1));
     let compiled = Compiled::new(&with_context(plan, shortest).ok_or_else(no_serve)?)?;
     longest_context_of(&compiled)
 }
@@ -79,7 +79,7 @@ fn longest_context_with(compiled: &Compiled, numbers: Numbers) -> Result<Tokens,
         max_model_len: Tokens(context),
         ..numbers
     };
-    let shortest = numbers.output.0 + 1;
+    let shortest = numbers.output.0 + numbers.shared_prefix.0.max(1);
     let load = |n: u64| compiled.breakdown(&at(n)).ok().map(|b| load(&b));
     let least = compiled.breakdown(&at(shortest))?;
     let most = search::largest((shortest, self::load(&least)), compiled.longest().0, least.capacity, load);
@@ -116,7 +116,7 @@ fn serving(compiled: &Compiled) -> Result<Numbers, PlanError> {
 /// Those of [`longest_context`]; a batch of 0.
 pub fn load_line(plan: &Plan, batches: &[u64]) -> Result<Vec<LoadPoint>, PlanError> {
     let Workload::Serve(serve) = &plan.workload else { return Err(no_serve()) };
-    let shortest = serve.output_tokens + Tokens(1);
+    let shortest = serve.output_tokens + serve.shared_prefix_tokens.max(Tokens(1));
     let short = with_context(plan, shortest).and_then(|p| with_batch(&p, 1)).ok_or_else(no_serve)?;
     let compiled = Compiled::new(&short)?;
     let numbers = serving(&compiled)?;

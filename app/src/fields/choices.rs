@@ -42,6 +42,17 @@ pub fn models(workload: &str) -> Vec<Choice> {
         .collect()
 }
 
+/// The smallest model that generates with the vocabulary of another: what can draft for it.
+pub(super) fn draft(model: &str) -> Option<&'static str> {
+    let vocabulary = catalogue::model(model)?.model().ok()?.vocab;
+    MODELS
+        .iter()
+        .filter(|(entry, generates)| *generates && entry.id != model)
+        .filter(|(entry, _)| entry.model().is_ok_and(|m| m.vocab.abs_diff(vocabulary) <= 1024))
+        .min_by_key(|(entry, _)| entry.parameters)
+        .map(|(entry, _)| entry.id.as_str())
+}
+
 /// Models that embed texts for a store: the encoders, and none.
 pub(super) fn encoders(_: &str) -> Vec<Choice> {
     let encoders = MODELS.iter().filter(|(_, generates)| !*generates).map(|(entry, _)| model(entry));
@@ -59,11 +70,15 @@ fn model(entry: &ModelEntry) -> Choice {
     Choice { value: entry.id.clone(), label: format!("{name} · {size}"), group: owner.to_owned() }
 }
 
-/// Every GPU, and the processor.
+/// Every GPU, the processor, and slices of GPUs.
 #[must_use]
 pub fn gpus(_: &str) -> Vec<Choice> {
     let gpus = catalogue::gpus().iter().map(|gpu| Choice::new(gpu.id.clone(), gpu.name.clone()));
-    gpus.chain([Choice::new(CPU, link::gpu_name(CPU))]).collect()
+    let slices = catalogue::slices().iter().map(|slice| {
+        let group = "Slices (MIG)".to_owned();
+        Choice { value: slice.id.clone(), label: slice.name.clone(), group }
+    });
+    gpus.chain([Choice::new(CPU, link::gpu_name(CPU))]).chain(slices).collect()
 }
 
 /// Engines of a workload.
@@ -158,6 +173,7 @@ pub fn offers(engine: &str, path: &str, value: &str) -> bool {
         ("parallelism.offload.optimizer" | "parallelism.offload.parameters", "torchtitan" | "megatron") => {
             &["none", "cpu"]
         }
+        ("workload.speculation.kind", "llama.cpp" | "transformers") => &["", "draft-model"],
         ("workload.method", "torchtitan" | "megatron") => &["full"],
         ("workload.method", "litgpt") => &["full", "lora", "qlora"],
         ("workload.optimizer", "torchtitan") => &["adamw"],

@@ -7,11 +7,11 @@ use planner::document::plan::{ModelRef, Plan};
 use planner::{Compiled, Model, PlanError, PlanErrorKind, catalogue};
 use serde_json::{Map, Value, json};
 
-use super::choices::{engines_of, holds};
+use super::choices::{draft, engines_of, holds};
 use super::{ENGINE, Field, GPU, Kind, all, at, text_at};
 
 /// Fields that decide what others there are, in the order in which they must be set.
-const DECIDING: [&str; 14] = [
+const DECIDING: [&str; 18] = [
     "model.id",
     "workload.kind",
     GPU,
@@ -22,6 +22,10 @@ const DECIDING: [&str; 14] = [
     "cache.kind",
     "parallelism.pipeline_schedule.kind",
     "compression.prune.kind",
+    "workload.images",
+    "workload.lora_adapters",
+    "workload.speculation.kind",
+    "workload.speculation.model.id",
     "agent_memory",
     "agent_memory.policy.kind",
     "agent_memory.store",
@@ -114,7 +118,18 @@ pub fn set(document: &mut Value, field: &Field, value: Value) {
         | "agent_memory.store.index.kind" => {
             put(document, path.trim_end_matches(".kind"), template(path, &text));
         }
-        "agent_memory" | "agent_memory.store" => {
+        "workload.speculation.kind" if text.is_empty() => put(document, "workload.speculation", Value::Null),
+        "workload.speculation.kind" => {
+            let mut speculation = template(path, &text);
+            if text == "draft-model" {
+                let model = text_at(document, "model.id");
+                let draft = draft(&model).map_or(model.clone(), str::to_owned);
+                put(&mut speculation, "model.id", draft.into());
+            }
+            put(document, "workload.speculation", speculation);
+        }
+        "workload.speculation.model.id" => put(document, "workload.speculation.model", json!({ "id": text })),
+        "agent_memory" | "agent_memory.store" | "workload.images" | "workload.lora_adapters" => {
             let there = value == Value::Bool(true);
             match (there, at(document, path).is_some_and(|part| !part.is_null())) {
                 (true, false) => put(document, path, template(path, "")),
@@ -193,6 +208,10 @@ fn template(path: &str, kind: &str) -> Value {
             "kind": kind, "top_k": 8, "chunk_tokens": 256, "keep_recent_turns": 3
         }),
         ("agent_memory.store.index.kind", "hnsw") => json!({ "kind": kind, "m": 16 }),
+        ("workload.speculation.kind", "mtp") => json!({ "kind": kind, "tokens": 1 }),
+        ("workload.speculation.kind", _) => json!({ "kind": kind, "tokens": 4 }),
+        ("workload.images", _) => json!({ "per_prompt": 1 }),
+        ("workload.lora_adapters", _) => json!({ "count": 1, "rank": 16 }),
         ("agent_memory", _) => json!({
             "turns": 200, "tokens_per_turn": 350, "system_tokens": 800, "policy": { "kind": "full-history" }
         }),

@@ -35,6 +35,14 @@ const DISTILS: Condition = is("workload.method", &["distill"]);
 const CANDLE: Condition = is(ENGINE, &["candle"]);
 const SCHEDULES: Condition = is(ENGINE, &["vllm", "sglang", "tensorrt-llm", "llama.cpp"]);
 const POOLS: Condition = is(ENGINE, &["vllm", "sglang", "tensorrt-llm"]);
+/// Engines that hold what prompts have in common once, and cache in host memory.
+const SHARES: Condition = is(ENGINE, &["vllm", "sglang", "tensorrt-llm"]);
+const SEES: Condition = is(ENGINE, &["vllm", "sglang"]);
+const ACCOMPANIES: Condition = is(ENGINE, &["vllm", "sglang", "llama.cpp", "transformers"]);
+const IMAGES: Condition = is("workload.images.per_prompt", &[]);
+const ADAPTERS: Condition = is("workload.lora_adapters.count", &[]);
+const SPECULATION: &str = "workload.speculation.kind";
+const DRAFTS: Condition = is(SPECULATION, &["draft-model"]);
 const LLAMA_CPP: Condition = is(ENGINE, &["llama.cpp"]);
 const SERVERS: &[&str] = &["candle", "vllm", "sglang", "tensorrt-llm", "llama.cpp", "transformers"];
 /// Engines that compute in another precision than the weights'.
@@ -120,7 +128,7 @@ const fn keyed(
 const ELSEWHERE: &[(&str, &str)] = &[("none", "on the GPU"), ("cpu", "host memory"), ("nvme", "NVMe disk")];
 
 /// Every field, by group; the first group is the first screen.
-pub static GROUPS: [Group; 9] = [
+pub static GROUPS: [Group; 10] = [
     Group {
         id: "first",
         title: "",
@@ -498,6 +506,88 @@ pub static GROUPS: [Group; 9] = [
         presets: None,
     },
     Group {
+        id: "beside",
+        title: "Beside the model",
+        told: beside,
+        fields: &[
+            field(
+                "workload.shared_prefix_tokens",
+                "Shared prefix",
+                "tokens of every prompt, held once",
+                Kind::Optional,
+                &[SERVES, SHARES],
+            ),
+            field(
+                "workload.host_cache_mib",
+                "Cache on the host",
+                "MiB, of all GPUs together",
+                Kind::Optional,
+                &[SERVES, SHARES],
+            ),
+            field("workload.images", "Images in the prompt", "", Kind::Part, &[SERVES, SEES]),
+            field("workload.images.per_prompt", "Images", "of each prompt", Kind::Whole, &[IMAGES]),
+            field(
+                "workload.images.width",
+                "Width",
+                "pixels; empty: the model's largest",
+                Kind::Optional,
+                &[IMAGES],
+            ),
+            field("workload.images.height", "Height", "pixels; empty: as wide", Kind::Optional, &[IMAGES]),
+            field("workload.lora_adapters", "Serve LoRA adapters", "", Kind::Part, &[SERVES, ACCOMPANIES]),
+            field("workload.lora_adapters.count", "Adapters", "on the GPU at once", Kind::Whole, &[ADAPTERS]),
+            field("workload.lora_adapters.rank", "Largest rank", "", Kind::Whole, &[ADAPTERS]),
+            field(
+                "workload.lora_adapters.targets",
+                "Adapted modules",
+                "suffixes in the checkpoint; empty: every linear module",
+                Kind::OptionalWords,
+                &[ADAPTERS, is(ENGINE, &["sglang", "llama.cpp", "transformers"])],
+            ),
+            field(
+                SPECULATION,
+                "Speculation",
+                "",
+                Kind::OneOf(&[
+                    ("", "none"),
+                    ("draft-model", "a draft model proposes"),
+                    ("mtp", "the model's own further layers (MTP)"),
+                    ("ngram", "n-grams of the prompt"),
+                ]),
+                &[SERVES, ACCOMPANIES],
+            ),
+            field(
+                "workload.speculation.model.id",
+                "Draft",
+                "",
+                Kind::Choice { by: WORKLOAD, from: models },
+                &[DRAFTS],
+            ),
+            field(
+                "workload.speculation.precision",
+                "Draft's weights",
+                "",
+                Kind::Choice { by: ENGINE, from: weights },
+                &[DRAFTS],
+            ),
+            field(
+                "workload.speculation.tokens",
+                "Proposed",
+                "tokens at once",
+                Kind::Whole,
+                &[is(SPECULATION, &[])],
+            ),
+            field(
+                "workload.speculation.acceptance",
+                "Accepted",
+                "share, 0 to 1; empty: not in the speed",
+                Kind::OptionalDecimal,
+                &[is(SPECULATION, &[])],
+            ),
+        ],
+        presets: None,
+    },
+    Group {
         id: "gpus",
         title: "GPUs and parallelism",
         told: layout,
@@ -789,6 +879,25 @@ fn cache(document: &Value) -> String {
         .filter(|text| !text.is_empty())
         .collect();
     if said.is_empty() { "the engine's own".to_owned() } else { said.join(", ") }
+}
+
+fn beside(document: &Value) -> String {
+    let mut said = Vec::new();
+    for (path, what) in [
+        ("workload.shared_prefix_tokens", "tokens shared"),
+        ("workload.images.per_prompt", "images"),
+        ("workload.lora_adapters.count", "adapters"),
+        ("workload.speculation.tokens", "tokens proposed"),
+    ] {
+        match number(document, path) {
+            0 => {}
+            1 => said.push(format!("1 {}", what.replacen("tokens", "token", 1).trim_end_matches('s'))),
+            n => said.push(format!("{} {what}", format::count(n))),
+        }
+    }
+    let host = number(document, "workload.host_cache_mib");
+    said.extend((host > 0).then(|| format!("{} on the host", planner::Bytes::from_mib(host))));
+    if said.is_empty() { "nothing".to_owned() } else { said.join(", ") }
 }
 
 fn layout(document: &Value) -> String {

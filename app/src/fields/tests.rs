@@ -36,7 +36,10 @@ fn every_field_of_the_contract_has_a_control() {
             "precision": { "weights": "", "kv_cache": "", "activations": "" },
             "cache": { "kind": "", "page_tokens": 1 },
             "workload": { "kind": "", "prompt_tokens": 1, "output_tokens": 1, "concurrent_sequences": 1,
-                "max_model_len": 1, "max_batched_tokens": 1, "max_sequences": 1, "memory_fraction": 0.5, "gpu_layers": 1 },
+                "max_model_len": 1, "max_batched_tokens": 1, "max_sequences": 1, "memory_fraction": 0.5, "gpu_layers": 1,
+                "shared_prefix_tokens": 1, "host_cache_mib": 1, "images": { "per_prompt": 1, "width": 1, "height": 1 },
+                "lora_adapters": { "count": 1, "rank": 1, "targets": [""] },
+                "speculation": { "kind": "", "model": { "id": "" }, "precision": "", "tokens": 1, "acceptance": 0.5 } },
             "host": { "isa": "", "threads": 1 }
         }),
         document::of(&plan(
@@ -79,6 +82,7 @@ fn every_choice_makes_a_plan() {
     for start in [
         "",
         "engine=vllm&agent_memory=true&agent_memory.store=true",
+        "engine=vllm&workload.images=true&workload.lora_adapters=true&workload.speculation.kind=draft-model",
         "workload.kind=train",
         "workload.kind=embed",
     ] {
@@ -113,7 +117,9 @@ fn estimate(plan: &Plan) -> Result<planner::Estimate, planner::PlanError> {
 /// What an engine is offered it does not refuse as a setting that it lacks; what hangs on other fields is left to the planner.
 #[test]
 fn an_engine_is_offered_what_it_has() {
-    const HANGS: [&str; 8] = [
+    const HANGS: [&str; 9] = [
+        // Not every model has layers for further tokens.
+        "workload.speculation.kind",
         "workload.kind",
         "engine.variant",
         // Only Candle's own decoder has them all.
@@ -209,6 +215,21 @@ fn what_hangs_together_changes_together() {
     assert_eq!(text(&llama, "precision.weights"), "gguf:q4_k_m");
     let candle = set(&llama, "engine", "candle");
     assert_eq!(text(&candle, "parallelism.tensor"), "1");
+    // A draft speaks the model's language, and goes with the engine.
+    let drafted = set(
+        &set(&set(&start, "engine", "vllm"), "model", "meta-llama/Llama-3.1-8B"),
+        "workload.speculation.kind",
+        "draft-model",
+    );
+    assert_eq!(text(&drafted, "workload.speculation.model.id"), "meta-llama/Llama-3.2-1B");
+    assert!(planner::estimate(&drafted).is_ok(), "{:?}", planner::estimate(&drafted));
+    let adapted = set(&set(&drafted, "workload.lora_adapters", "true"), "workload.images", "true");
+    assert_eq!(text(&adapted, "workload.lora_adapters.rank"), "16");
+    let candle = set(&adapted, "engine", "candle");
+    for gone in ["workload.speculation.tokens", "workload.lora_adapters.count", "workload.images.per_prompt"]
+    {
+        assert_eq!(text(&candle, gone), "", "{gone}");
+    }
     // The longest sequence is left out once the plan has outgrown it.
     let longest = set(&set(&start, "max_len", "4096"), "context", "8000");
     assert_eq!(text(&longest, "workload.max_model_len"), "");

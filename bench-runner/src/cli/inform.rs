@@ -114,13 +114,16 @@ fn catalogue(json: bool) -> Result<(), CliError> {
 /// List the GPUs that can be planned, with memory, bandwidth, dense 16-bit rate and power.
 #[derive(Debug, Args)]
 pub(super) struct GpusArgs {
+    /// List slices of GPUs (MIG) instead
+    #[arg(long, env = "PLIMSOLL_SLICES")]
+    slices: bool,
     /// Print JSON
     #[arg(long, env = "PLIMSOLL_JSON")]
     json: bool,
 }
 
 pub(super) fn gpus(args: &GpusArgs) -> Result<(), CliError> {
-    let list = planner::catalogue::gpus();
+    let list = if args.slices { planner::catalogue::slices() } else { planner::catalogue::gpus() };
     if args.json {
         return output::json(&list);
     }

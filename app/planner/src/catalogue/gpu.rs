@@ -149,8 +149,8 @@ pub fn gpus() -> &'static [Gpu] {
     &GPUS
 }
 
-/// The GPU of an id; none for [`CPU`], which is no GPU.
+/// The GPU of an id, or its slice (`h100-sxm-80gb:3g.40gb`); none for [`CPU`], which is no GPU.
 #[must_use]
 pub fn gpu(id: &str) -> Option<&'static Gpu> {
-    GPUS.iter().find(|g| g.id == id)
+    GPUS.iter().chain(super::mig::slices().iter().filter(|_| id.contains(':'))).find(|g| g.id == id)
 }

@@ -1,6 +1,7 @@
 //! The catalogue: models and GPUs as data files that travel in the crate.
 
 mod gpu;
+mod mig;
 mod nearest;
 
 use std::sync::LazyLock;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use gpu::{CPU, Gpu, Interconnect, InterconnectKind, Tflops, VisibleMemory, gpu, gpus};
+pub use mig::slices;
 pub use nearest::nearest;
 
 use crate::model::{Model, ModelError};

@@ -114,6 +114,9 @@ pub struct HostMemory {
     pub kv_cache: Bytes,
     /// Optimizer states kept on the host.
     pub optimizer: Bytes,
+    /// Tokens that the host's cache holds beside the GPUs' pool.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub kv_tokens: u64,
     /// All of the above.
     pub total: Bytes,
 }
@@ -313,4 +316,9 @@ impl Estimate {
             command: None,
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
 }

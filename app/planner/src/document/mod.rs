@@ -5,6 +5,7 @@ pub mod plan;
 pub mod precision;
 mod read;
 pub mod row;
+mod serving;
 mod strict;
 
 #[cfg(test)]

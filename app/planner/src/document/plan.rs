@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::precision::{ActivationPrecision, CachePrecision, WeightPrecision};
+pub use super::serving::{Images, LoraAdapters, Speculation};
 use crate::bytes::{Bytes, Tokens};
 
 /// The version of the contract that this crate speaks.
@@ -414,6 +415,22 @@ pub struct Serve {
     /// llama.cpp `-ngl`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_layers: Option<u32>,
+    /// Tokens that every prompt begins with, a part of `prompt_tokens`: the cache holds them once.
+    #[serde(default, skip_serializing_if = "Tokens::is_zero")]
+    pub shared_prefix_tokens: Tokens,
+    /// Images in each prompt, whose tokens come on top of `prompt_tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Images>,
+    /// Adapters served beside the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_adapters: Option<LoraAdapters>,
+    /// Speculative decoding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speculation: Option<Speculation>,
+    /// Host memory for cache that leaves the GPU, of all GPUs together, in MiB: vLLM `--kv-offloading-size`, `SGLang`
+    /// `--hicache-size`, TensorRT-LLM `host_cache_size`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub host_cache_mib: u64,
 }
 
 impl Serve {

@@ -9,6 +9,7 @@ mod megatron;
 mod policy;
 mod request;
 pub(crate) mod resolved;
+pub(crate) mod serving;
 mod sglang;
 mod shard;
 pub(crate) mod stored;
@@ -33,7 +34,8 @@ use resolved::Resolved;
 /// # Errors
 /// The field that the engine refuses, and what it accepts.
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
-    match resolved.plan.engine.name {
+    serving::check(resolved)?;
+    let policy = match resolved.plan.engine.name {
         EngineName::Candle => candle::prepare(resolved),
         EngineName::Vllm => vllm::prepare(resolved),
         EngineName::TensorrtLlm => tensorrt_llm::prepare(resolved),
@@ -45,7 +47,8 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         EngineName::Torchtitan => torchtitan::prepare(resolved),
         EngineName::Megatron => megatron::prepare(resolved),
         EngineName::Deepspeed => deepspeed::prepare(resolved),
-    }
+    }?;
+    serving::beside(resolved, policy)
 }
 
 /// The engine's name as plans spell it.

@@ -26,6 +26,10 @@ pub struct Numbers {
     pub memory_fraction: Option<f64>,
     /// Serve: llama.cpp's `-ngl`; none: all layers.
     pub gpu_layers: Option<u32>,
+    /// Serve: tokens at the beginning of every prompt that the cache holds once; counted as far as the prompt goes.
+    pub shared_prefix: Tokens,
+    /// Serve: tokens of every sequence that are proposed and not yet accepted.
+    pub proposed: u64,
     /// Train and embed: tokens of a sequence.
     pub sequence: Tokens,
     /// Train: sequences in one forward pass of one replica.
@@ -43,6 +47,18 @@ impl Numbers {
     #[must_use]
     pub fn sequence_end(&self) -> Tokens {
         self.prompt + self.output
+    }
+
+    /// Serve: prompt, output and what is proposed beyond it.
+    #[must_use]
+    pub fn sequence_held(&self) -> Tokens {
+        self.sequence_end() + Tokens(self.proposed)
+    }
+
+    /// Serve: tokens that a sequence has in common with all others.
+    #[must_use]
+    pub fn common(&self) -> Tokens {
+        self.shared_prefix.min(self.prompt)
     }
 }
 

@@ -2,6 +2,7 @@
 //! engine refuses is the engine's to say.
 
 use super::policy::Numbers;
+use super::vllm::rotary;
 use crate::bytes::{Bytes, Tokens};
 use crate::catalogue::{self, CPU, Gpu, VisibleMemory};
 use crate::document::estimate::Warning;
@@ -51,6 +52,15 @@ impl Resolved {
         check_gpu_facts(plan)?;
         let gpu = resolve_gpu(&plan.gpu)?;
         let gpus = check_layout(plan)?;
+        let p = &plan.parallelism;
+        if let Some(slice) = gpu.filter(|g| g.id.contains(':') && p.tensor.max(p.pipeline).max(p.context) > 1)
+        {
+            return Err(PlanError::unsupported(
+                "gpu.id",
+                format!("{} reaches no other GPU: a model cannot be divided over slices", slice.name),
+                "give a whole GPU, or parallelism.data only",
+            ));
+        }
         if plan.host.threads == Some(0) {
             return Err(PlanError::invalid(
                 "host.threads",
@@ -59,6 +69,20 @@ impl Resolved {
             ));
         }
         let mut numbers = workload(plan, &model)?;
+        if let Workload::Serve(serve) = &plan.workload
+            && let Some(images) = serve.images.filter(|i| i.per_prompt > 0)
+        {
+            let tokens = numbers.prompt - serve.prompt_tokens;
+            warnings.push(Warning::new(
+                "image-tokens",
+                format!(
+                    "{} of the prompt's tokens are images: {} for each of {}.",
+                    tokens,
+                    tokens.0 / images.per_prompt,
+                    images.per_prompt
+                ),
+            ));
+        }
         let memory = memory(&plan.gpu, gpu, &mut warnings)?;
         (numbers.memory, numbers.in_use) = (memory, Bytes::from_mib(plan.gpu.in_use_mib));
         Ok(Self { plan: plan.clone(), model, gpu, gpus, numbers, sparse, warnings })
@@ -116,7 +140,8 @@ fn resolve_gpu(reference: &GpuRef) -> Result<Option<&'static Gpu>, PlanError> {
         return Ok(None);
     }
     catalogue::gpu(&reference.id).map(Some).ok_or_else(|| {
-        let names = catalogue::gpus().iter().map(|g| g.id.as_str()).chain([CPU]);
+        let slices = catalogue::slices().iter().filter(|_| reference.id.contains(':'));
+        let names = catalogue::gpus().iter().chain(slices).map(|g| g.id.as_str()).chain([CPU]);
         let nearest = catalogue::nearest(&reference.id, names, 4).join(", ");
         let shown: String = reference.id.chars().take(80).collect();
         PlanError::invalid(
@@ -211,13 +236,45 @@ fn check_stages(plan: &Plan, model: &Model) -> Result<(), PlanError> {
 fn workload(plan: &Plan, model: &Model) -> Result<Numbers, PlanError> {
     check_stages(plan, model)?;
     match &plan.workload {
-        Workload::Serve(serve) => self::serve(serve, model, plan.engine.name),
+        Workload::Serve(serve) => {
+            let images = image_tokens(serve, plan, model)?;
+            self::serve(serve, images, model, plan.engine.name)
+        }
         Workload::Train(train) => self::train(train, model),
         Workload::Embed { sequence_tokens, batch } => embed(*sequence_tokens, *batch, model),
     }
 }
 
-fn serve(serve: &Serve, model: &Model, engine: EngineName) -> Result<Numbers, PlanError> {
+/// The tokens of the images in each prompt: what the tower gives for its own size, or one for each merged patch of an image
+/// of free size (Qwen2-VL, arXiv 2409.12191, section 2.1).
+fn image_tokens(serve: &Serve, plan: &Plan, model: &Model) -> Result<Tokens, PlanError> {
+    let Some(images) = serve.images else { return Ok(Tokens(0)) };
+    let Some(shape) = model.towers.iter().find_map(|t| t.shape).filter(|s| s.tokens_per_image > 0) else {
+        return Err(PlanError::unsupported(
+            "workload.images",
+            format!("{} sees no images, or the shape of its tower is not known", model.name),
+            "leave it out, or give a model with a vision tower",
+        ));
+    };
+    if images.per_prompt > MAX_TOKENS {
+        return Err(out_of_range("workload.images.per_prompt", images.per_prompt, "a number of images"));
+    }
+    for (field, pixels) in
+        [("workload.images.width", images.width), ("workload.images.height", images.height)]
+    {
+        if let Some(pixels) = pixels.filter(|p| !(1..=1 << 16).contains(p)) {
+            return Err(out_of_range(field, pixels, "1 to 65536 pixels, or leave it out"));
+        }
+    }
+    let each = match (rotary::free_images(rotary::config(plan)), images.width) {
+        (true, Some(width)) => shape.free_tokens(width, images.height.unwrap_or(width)),
+        // Scaled to the tower's size.
+        _ => shape.tokens_per_image,
+    };
+    Ok(Tokens(each.saturating_mul(images.per_prompt)))
+}
+
+fn serve(serve: &Serve, images: Tokens, model: &Model, engine: EngineName) -> Result<Numbers, PlanError> {
     if !model.is_decoder() {
         return Err(PlanError::invalid(
             "workload.kind",
@@ -245,15 +302,36 @@ fn serve(serve: &Serve, model: &Model, engine: EngineName) -> Result<Numbers, Pl
             format!("give 1 to {longest}"),
         ));
     }
-    let sequence = serve.sequence_tokens();
+    if serve.shared_prefix_tokens > serve.prompt_tokens {
+        return Err(PlanError::invalid(
+            "workload.shared_prefix_tokens",
+            format!(
+                "{} are more than the {} tokens of the prompt that they are a part of",
+                serve.shared_prefix_tokens, serve.prompt_tokens
+            ),
+            format!("give at most {}", serve.prompt_tokens),
+        ));
+    }
+    let prompt = serve.prompt_tokens + images;
+    if prompt > longest {
+        return Err(PlanError::invalid(
+            "workload.images",
+            format!(
+                "{images} tokens of images make the prompt {prompt} long: {} takes sequences of at most {longest} tokens",
+                model.name
+            ),
+            "give fewer or smaller images, or a shorter prompt",
+        ));
+    }
+    let sequence = prompt + serve.output_tokens;
     if sequence > longest {
         return Err(PlanError::invalid(
             "workload.output_tokens",
             format!(
-                "{} after a prompt of {} make {sequence}: {} takes sequences of at most {longest} tokens",
-                serve.output_tokens, serve.prompt_tokens, model.name
+                "{} after a prompt of {prompt} make {sequence}: {} takes sequences of at most {longest} tokens",
+                serve.output_tokens, model.name
             ),
-            format!("give at most {}", longest.0 - serve.prompt_tokens.0),
+            format!("give at most {}", longest - prompt),
         ));
     }
     if let Some(max) = serve.max_model_len.filter(|max| *max < sequence || *max > longest) {
@@ -281,7 +359,7 @@ fn serve(serve: &Serve, model: &Model, engine: EngineName) -> Result<Numbers, Pl
         return Err(out_of_range("workload.memory_fraction", share, "a share above 0 and at most 1"));
     }
     Ok(Numbers {
-        prompt: serve.prompt_tokens,
+        prompt,
         output: serve.output_tokens,
         sequences: serve.concurrent_sequences,
         max_model_len: serve.max_model_len.unwrap_or(sequence),
@@ -289,6 +367,8 @@ fn serve(serve: &Serve, model: &Model, engine: EngineName) -> Result<Numbers, Pl
         max_sequences: serve.max_sequences,
         memory_fraction: serve.memory_fraction,
         gpu_layers: serve.gpu_layers,
+        shared_prefix: serve.shared_prefix_tokens,
+        proposed: serve.speculation.as_ref().map_or(0, |s| u64::from(s.tokens())),
         ..Numbers::default()
     })
 }

@@ -133,10 +133,10 @@ impl Compiled {
         estimate.fits = answer.fits;
         estimate.host = answer.host;
         estimate.kv = answer.kv;
-        self.fill_speed(&mut estimate);
         estimate.error_band = band(&answer, self.policy.spread());
         estimate.warnings.clone_from(&self.resolved.warnings);
         estimate.warnings.extend(self.policy.warnings(numbers));
+        self.fill_speed(&mut estimate);
         if answer.pool == Pool::Negative {
             estimate.warnings.push(Warning::new(
                 "pool-negative",
@@ -169,6 +169,14 @@ impl Compiled {
                     "launch-bound",
                     "The GPU waits for the host, which launches every kernel by itself: a larger batch costs little, a faster \
                      GPU gains little.",
+                ));
+            }
+            let speculation = self.resolved.serve().and_then(|s| s.speculation.as_ref());
+            if speculation.is_some_and(|s| s.acceptance().is_none()) {
+                estimate.warnings.push(Warning::new(
+                    "speculation-not-in-speed",
+                    "How many proposed tokens are accepted depends on the text: the speed is that without speculation. Give \
+                     workload.speculation.acceptance as you measured it.",
                 ));
             }
             estimate.speed = Some(found.speed);

@@ -17,6 +17,7 @@ use crate::document::estimate::{Bound, Speed};
 use crate::document::plan::{EngineName, Workload};
 use crate::engine::Numbers;
 use crate::engine::resolved::Resolved;
+use crate::engine::serving;
 use engine::Efficiency;
 use layers::Work;
 use machine::Machine;
@@ -42,6 +43,36 @@ pub(super) struct Roofline {
     experts: bool,
     /// Scores of the half that a causal mask hides are not computed.
     causal: f64,
+    speculation: Option<Speculation>,
+}
+
+/// Speculative decoding whose acceptance is given.
+#[derive(Debug, Clone)]
+struct Speculation {
+    /// What proposes; none where nothing is computed for it.
+    draft: Option<Box<Roofline>>,
+    /// Tokens proposed at once.
+    proposed: f64,
+    /// Share of them that is accepted.
+    acceptance: f64,
+}
+
+impl Speculation {
+    fn of(resolved: &Resolved) -> Option<Self> {
+        let given = resolved.serve()?.speculation.as_ref()?;
+        let acceptance = given.acceptance()?;
+        let draft = serving::draft(resolved).ok()?;
+        let draft = match &draft {
+            Some(draft) => Some(Box::new(Roofline::of(draft)?)),
+            None => None,
+        };
+        Some(Self { draft, proposed: f64::from(given.tokens()), acceptance })
+    }
+
+    /// Tokens that one check yields on average: (1 − α^(γ + 1)) / (1 − α), equation 1 of arXiv 2211.17192.
+    fn yielded(&self) -> f64 {
+        (1.0 - libm::pow(self.acceptance, self.proposed + 1.0)) / (1.0 - self.acceptance)
+    }
 }
 
 /// Where the time of a step goes, in seconds.
@@ -111,6 +142,7 @@ impl Roofline {
             context: 1.0,
             experts: layers::has_experts(&resolved.model),
             causal: if plan.engine.name == EngineName::Candle { 1.0 } else { 0.5 },
+            speculation: Speculation::of(resolved),
         };
         Some(roofline.spread(resolved))
     }
@@ -118,7 +150,12 @@ impl Roofline {
     /// The same with the layout of `resolved`.
     pub(super) fn spread(&self, resolved: &Resolved) -> Self {
         let p = resolved.layout();
+        let mut speculation = self.speculation.clone();
+        if let Some(draft) = speculation.as_mut().and_then(|s| s.draft.as_mut()) {
+            **draft = draft.spread(resolved);
+        }
         Self {
+            speculation,
             tensor: f64::from(p.tensor),
             pipeline: f64::from(p.pipeline),
             data: f64::from(p.data),
@@ -138,13 +175,17 @@ impl Roofline {
             _ => 1.0,
         };
         // Prompts in steps of the engine's limit: each step reads the weights again.
-        let tokens = batch * prompt;
+        // What the cache holds of an earlier prompt is not computed again.
+        let common = numbers.common().0 as f64;
+        let new = (prompt - common).max(1.0);
+        let tokens = batch * new;
         let limit = numbers.max_batched_tokens.map_or(tokens, |n| n.0.max(1) as f64);
         let steps = (tokens / limit).ceil().max(1.0);
-        let mut prefill = self.step(batch, prompt, prompt * self.causal, steps, on_gpu);
+        let mut prefill = self.step(batch, new, common + new * self.causal, steps, on_gpu);
         prefill.launches *= steps;
-        let decode = self.step(batch, 1.0, prompt + output / 2.0, 1.0, on_gpu);
-        let (first, each) = (prefill.total() + self.efficiency.step, decode.total() + self.efficiency.step);
+        let seen = prompt + output / 2.0;
+        let (decode, each) = self.decode(batch, seen, on_gpu);
+        let first = prefill.total() + self.efficiency.step;
         let whole = self.efficiency.first_call + first + each * (output - 1.0).max(0.0);
         // Embedding has no output: what it is asked for is its input.
         let (counted, step) = if numbers.sequence.0 > 0 {
@@ -166,6 +207,21 @@ impl Roofline {
             error: self.efficiency.error,
             basis: self.efficiency.basis,
         }
+    }
+
+    /// A decode step of `batch` sequences that see `seen` tokens, and its seconds for each token that it yields.
+    fn decode(&self, batch: f64, seen: f64, on_gpu: f64) -> (Parts, f64) {
+        let Some(speculation) = &self.speculation else {
+            let step = self.step(batch, 1.0, seen, 1.0, on_gpu);
+            return (step, step.total() + self.efficiency.step);
+        };
+        // All proposed tokens and the one after them are checked in one pass.
+        let check = self.step(batch, speculation.proposed + 1.0, seen, 1.0, on_gpu);
+        let proposing = speculation
+            .draft
+            .as_ref()
+            .map_or(0.0, |draft| draft.step(batch, 1.0, seen, 1.0, 1.0).total() * speculation.proposed);
+        (check, (check.total() + proposing + self.efficiency.step) / speculation.yielded())
     }
 
     /// One step of `batch` sequences with `new` tokens each that see `seen` on average, weights read `reads` times.

@@ -378,6 +378,18 @@ pub struct TowerShape {
     pub tokens_per_image: u64,
 }
 
+impl TowerShape {
+    /// Tokens of an image of `width` × `height` pixels in its own resolution: its patches, as many of them to a token as for
+    /// the largest image.
+    #[must_use]
+    pub fn free_tokens(&self, width: u64, height: u64) -> u64 {
+        let patches = |pixels: u64| pixels.div_ceil(self.patch.max(1));
+        let merged = (self.image / self.patch.max(1)).saturating_pow(2) / self.tokens_per_image.max(1);
+        let edge = merged.isqrt().max(1);
+        patches(width).div_ceil(edge).saturating_mul(patches(height).div_ceil(edge))
+    }
+}
+
 /// A norm of a layer and its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerNorm {

@@ -17,7 +17,7 @@ pub(super) fn input(field: &'static Field, board: Board) -> AnyView {
         Kind::OneOf(list) => select(field, board, "field", "engine.name", move |e| named(field, list, e)),
         Kind::Choice { by, from } => select(field, board, "field", by, from),
         Kind::Switch | Kind::Part => switch(field, board),
-        Kind::Words => words(field, board, "field"),
+        Kind::Words | Kind::OptionalWords => words(field, board, "field"),
         Kind::Text => words(field, board, "field half"),
     }
 }

@@ -122,6 +122,89 @@ struct What {
     /// Layers on the GPU, llama.cpp's -ngl [default: all]
     #[arg(long, env = "PLIMSOLL_GPU_LAYERS", value_name = "N")]
     gpu_layers: Option<u32>,
+    #[command(flatten)]
+    beside: Beside,
+}
+
+/// What stands beside a served model.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Beside the model")]
+struct Beside {
+    /// Tokens that every prompt begins with and that the cache holds once
+    #[arg(long, env = "PLIMSOLL_SHARED_PREFIX", value_name = "N")]
+    shared_prefix: Option<u64>,
+    /// Host memory for cache that leaves the GPUs, in MiB
+    #[arg(long, env = "PLIMSOLL_HOST_CACHE_MIB", value_name = "MIB")]
+    host_cache_mib: Option<u64>,
+    /// Images in each prompt
+    #[arg(long, env = "PLIMSOLL_IMAGES", value_name = "N")]
+    images: Option<u64>,
+    /// Size of each image in pixels [default: the largest that the model takes whole]
+    #[arg(long, env = "PLIMSOLL_IMAGE_SIZE", value_name = "WIDTHxHEIGHT", requires = "images")]
+    image_size: Option<String>,
+    /// LoRA adapters on the GPU at once
+    #[arg(long, env = "PLIMSOLL_ADAPTERS", value_name = "N")]
+    adapters: Option<u64>,
+    /// Largest rank of an adapter
+    #[arg(
+        long,
+        env = "PLIMSOLL_ADAPTER_RANK",
+        value_name = "N",
+        default_value = "16",
+        requires = "adapters"
+    )]
+    adapter_rank: u32,
+    /// Speculative decoding by a draft model: its catalogue id
+    #[arg(long, env = "PLIMSOLL_DRAFT", value_name = "MODEL", conflicts_with_all = ["mtp", "ngram"])]
+    draft: Option<String>,
+    /// How the draft's weights are stored [default: as its checkpoint is]
+    #[arg(long, env = "PLIMSOLL_DRAFT_PRECISION", value_name = "PRECISION", requires = "draft")]
+    draft_precision: Option<String>,
+    /// Speculative decoding by the model's own layers for further tokens
+    #[arg(long, env = "PLIMSOLL_MTP", conflicts_with = "ngram")]
+    mtp: bool,
+    /// Speculative decoding by n-grams of the prompt
+    #[arg(long, env = "PLIMSOLL_NGRAM")]
+    ngram: bool,
+    /// Tokens proposed at once [default: 4; with --mtp 1]
+    #[arg(long, env = "PLIMSOLL_PROPOSED", value_name = "N")]
+    proposed: Option<u32>,
+    /// Share of proposed tokens that are accepted, for the speed
+    #[arg(long, env = "PLIMSOLL_ACCEPTANCE", value_name = "SHARE")]
+    acceptance: Option<f64>,
+}
+
+impl Beside {
+    fn write(&self, document: &mut Document) {
+        document.given("workload.shared_prefix_tokens", self.shared_prefix);
+        document.given("workload.host_cache_mib", self.host_cache_mib);
+        if let Some(images) = self.images {
+            document.put("workload.images.per_prompt", json!(images));
+        }
+        if let Some(size) = &self.image_size {
+            let (width, height) = size.split_once(['x', '×']).unwrap_or((size, size));
+            // What is no number is refused by name when the document is read.
+            let pixels = |text: &str| text.trim().parse::<u64>().map_or_else(|_| json!(text), Value::from);
+            document.put("workload.images.width", pixels(width));
+            document.put("workload.images.height", pixels(height));
+        }
+        if let Some(count) = self.adapters {
+            document.put("workload.lora_adapters.count", json!(count));
+            document.put("workload.lora_adapters.rank", json!(self.adapter_rank));
+        }
+        let kind = match (&self.draft, self.mtp, self.ngram) {
+            (Some(_), _, _) => "draft-model",
+            (None, true, _) => "mtp",
+            (None, false, true) => "ngram",
+            (None, false, false) => return,
+        };
+        document.put("workload.speculation.kind", json!(kind));
+        document.given("workload.speculation.model.id", self.draft.as_deref());
+        document.given("workload.speculation.precision", self.draft_precision.as_deref());
+        let proposed = self.proposed.unwrap_or(if self.mtp { 1 } else { 4 });
+        document.put("workload.speculation.tokens", json!(proposed));
+        document.given("workload.speculation.acceptance", self.acceptance);
+    }
 }
 
 #[derive(Debug, Args)]
@@ -306,6 +389,7 @@ impl PlanArgs {
             document.given("workload.max_sequences", what.max_sequences);
             document.given("workload.memory_fraction", what.memory_fraction);
             document.given("workload.gpu_layers", what.gpu_layers);
+            what.beside.write(document);
         }
     }
 }
@@ -369,6 +453,12 @@ mod tests {
             ("--zero 3 --data 8", "/parallelism/zero_stage", json!(3)),
             ("--offload-optimizer cpu", "/parallelism/offload/optimizer", json!("cpu")),
             ("--memory-fraction 0.85 --max-model-len 8192", "/workload/memory_fraction", json!(0.85)),
+            ("--shared-prefix 512", "/workload/shared_prefix_tokens", json!(512)),
+            ("--images 2 --image-size 1280x720", "/workload/images/height", json!(720)),
+            ("--adapters 4 --adapter-rank 32", "/workload/lora_adapters/rank", json!(32)),
+            ("--draft meta-llama/Llama-3.2-1B", "/workload/speculation/tokens", json!(4)),
+            ("--mtp --acceptance 0.8", "/workload/speculation/kind", json!("mtp")),
+            ("--host-cache-mib 65536", "/workload/host_cache_mib", json!(65536)),
             ("--train full --sequence 4096 --optimizer lion", "/workload/optimizer", json!("lion")),
             (
                 "--train qlora --lora-rank 8 --lora-targets q_proj,v_proj",

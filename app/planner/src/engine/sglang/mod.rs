@@ -12,10 +12,10 @@ use std::fmt::Write as _;
 use super::policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
 use super::resolved::Resolved;
 use super::vllm::{self, cache, device::Device, overhead, profile, rotary, weights};
-use super::{accept, shard};
+use super::{accept, serving, shard};
 use crate::bytes::Bytes;
-use crate::document::estimate::{Components, EngineVersion, KvEstimate, Warning};
-use crate::document::plan::{CacheKind, EngineName, Plan, Workload};
+use crate::document::estimate::{Components, EngineVersion, HostMemory, KvEstimate, Warning};
+use crate::document::plan::{CacheKind, EngineName, Plan, Speculation, Workload};
 use crate::document::precision::CachePrecision;
 use crate::error::PlanError;
 use crate::model::{Dtype, Mixer, Model};
@@ -58,6 +58,8 @@ struct Sglang {
     page: u64,
     rate: Dtype,
     warnings: Vec<Warning>,
+    /// Host memory for cache, and the bytes of one token in all GPUs of a replica.
+    host: (Bytes, u64),
     command: String,
 }
 
@@ -85,6 +87,10 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let config = rotary::config(plan);
     let table = rotary::bytes(model, config, compute.bytes());
     let tensors = weights::rank_tensors(model, tensor, expert, 1);
+    let draft = weights::Draft::of(resolved, &stored, compute, true)?;
+    let adapters = serving::adapter_bytes(resolved, &tensors, compute.bytes());
+    let rank = resolved.serve().and_then(|s| s.lora_adapters.as_ref()).map_or(0, |a| u64::from(a.rank));
+    let cached = draft.as_ref().map_or_else(|| model.clone(), |d| d.beside(model));
     let setting = cache::Setting {
         tensor,
         element: vllm::cache_element("SGLang", plan, compute)?,
@@ -103,6 +109,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         copies_inputs: stored.copies_inputs,
         chunked: false,
         image_prefix: true,
+        adapters: adapters > 0,
     };
     let layers = model.layers.len() as u64;
     let stages = (0..pipeline)
@@ -121,10 +128,15 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
                 widened: stored.widened(&tensors, compute),
                 samples: last,
                 free_images: rotary::free_images(config),
+                adapters: rank.saturating_mul(3 * 4),
+                speculates: resolved.serve().is_some_and(|s| s.speculation.is_some()),
             };
-            let (token, state) = token_and_state(model, &setting, from, to);
+            // Speculation has one stage.
+            let cached_to = if last { cached.layers.len() as u64 } else { to };
+            let (token, state) = token_and_state(&cached, &setting, from, cached_to);
+            let drafted = draft.as_ref().map_or(0, |d| d.weights);
             Stage {
-                weights: held.bytes.saturating_add(table),
+                weights: held.bytes.saturating_add(table).saturating_add(drafted).saturating_add(adapters),
                 read: held.read,
                 token,
                 state,
@@ -133,7 +145,9 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
             }
         })
         .collect();
+    let (per_token, _) = token_and_state(&cached, &cache::Setting { tensor: 1, ..setting }, 0, u64::MAX);
     Ok(Box::new(Sglang {
+        host: (serving::host_cache(resolved), per_token),
         runtime: overhead::runtime(&outside, model.vocab, false),
         reported_mib: gpu.physical_mib.unwrap_or(resolved.numbers.memory.0 >> 20),
         stages,
@@ -263,7 +277,47 @@ fn command(plan: &Plan) -> String {
     if let Some(tokens) = plan.cache.and_then(|c| c.page_tokens) {
         let _ = write!(command, " --page-size {tokens}");
     }
+    command.push_str(&serving_flags(plan));
     command
+}
+
+/// The flags of what stands beside the model.
+fn serving_flags(plan: &Plan) -> String {
+    let Workload::Serve(serve) = &plan.workload else { return String::new() };
+    let mut flags = String::new();
+    if let Some(adapters) = &serve.lora_adapters {
+        let _ = write!(
+            flags,
+            " --enable-lora --max-loras-per-batch {} --max-lora-rank {} --lora-target-modules {}",
+            adapters.count,
+            adapters.rank,
+            adapters.targets.as_ref().map_or_else(|| "all".to_owned(), |t| t.join(" "))
+        );
+    }
+    match &serve.speculation {
+        None => {}
+        Some(Speculation::DraftModel { model, tokens, .. }) => {
+            let draft = model.id.as_deref().or(model.name.as_deref()).unwrap_or("DRAFT");
+            let _ = write!(
+                flags,
+                " --speculative-algorithm STANDALONE --speculative-draft-model-path {draft} \
+                 --speculative-num-draft-tokens {tokens}"
+            );
+        }
+        Some(Speculation::Mtp { tokens, .. }) => {
+            let _ = write!(flags, " --speculative-algorithm NEXTN --speculative-num-draft-tokens {tokens}");
+        }
+        Some(Speculation::Ngram { tokens, .. }) => {
+            let _ = write!(flags, " --speculative-algorithm NGRAM --speculative-num-draft-tokens {tokens}");
+        }
+    }
+    if serve.host_cache_mib > 0 {
+        // In GB for each rank.
+        let ranks = u64::from(plan.parallelism.tensor) * u64::from(plan.parallelism.pipeline);
+        let gb = serve.host_cache_mib as f64 * 1_048_576.0 / 1e9 / ranks.max(1) as f64;
+        let _ = write!(flags, " --enable-hierarchical-cache --hicache-size {gb:.0}");
+    }
+    flags
 }
 
 /// What a plan leaves out.
@@ -326,7 +380,9 @@ impl Policy for Sglang {
         let table = requests.saturating_mul(longest.saturating_add(EXTRA_CONTEXT)).saturating_mul(4);
         let sequences = numbers.sequences.div_ceil(self.data.max(1));
         let paged = |length: u64| length.div_ceil(self.page).saturating_mul(self.page);
-        let needed = paged(numbers.sequence_end().0).saturating_mul(sequences);
+        // The radix tree holds what all sequences begin with once.
+        let common = (numbers.common().0 / self.page * self.page).saturating_mul(sequences.saturating_sub(1));
+        let needed = paged(numbers.sequence_held().0).saturating_mul(sequences).saturating_sub(common);
         let state_pool = if stage.state > 0 {
             let room = budget.saturating_sub(stage.weights) / STATE_RATIO.1 * STATE_RATIO.0;
             room - room % stage.state
@@ -370,6 +426,11 @@ impl Policy for Sglang {
                 pool_bytes: Bytes(pool_bytes),
                 pool_tokens: tokens,
                 max_concurrent_sequences: tokens.checked_div(paged(longest)).unwrap_or(0),
+            },
+            host: HostMemory {
+                kv_cache: self.host.0,
+                kv_tokens: self.host.0.0.checked_div(self.host.1).unwrap_or(0),
+                ..HostMemory::default()
             },
             capacity: numbers.free_memory(),
             pool,

@@ -17,7 +17,7 @@ use super::accept;
 use super::policy::{Breakdown, Numbers, Policy, Pool, Spread};
 use super::resolved::Resolved;
 use crate::bytes::{Bytes, Tokens};
-use crate::document::estimate::{Components, EngineVersion, KvEstimate, Warning};
+use crate::document::estimate::{Components, EngineVersion, HostMemory, KvEstimate, Warning};
 use crate::document::plan::{CacheKind, EngineName, Plan};
 use crate::document::precision::{ActivationPrecision, CachePrecision};
 use crate::error::PlanError;
@@ -62,6 +62,8 @@ struct TensorRtLlm {
     expert: u32,
     fp8_cache: bool,
     windows: bool,
+    /// Host memory for blocks.
+    host: Bytes,
 }
 
 /// Prepares a plan.
@@ -117,6 +119,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         pipeline: layout.pipeline,
         expert: layout.expert,
         fp8_cache: plan.precision.kv_cache == Some(CachePrecision::Fp8),
+        host: super::serving::host_cache(resolved),
     }))
 }
 
@@ -204,7 +207,10 @@ impl Policy for TensorRtLlm {
         let longest = self.cache.sequence(numbers.max_model_len.0);
         let asked = self.cache.sequence(numbers.sequence_end().0);
         let blocks = self.cache.blocks(budget.0, longest.count, longest.bytes);
-        let needed = Bytes(asked.bytes) * numbers.sequences;
+        // Blocks of what all sequences begin with are reused (`enable_block_reuse`, on by default).
+        let common = self.cache.common(numbers.common().0);
+        let needed =
+            Bytes(asked.bytes) * numbers.sequences - Bytes(common) * numbers.sequences.saturating_sub(1);
         let pool = if free == Bytes::ZERO {
             Pool::None
         } else if budget == Bytes::ZERO {
@@ -232,6 +238,17 @@ impl Policy for TensorRtLlm {
                 pool_bytes: Bytes(blocks.bytes),
                 pool_tokens: blocks.tokens,
                 max_concurrent_sequences: blocks.bytes.checked_div(longest.bytes).unwrap_or(0),
+            },
+            host: HostMemory {
+                kv_cache: self.host,
+                kv_tokens: longest
+                    .bytes
+                    .checked_div(numbers.max_model_len.0)
+                    .and_then(|token| {
+                        self.host.0.checked_div(token * u64::from(self.tensor) * u64::from(self.pipeline))
+                    })
+                    .unwrap_or(0),
+                ..HostMemory::default()
             },
             capacity: free,
             pool,
@@ -289,8 +306,19 @@ impl Policy for TensorRtLlm {
             numbers.max_sequences.unwrap_or(MAX_BATCH),
             numbers.memory_fraction.unwrap_or(FRACTION),
         );
+        let mut options = Vec::new();
         if self.fp8_cache {
-            command.push_str(" --extra_llm_api_options <(echo 'kv_cache_config: {dtype: fp8}')");
+            options.push("dtype: fp8".to_owned());
+        }
+        if self.host > Bytes::ZERO {
+            options.push(format!("host_cache_size: {}", self.host.0));
+        }
+        if !options.is_empty() {
+            let _ = write!(
+                command,
+                " --extra_llm_api_options <(echo 'kv_cache_config: {{{}}}')",
+                options.join(", ")
+            );
         }
         Some(command)
     }

@@ -109,6 +109,16 @@ impl Cache {
         answer
     }
 
+    /// Bytes of the whole blocks that sequences with `tokens` first tokens share. A window leaves them behind.
+    pub(super) fn common(&self, tokens: u64) -> u64 {
+        let blocks = tokens / self.block.max(1);
+        self.groups
+            .iter()
+            .filter(|g| g.window.is_none())
+            .map(|g| blocks.saturating_mul(g.bytes_per_token).saturating_mul(self.block))
+            .fold(0, u64::saturating_add)
+    }
+
     /// What `budget` bytes hold: with one group whole blocks of it; with several, pools in the proportion in which a
     /// sequence of `blocks` blocks and `bytes` bytes takes from them.
     pub(super) fn blocks(&self, budget: u64, blocks: u64, bytes: u64) -> Blocks {

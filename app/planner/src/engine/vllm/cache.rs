@@ -215,6 +215,12 @@ impl Pages {
         })
     }
 
+    /// Blocks of whole pages that sequences with `common` first tokens share. A window leaves them behind.
+    pub(in crate::engine) fn common_blocks(&self, common: u64) -> u64 {
+        let groups = self.groups.iter().filter(|g| g.reach == Reach::All).count() as u64;
+        groups.saturating_mul(common / self.tokens.max(1))
+    }
+
     /// Bytes of a block for the layers `from..to`: as many pages as the largest group has layers there.
     pub(in crate::engine) fn block_bytes(&self, from: u64, to: u64) -> u64 {
         let here = |g: &Group| g.layers.iter().filter(|l| (from..to).contains(l)).count() as u64;

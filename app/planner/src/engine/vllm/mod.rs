@@ -16,10 +16,10 @@ use std::fmt::Write as _;
 use super::accept;
 use super::policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
 use super::resolved::Resolved;
-use super::{shard, stored};
+use super::{serving, shard, stored};
 use crate::bytes::Bytes;
-use crate::document::estimate::{Components, EngineVersion, KvEstimate, Warning};
-use crate::document::plan::{CacheKind, EngineName, Plan, Workload};
+use crate::document::estimate::{Components, EngineVersion, HostMemory, KvEstimate, Warning};
+use crate::document::plan::{CacheKind, EngineName, Plan, Speculation, Workload};
 use crate::document::precision::{ActivationPrecision, CachePrecision};
 use crate::error::PlanError;
 use crate::model::{Dtype, Mixer, Model};
@@ -40,6 +40,8 @@ struct Stage {
     read: u64,
     /// Its profile run.
     profile: Profile,
+    /// The draft's profile run, while the hidden states of the model's are alive.
+    drafting: Option<Profile>,
     /// Its graphs.
     graphs: GraphMemory,
     /// Bytes of a block.
@@ -60,6 +62,10 @@ struct Vllm {
     device: Device,
     rate: Dtype,
     warnings: Vec<Warning>,
+    /// Bytes of one token's hidden state.
+    hidden: u64,
+    /// Host memory for pages, and the bytes of one token in all GPUs of a replica.
+    host: (Bytes, u64),
     /// The command without its numbers.
     command: String,
 }
@@ -96,6 +102,12 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let config = rotary::config(plan);
     let table = rotary::bytes(model, config, compute.bytes());
     let tensors = weights::rank_tensors(model, tensor, expert, data);
+    check_serving(plan, &version, &name)?;
+    let draft = weights::Draft::of(resolved, &stored, compute, version.widens_scales)?;
+    let adapters = resolved
+        .serve()
+        .and_then(|s| s.lora_adapters.as_ref())
+        .map_or_else(serving::Slots::default, |a| serving::Slots::of(a, &tensors, compute.bytes()));
     let element = cache_element("vLLM", plan, compute)?;
     let kept_states = if version.recurrent_prefixes { 2 } else { 1 };
     let paging = cache::Setting {
@@ -107,7 +119,9 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         groups: version.cache_groups,
         states: kept_states,
     };
-    let pages = cache::pages(model, &paging);
+    // A draft's layers have pages in the same pool.
+    let cached = draft.as_ref().map_or_else(|| model.clone(), |d| d.beside(model));
+    let pages = cache::pages(&cached, &paging);
     let outside = overhead::Setting {
         version: &version,
         device,
@@ -116,6 +130,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         copies_inputs: stored.copies_inputs,
         chunked: config.is_some_and(|c| rotary::field(c, "attention_chunk_size").is_some()),
         image_prefix: image_prefix(model),
+        adapters: adapters.bytes > 0,
     };
     let free_images = rotary::free_images(config);
     let layers = model.layers.len() as u64;
@@ -135,18 +150,35 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
                 widened: stored.widened(&tensors, compute),
                 samples: last,
                 free_images,
+                adapters: adapters.token,
+                speculates: resolved.serve().is_some_and(|s| s.speculation.is_some()),
             };
+            let drafted = draft.as_ref().map_or(0, |d| d.weights);
+            // Speculation has one stage.
+            let cached_to = if last { cached.layers.len() as u64 } else { to };
             Stage {
-                weights: held.bytes.saturating_add(table),
+                weights: held
+                    .bytes
+                    .saturating_add(table)
+                    .saturating_add(drafted)
+                    .saturating_add(adapters.bytes),
                 read: held.read,
                 profile: Profile::of(model, &setting, from, to),
+                drafting: draft.as_ref().map(|d| {
+                    let setting = profile::Setting { samples: false, adapters: 0, ..setting };
+                    Profile::of(&d.model, &setting, 0, d.model.layers.len() as u64)
+                }),
                 graphs: GraphMemory::of(model, &outside, from, to),
-                block: pages.block_bytes(from, to),
-                token: cache::TokenBytes::of(model, &paging, from, to),
+                block: pages.block_bytes(from, cached_to),
+                token: cache::TokenBytes::of(&cached, &paging, from, cached_to),
             }
         })
         .collect();
+    let whole = cache::TokenBytes::of(&cached, &cache::Setting { tensor: 1, ..paging }, 0, u64::MAX);
+    let per_token = whole.averaged(resolved.numbers.max_model_len.0);
     Ok(Box::new(Vllm {
+        hidden: model.hidden.saturating_mul(compute.bytes()),
+        host: (serving::host_cache(resolved), per_token),
         runtime: overhead::runtime(&outside, model.vocab, pipeline == 1 && data == 1),
         stages,
         pages,
@@ -223,6 +255,82 @@ fn check(resolved: &Resolved) -> Result<(), PlanError> {
         ));
     }
     Ok(())
+}
+
+/// Ranks that `--max-lora-rank` takes (`MaxLoRARanks` in `config/lora.py`).
+const ADAPTER_RANKS: [u32; 9] = [1, 8, 16, 32, 64, 128, 256, 320, 512];
+
+/// What stands beside the model and is not in every release.
+fn check_serving(plan: &Plan, version: &Version, name: &str) -> Result<(), PlanError> {
+    let Workload::Serve(serve) = &plan.workload else { return Ok(()) };
+    if let Some(adapters) = &serve.lora_adapters {
+        if !ADAPTER_RANKS.contains(&adapters.rank) {
+            return Err(PlanError::unsupported(
+                "workload.lora_adapters.rank",
+                format!("{} is no rank that vLLM sets room aside for", adapters.rank),
+                "give 1, 8, 16, 32, 64, 128, 256, 320 or 512: at least the largest adapter's",
+            ));
+        }
+        if adapters.targets.is_some() {
+            return Err(PlanError::unsupported(
+                "workload.lora_adapters.targets",
+                "vLLM sets room aside for every linear module, whatever the adapters change",
+                "leave it out",
+            ));
+        }
+        if plan.parallelism.expert > 1 {
+            return Err(PlanError::unsupported(
+                "workload.lora_adapters",
+                "vLLM has no adapters for experts that are divided over ranks",
+                "leave it or parallelism.expert out",
+            ));
+        }
+    }
+    if matches!(serve.speculation, Some(Speculation::DraftModel { .. })) && !version.draft_models {
+        return Err(PlanError::unsupported(
+            "workload.speculation.kind",
+            format!("vLLM {name} takes no draft model"),
+            "give version 0.16 or later, or the kind mtp or ngram",
+        ));
+    }
+    if serve.host_cache_mib > 0 && !version.offloads_pages {
+        return Err(PlanError::unsupported(
+            "workload.host_cache_mib",
+            format!("vLLM {name} has no --kv-offloading-size"),
+            "give version 0.12 or later, or leave it out",
+        ));
+    }
+    Ok(())
+}
+
+/// The flags of what stands beside the model.
+fn serving_flags(plan: &Plan) -> String {
+    let Workload::Serve(serve) = &plan.workload else { return String::new() };
+    let mut flags = String::new();
+    if let Some(adapters) = &serve.lora_adapters {
+        let _ =
+            write!(flags, " --enable-lora --max-loras {} --max-lora-rank {}", adapters.count, adapters.rank);
+    }
+    let speculative = serve.speculation.as_ref().map(|speculation| match speculation {
+        Speculation::DraftModel { model, tokens, .. } => {
+            let draft = model.id.as_deref().or(model.name.as_deref()).unwrap_or("DRAFT");
+            format!(r#"{{"method":"draft_model","model":"{draft}","num_speculative_tokens":{tokens}}}"#)
+        }
+        Speculation::Mtp { tokens, .. } => format!(r#"{{"method":"mtp","num_speculative_tokens":{tokens}}}"#),
+        Speculation::Ngram { tokens, .. } => {
+            format!(r#"{{"method":"ngram","num_speculative_tokens":{tokens},"prompt_lookup_max":{tokens}}}"#)
+        }
+    });
+    if let Some(json) = speculative {
+        let _ = write!(flags, " --speculative-config '{json}'");
+    }
+    if serve.host_cache_mib > 0 {
+        let _ = write!(flags, " --kv-offloading-size {}", serve.host_cache_mib as f64 / 1024.0);
+    }
+    if let Some(images) = serve.images {
+        let _ = write!(flags, r#" --limit-mm-per-prompt '{{"image":{}}}'"#, images.per_prompt.max(1));
+    }
+    flags
 }
 
 pub(super) fn compute(plan: &Plan, model: &Model) -> Dtype {
@@ -337,7 +445,23 @@ fn command(plan: &Plan, stored: &weights::Stored) -> String {
     if let Some(tokens) = plan.cache.and_then(|c| c.page_tokens) {
         let _ = write!(command, " --block-size {tokens}");
     }
+    command.push_str(&serving_flags(plan));
     command
+}
+
+impl Stage {
+    /// Bytes of activations and of what is temporary at the peak of the profile run: the model's, or the draft's after it.
+    fn peak(&self, limits: &Limits, hidden: u64) -> (u64, u64) {
+        let (activations, temporary) = self.profile.peak(limits.tokens, limits.sequences);
+        let Some(drafting) = self.drafting else { return (activations, temporary) };
+        let (drafted, beside) = drafting.peak(limits.tokens, limits.sequences);
+        let drafted = drafted.saturating_add(hidden.saturating_mul(limits.tokens));
+        if drafted.saturating_add(beside) > activations.saturating_add(temporary) {
+            (drafted, beside)
+        } else {
+            (activations, temporary)
+        }
+    }
 }
 
 impl Vllm {
@@ -395,7 +519,7 @@ impl Policy for Vllm {
         let mut available = 0;
         let mut negative = budget > numbers.free_memory().0;
         for stage in &self.stages {
-            let (activations, temporary) = stage.profile.peak(limits.tokens, limits.sequences);
+            let (activations, temporary) = stage.peak(&limits, self.hidden);
             let graphs = stage.graphs.bytes(&self.version, limits.sequences, limits.tokens);
             let counted = if self.version.graphs_in_budget { graphs } else { 0 };
             let taken = stage
@@ -424,10 +548,13 @@ impl Policy for Vllm {
         let one = self.pages.blocks(longest, limits.tokens);
         let sequences = numbers.sequences.div_ceil(self.data.max(1));
         let (attention, states) =
-            self.pages.attention_and_state_blocks(numbers.sequence_end().0.max(1), limits.tokens);
-        let cache = attention.saturating_mul(sequences).saturating_mul(stage.block);
+            self.pages.attention_and_state_blocks(numbers.sequence_held().0.max(1), limits.tokens);
+        // Whole pages of what all sequences begin with are there once.
+        let common = self.pages.common_blocks(numbers.common().0).saturating_mul(sequences.saturating_sub(1));
+        let attention = attention.saturating_mul(sequences).saturating_sub(common);
+        let cache = attention.saturating_mul(stage.block);
         let state_bytes = states.saturating_mul(sequences).saturating_mul(stage.block);
-        let needed = attention.saturating_add(states).saturating_mul(sequences);
+        let needed = attention.saturating_add(states.saturating_mul(sequences));
         let pool = if negative {
             Pool::Negative
         } else if blocks >= one && blocks >= needed {
@@ -460,6 +587,11 @@ impl Policy for Vllm {
                 pool_bytes: Bytes(available.saturating_sub(state_bytes)),
                 pool_tokens: self.pool_tokens(blocks, one, longest),
                 max_concurrent_sequences: blocks.checked_div(one).unwrap_or(0),
+            },
+            host: HostMemory {
+                kv_cache: self.host.0,
+                kv_tokens: self.host.0.0.checked_div(self.host.1).unwrap_or(0),
+                ..HostMemory::default()
             },
             capacity: numbers.free_memory(),
             pool,

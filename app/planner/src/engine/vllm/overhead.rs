@@ -22,6 +22,8 @@ pub(in crate::engine) struct GraphMemory {
     whole: bool,
     /// Whether pieces are captured.
     pieces: bool,
+    /// Whether each batch is captured with and without adapters.
+    twice: bool,
 }
 
 /// Bytes that the driver takes for one kernel node of a captured graph. Fitted, see the module.
@@ -46,6 +48,9 @@ const LATENT_KERNELS: u64 = 5;
 /// What a recurrent mixer has in place of attention's five: the convolution, gates, norms and the recurrence.
 const RECURRENT_KERNELS: u64 = 6;
 
+/// What adapters add: a shrinking and an expanding product for each of four fused modules (`add_lora_linear`).
+const ADAPTER_KERNELS: u64 = 8;
+
 /// What decides graphs and runtime beside the model.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::engine) struct Setting<'a> {
@@ -63,6 +68,8 @@ pub(in crate::engine) struct Setting<'a> {
     pub(in crate::engine) chunked: bool,
     /// Whether images attend to themselves in both directions, which `FlashAttention` does not (Gemma 3: Triton).
     pub(in crate::engine) image_prefix: bool,
+    /// Whether adapters are served.
+    pub(in crate::engine) adapters: bool,
 }
 
 impl GraphMemory {
@@ -75,6 +82,7 @@ impl GraphMemory {
         let (mut kernels, mut splits, mut token) = (0u64, 0u64, 0u64);
         for layer in layers {
             kernels += DENSE_KERNELS + if s.copies_inputs { QUANTIZED_KERNELS } else { 0 };
+            kernels += if s.adapters { ADAPTER_KERNELS } else { 0 };
             let width = match &layer.mixer {
                 Mixer::Attention(a) => a.heads.div_ceil(s.tensor.max(1)).saturating_mul(a.head_size),
                 Mixer::Latent(a) => {
@@ -109,7 +117,8 @@ impl GraphMemory {
             Graphs::Piecewise => (true, false),
             Graphs::FullAndPiecewise => (true, !s.chunked),
         };
-        Self { kernels, splits: if flash && whole { splits } else { 0 }, token, whole, pieces }
+        let twice = s.adapters && s.version.adapter_graphs;
+        Self { kernels, splits: if flash && whole { splits } else { 0 }, token, whole, pieces, twice }
     }
 
     /// Bytes, where the scheduler admits `sequences` and a step has `tokens`.
@@ -123,6 +132,9 @@ impl GraphMemory {
         }
         if self.whole {
             graphs += version.captures(decoding);
+        }
+        if self.twice {
+            graphs *= 2;
         }
         self.captured(graphs, decoding, mixed)
     }

@@ -70,6 +70,10 @@ pub(in crate::engine) struct Setting<'a> {
     pub(in crate::engine) samples: bool,
     /// Whether images are taken in their own resolution.
     pub(in crate::engine) free_images: bool,
+    /// Bytes of one token's products with adapters.
+    pub(in crate::engine) adapters: u64,
+    /// Whether proposed tokens are checked: the profile run then samples by rejection.
+    pub(in crate::engine) speculates: bool,
 }
 
 impl Profile {
@@ -112,6 +116,7 @@ impl Profile {
                 .max(mixer.projected.saturating_mul(element).saturating_add(hidden.saturating_mul(2)));
             forward = forward.max(bytes);
         }
+        let forward = forward.saturating_add(s.adapters);
         let shape = model.towers.iter().find_map(|t| t.shape);
         Self {
             hidden,
@@ -120,6 +125,9 @@ impl Profile {
             workspace_stays: s.version.workspace,
             logit: match (s.samples, s.version.sampler) {
                 (false, _) => 0,
+                // One proposed token a sequence: the logits stand for two rows of it, and are gathered once more for the
+                // proposed and for the bonus one (`_dummy_sampler_run`, `RejectionSampler.forward`).
+                (true, Sampler::Triton | Sampler::FlashInfer) if s.speculates => 3 * element + 3 * 4,
                 (true, Sampler::Triton | Sampler::FlashInfer) => element + 3 * 4,
                 // fp32 logits, sorted values, their indices (int64), the indices to sort back (int64), and cub's second
                 // buffers of a value and an index (`aten/src/ATen/native/cuda/Sort.cu`, `segmented_sort_pairs`).

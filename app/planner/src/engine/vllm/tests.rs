@@ -228,6 +228,8 @@ fn profile(model: &Model, release: &str) -> Profile {
         widened: 0,
         samples: true,
         free_images: false,
+        adapters: 0,
+        speculates: false,
     };
     Profile::of(model, &setting, 0, model.layers.len() as u64)
 }

@@ -75,6 +75,12 @@ pub(in crate::engine) struct Version {
     pub(in crate::engine) recurrent_prefixes: bool,
     /// Whether all-reduce and norm are fused on Hopper and Blackwell, with a workspace for it.
     pub(in crate::engine) fused_all_reduce: bool,
+    /// Whether graphs are captured once with and once without adapters (`cudagraph_specialize_lora`).
+    pub(in crate::engine) adapter_graphs: bool,
+    /// Whether pages can go to host memory (`--kv-offloading-size`).
+    pub(in crate::engine) offloads_pages: bool,
+    /// Whether any draft model may propose; the first engine did it, the second one only with EAGLE and MTP until then.
+    pub(in crate::engine) draft_models: bool,
 }
 
 impl Version {
@@ -110,6 +116,9 @@ impl Version {
             widens_scales: minor >= 11,
             recurrent_prefixes: minor >= 29,
             fused_all_reduce: minor >= 17,
+            adapter_graphs: minor >= 12,
+            offloads_pages: minor >= 12,
+            draft_models: minor < 8 || minor >= 16,
         }
     }
 

@@ -154,8 +154,18 @@ pub(in crate::engine) fn rank_tensors(
     expert: u64,
     data: u64,
 ) -> Vec<WeightTensor> {
-    model
-        .tensors()
+    rank_parts(model, &model.tensors(), tensor, expert, data)
+}
+
+/// The parts of `tensors` that one rank holds.
+pub(in crate::engine) fn rank_parts(
+    model: &Model,
+    tensors: &[WeightTensor],
+    tensor: u64,
+    expert: u64,
+    data: u64,
+) -> Vec<WeightTensor> {
+    tensors
         .iter()
         .map(|t| {
             let kv_heads = t
@@ -194,7 +204,7 @@ const fn module(role: Role) -> u8 {
 /// Bytes that `PyTorch`'s allocator counts for a tensor: it rounds to 512; from 10 MiB on it takes segments of whole 2 MiB and
 /// splits off the rest only where that is more than 1 MiB (`c10/cuda/CUDACachingAllocator.cpp`, `should_split`). Smaller
 /// tensors share segments.
-const fn block(bytes: u64) -> u64 {
+pub(in crate::engine) const fn block(bytes: u64) -> u64 {
     const MIB: u64 = 1 << 20;
     let rounded = bytes.div_ceil(512).saturating_mul(512);
     if rounded < 10 * MIB {
@@ -255,6 +265,64 @@ pub(in crate::engine) fn held(
     let fused: u64 = fused.iter().map(|(_, _, bytes)| block(*bytes)).fold(0, u64::saturating_add);
     held.bytes = held.bytes.saturating_add(fused);
     held
+}
+
+/// What proposes tokens, as it is held beside a model on one rank.
+pub(in crate::engine) struct Draft {
+    /// Its shape.
+    pub(in crate::engine) model: Model,
+    /// Bytes of its weights.
+    pub(in crate::engine) weights: u64,
+}
+
+impl Draft {
+    /// The plan's; `stored` and `compute` are the served model's, which its own layers for further tokens share. Those have
+    /// neither embedding nor head of their own: they take the model's (`EagleProposer.load_model`). A draft model is divided
+    /// as the model is.
+    ///
+    /// # Errors
+    /// `workload.speculation…`.
+    pub(in crate::engine) fn of(
+        resolved: &crate::engine::resolved::Resolved,
+        stored: &Stored,
+        compute: Dtype,
+        widens_scales: bool,
+    ) -> Result<Option<Self>, PlanError> {
+        let Some(draft) = crate::engine::serving::draft(resolved)? else { return Ok(None) };
+        let p = resolved.layout();
+        let (tensor, expert, data) = (u64::from(p.tensor), u64::from(p.expert), u64::from(p.data));
+        let own = matches!(
+            resolved.serve().and_then(|s| s.speculation.as_ref()),
+            Some(crate::document::plan::Speculation::Mtp { .. })
+        );
+        let held = if own {
+            let mut whole = resolved.model.clone();
+            let from = whole.layers.len() as u64;
+            let tensors = whole.next_token_tensors();
+            whole.layers.append(&mut whole.next_token_layers);
+            let parts = rank_parts(&whole, &tensors, tensor, expert, data);
+            held(&whole, &parts, stored, (from, whole.layers.len() as u64), (false, false))
+        } else {
+            let named = |e: PlanError| PlanError {
+                field: e.field.replacen("precision.weights", "workload.speculation.precision", 1),
+                ..e
+            };
+            let stored =
+                self::stored("vLLM", &draft.plan, &draft.model, compute, widens_scales).map_err(named)?;
+            let parts = rank_tensors(&draft.model, tensor, expert, data);
+            held(&draft.model, &parts, &stored, (0, draft.model.layers.len() as u64), (true, true))
+        };
+        let table =
+            if own { 0 } else { rotary::bytes(&draft.model, rotary::config(&draft.plan), compute.bytes()) };
+        Ok(Some(Self { model: draft.model, weights: held.bytes.saturating_add(table) }))
+    }
+
+    /// The layers of `model` with those of the draft after them, as caches see them.
+    pub(in crate::engine) fn beside(&self, model: &Model) -> Model {
+        let mut both = model.clone();
+        both.layers.extend(self.model.layers.iter().cloned());
+        both
+    }
 }
 
 #[cfg(test)]

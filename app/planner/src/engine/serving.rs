@@ -1,0 +1,384 @@
+//! What people set beside a served model, which engines have it, and what it takes where an engine simply holds it as well.
+
+use super::policy::{Breakdown, Numbers, Policy, Spread};
+use super::resolved::Resolved;
+use super::training::lora;
+use super::{name_of, stored, vllm};
+use crate::bytes::{Bytes, Tokens};
+use crate::document::estimate::{EngineVersion, Estimate, Warning};
+use crate::document::plan::{EngineName, Lora, LoraAdapters, Serve, Speculation, Workload};
+use crate::error::PlanError;
+use crate::model::{Mixer, Model, WeightTensor};
+
+/// The most tokens that are proposed at once.
+const MAX_PROPOSED: u32 = 64;
+/// The most adapters at once.
+const MAX_ADAPTERS: u64 = 4096;
+
+/// A setting beside a served model.
+struct Setting {
+    field: &'static str,
+    given: fn(&Serve) -> bool,
+    /// What has it.
+    engines: &'static [EngineName],
+}
+
+const PREFIXES: &[EngineName] = &[EngineName::Vllm, EngineName::Sglang, EngineName::TensorrtLlm];
+const HELD_BESIDE: &[EngineName] = &[EngineName::LlamaCpp, EngineName::Transformers];
+
+/// Which engine has which setting. An engine that is left out may have it as well, but is not planned with it.
+const SETTINGS: &[Setting] = &[
+    Setting {
+        field: "workload.shared_prefix_tokens",
+        given: |s| s.shared_prefix_tokens > Tokens(0),
+        engines: PREFIXES,
+    },
+    Setting { field: "workload.host_cache_mib", given: |s| s.host_cache_mib > 0, engines: PREFIXES },
+    Setting {
+        field: "workload.images",
+        given: |s| s.images.is_some(),
+        engines: &[EngineName::Vllm, EngineName::Sglang],
+    },
+    Setting {
+        field: "workload.lora_adapters",
+        given: |s| s.lora_adapters.is_some(),
+        engines: &[EngineName::Vllm, EngineName::Sglang, EngineName::LlamaCpp, EngineName::Transformers],
+    },
+    Setting {
+        field: "workload.speculation.model",
+        given: |s| matches!(s.speculation, Some(Speculation::DraftModel { .. })),
+        engines: &[EngineName::Vllm, EngineName::Sglang, EngineName::LlamaCpp, EngineName::Transformers],
+    },
+    Setting {
+        field: "workload.speculation.kind",
+        given: |s| matches!(s.speculation, Some(Speculation::Mtp { .. })),
+        engines: &[EngineName::Vllm, EngineName::Sglang],
+    },
+    Setting {
+        field: "workload.speculation.kind",
+        given: |s| matches!(s.speculation, Some(Speculation::Ngram { .. })),
+        engines: &[EngineName::Vllm, EngineName::Sglang],
+    },
+];
+
+/// Refuses what the engine lacks and what is out of range.
+pub(super) fn check(resolved: &Resolved) -> Result<(), PlanError> {
+    let Some(serve) = resolved.serve() else { return Ok(()) };
+    let engine = resolved.plan.engine.name;
+    for setting in SETTINGS.iter().filter(|s| (s.given)(serve) && !s.engines.contains(&engine)) {
+        let have: Vec<String> = setting.engines.iter().map(|e| name_of(*e)).collect();
+        return Err(PlanError::unsupported(
+            setting.field,
+            format!("{} is not planned with it", name_of(engine)),
+            format!("give the engine {}, or leave it out", have.join(", ")),
+        ));
+    }
+    if serve.shared_prefix_tokens > Tokens(0)
+        && resolved.model.layers.iter().any(|l| matches!(l.mixer, Mixer::Recurrent(_)))
+    {
+        return Err(PlanError::not_planned_yet(
+            "workload.shared_prefix_tokens",
+            format!("sharing the states of {}'s recurrent layers", resolved.model.name),
+            "leave it out",
+        ));
+    }
+    if let Some(adapters) = &serve.lora_adapters {
+        check_adapters(adapters, &resolved.model)?;
+    }
+    if let Some(speculation) = &serve.speculation {
+        check_speculation(speculation, resolved)?;
+    }
+    Ok(())
+}
+
+fn check_adapters(adapters: &LoraAdapters, model: &Model) -> Result<(), PlanError> {
+    if !(1..=MAX_ADAPTERS).contains(&adapters.count) {
+        return Err(PlanError::invalid(
+            "workload.lora_adapters.count",
+            format!("{} is out of range", adapters.count),
+            format!("give 1 to {MAX_ADAPTERS}"),
+        ));
+    }
+    let targets = adapters.targets.clone().unwrap_or_else(|| vec!["q_proj".to_owned()]);
+    let lora = Lora { rank: adapters.rank, targets, train_embeddings: false };
+    match lora::adapters(model, &lora) {
+        // Without targets only the rank is checked.
+        Err(e) if adapters.targets.is_none() && e.field.ends_with("targets") => Ok(()),
+        Err(e) => Err(PlanError { field: e.field.replacen("lora", "lora_adapters", 1), ..e }),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn check_speculation(speculation: &Speculation, resolved: &Resolved) -> Result<(), PlanError> {
+    if !(1..=MAX_PROPOSED).contains(&speculation.tokens()) {
+        return Err(PlanError::invalid(
+            "workload.speculation.tokens",
+            format!("{} is out of range", speculation.tokens()),
+            format!("give 1 to {MAX_PROPOSED}"),
+        ));
+    }
+    if let Some(share) = speculation.acceptance().filter(|a| !(a.is_finite() && (0.0..1.0).contains(a))) {
+        return Err(PlanError::invalid(
+            "workload.speculation.acceptance",
+            format!("{share} is out of range"),
+            "give a share of at least 0 and less than 1, or leave it out",
+        ));
+    }
+    if matches!(speculation, Speculation::Mtp { .. }) && resolved.model.next_token_layers.is_empty() {
+        return Err(PlanError::unsupported(
+            "workload.speculation.kind",
+            format!("{} has no layers that predict further tokens", resolved.model.name),
+            "give draft-model or ngram, or a model that has them (DeepSeek-V3, GLM-4.5, Qwen3-Next)",
+        ));
+    }
+    if resolved.layout().pipeline > 1 {
+        return Err(PlanError::not_planned_yet(
+            "workload.speculation",
+            "speculation over pipeline stages",
+            "leave it or parallelism.pipeline out",
+        ));
+    }
+    let draft = draft(resolved)?;
+    if let Some(draft) = draft.filter(|d| d.model.vocab.abs_diff(resolved.model.vocab) > 1024) {
+        return Err(PlanError::unsupported(
+            "workload.speculation.model",
+            format!(
+                "{} knows {} tokens and {} knows {}: a draft must have the same vocabulary",
+                draft.model.name, draft.model.vocab, resolved.model.name, resolved.model.vocab
+            ),
+            "give a smaller model of the same family",
+        ));
+    }
+    Ok(())
+}
+
+/// What proposes tokens, as a model of its own: a draft model, or the model's layers for further tokens with its embedding and
+/// head. None without speculation, and where nothing is computed for it.
+///
+/// # Errors
+/// `workload.speculation.model…` where it cannot be read or generates nothing.
+pub(crate) fn draft(resolved: &Resolved) -> Result<Option<Resolved>, PlanError> {
+    let Some(speculation) = resolved.serve().and_then(|s| s.speculation.as_ref()) else { return Ok(None) };
+    let mut drafting = resolved.clone();
+    if let Workload::Serve(serve) = &mut drafting.plan.workload {
+        serve.speculation = None;
+        serve.lora_adapters = None;
+        serve.images = None;
+        serve.gpu_layers = None;
+    }
+    drafting.numbers.gpu_layers = None;
+    match speculation {
+        Speculation::Ngram { .. } => Ok(None),
+        Speculation::Mtp { .. } => {
+            drafting.model.layers = std::mem::take(&mut drafting.model.next_token_layers);
+            drafting.model.towers = Vec::new();
+            Ok(Some(drafting))
+        }
+        Speculation::DraftModel { model, precision, .. } => {
+            let named = |e: PlanError| PlanError {
+                field: e.field.replacen("model", "workload.speculation.model", 1),
+                ..e
+            };
+            drafting.model = Model::from_ref(model).map_err(named)?;
+            if !drafting.model.is_decoder() {
+                return Err(PlanError::invalid(
+                    "workload.speculation.model",
+                    format!("{} is an encoder and proposes nothing", drafting.model.name),
+                    "give a model that generates",
+                ));
+            }
+            drafting.plan.model = (**model).clone();
+            drafting.plan.precision.weights = *precision;
+            drafting.plan.compression = crate::document::plan::Compression::default();
+            drafting.sparse = false;
+            drafting.warnings = Vec::new();
+            Ok(Some(drafting))
+        }
+    }
+}
+
+/// Elements of the adapters' two matrices on one of `tensor` ranks. Without targets every linear module of a layer has them.
+fn adapter_elements(adapters: &LoraAdapters, model: &Model, parts: &[WeightTensor], tensor: u64) -> u64 {
+    let rank = u64::from(adapters.rank);
+    let divide = |n: u64| n.div_ceil(tensor.max(1));
+    let Some(targets) = &adapters.targets else {
+        return linear(parts)
+            .map(|t| rank.saturating_mul(t.columns.saturating_add(t.rows)).saturating_mul(t.copies))
+            .fold(0, u64::saturating_add);
+    };
+    let lora = Lora { rank: adapters.rank, targets: targets.clone(), train_embeddings: false };
+    let found = lora::adapters(model, &lora).unwrap_or_default();
+    found
+        .iter()
+        .map(|a| {
+            // Inputs are divided where the module's are: behind the mixer and in the feed-forward's down projection.
+            let width = match a.reads {
+                lora::Reads::MixerOutput | lora::Reads::FeedForwardInner => {
+                    divide(a.inputs).saturating_add(a.outputs)
+                }
+                lora::Reads::MixerInput | lora::Reads::Inside | lora::Reads::FeedForwardInput => {
+                    a.inputs.saturating_add(divide(a.outputs))
+                }
+            };
+            rank.saturating_mul(width).saturating_mul(a.copies)
+        })
+        .fold(0, u64::saturating_add)
+}
+
+/// The matrices of layers that can have an adapter.
+pub(super) fn linear(parts: &[WeightTensor]) -> impl Iterator<Item = &WeightTensor> {
+    parts.iter().filter(|t| {
+        t.layer.is_some() && matches!(stored::place(t), stored::Place::Linear | stored::Place::Expert)
+    })
+}
+
+/// Bytes of all adapters of a plan on one of its tensor parallel ranks, each element `element` bytes.
+pub(super) fn adapter_bytes(resolved: &Resolved, parts: &[WeightTensor], element: u64) -> u64 {
+    let Some(adapters) = resolved.serve().and_then(|s| s.lora_adapters.as_ref()) else { return 0 };
+    adapter_elements(adapters, &resolved.model, parts, u64::from(resolved.layout().tensor))
+        .saturating_mul(adapters.count)
+        .saturating_mul(element)
+}
+
+/// Host memory for cache that leaves the GPUs.
+pub(super) fn host_cache(resolved: &Resolved) -> Bytes {
+    resolved.serve().map_or(Bytes::ZERO, |s| Bytes::from_mib(s.host_cache_mib))
+}
+
+/// An engine that holds adapters and a draft beside its model, each with buffers of its own.
+struct Beside {
+    main: Box<dyn Policy>,
+    draft: Option<Box<dyn Policy>>,
+    /// Bytes of all adapters.
+    adapters: u64,
+    /// Layers of the model and its head, of which `-ngl` says how many are on the GPU.
+    layers: u64,
+    /// Whether both models' compute buffers stay (llama.cpp), or only the larger is alive (`PyTorch`).
+    both: bool,
+    flags: String,
+}
+
+/// Puts adapters and a draft beside `main`, where the engine does just that.
+pub(super) fn beside(resolved: &Resolved, main: Box<dyn Policy>) -> Result<Box<dyn Policy>, PlanError> {
+    let engine = resolved.plan.engine.name;
+    let Some(serve) = resolved.serve().filter(|_| HELD_BESIDE.contains(&engine)) else { return Ok(main) };
+    if serve.lora_adapters.is_none() && serve.speculation.is_none() {
+        return Ok(main);
+    }
+    let draft = draft(resolved)?.map(|d| super::prepare(&d)).transpose().map_err(|e| PlanError {
+        field: e.field.replacen("precision.weights", "workload.speculation.precision", 1),
+        ..e
+    })?;
+    let llama = engine == EngineName::LlamaCpp;
+    // llama.cpp's converter writes adapters in fp16; PEFT widens them to fp32 (`autocast_adapter_dtype`).
+    let element = if llama { 2 } else { 4 };
+    let mut flags = String::new();
+    if llama {
+        for n in 0..serve.lora_adapters.as_ref().map_or(0, |a| a.count) {
+            use std::fmt::Write as _;
+            let _ = write!(flags, " --lora ADAPTER_{}.gguf", n + 1);
+        }
+        if let Some(Speculation::DraftModel { model, tokens, .. }) = &serve.speculation {
+            use std::fmt::Write as _;
+            let name = model.id.as_deref().or(model.name.as_deref()).unwrap_or("DRAFT");
+            let name = name.rsplit('/').next().unwrap_or(name);
+            let _ = write!(flags, " -md {name}.gguf --draft-max {tokens} -ngld 99");
+        }
+    }
+    Ok(Box::new(Beside {
+        main,
+        draft,
+        adapters: adapter_bytes(resolved, &resolved.model.tensors(), element),
+        layers: resolved.model.layers.len() as u64 + 1,
+        both: llama,
+        flags,
+    }))
+}
+
+impl Policy for Beside {
+    fn engine(&self) -> EngineVersion {
+        self.main.engine()
+    }
+
+    fn breakdown(&self, numbers: &Numbers) -> Result<Breakdown, PlanError> {
+        let mut answer = self.main.breakdown(numbers)?;
+        // An adapter's matrices lie where its layer's are.
+        let on_gpu = numbers.gpu_layers.map_or(self.layers, |n| u64::from(n).min(self.layers));
+        let adapters = Bytes(self.adapters / self.layers.max(1) * on_gpu);
+        let mut added = adapters;
+        answer.parts.weights += adapters;
+        answer.host.weights += Bytes(self.adapters) - adapters;
+        if let Some(draft) = &self.draft {
+            let beside = draft.breakdown(&Numbers { gpu_layers: None, ..*numbers })?;
+            let (p, d) = (&mut answer.parts, &beside.parts);
+            let before = p.activations + p.temporary;
+            p.weights += d.weights;
+            p.kv_cache += d.kv_cache;
+            p.recurrent_state += d.recurrent_state;
+            if self.both {
+                p.activations += d.activations;
+                p.temporary += d.temporary;
+            } else if d.activations + d.temporary > before {
+                (p.activations, p.temporary) = (d.activations, d.temporary);
+            }
+            added += d.weights + d.kv_cache + d.recurrent_state + (p.activations + p.temporary - before);
+            answer.kv.bytes_per_token += beside.kv.bytes_per_token;
+            answer.kv.pool_bytes += beside.kv.pool_bytes;
+            answer.host.weights += beside.host.weights;
+        }
+        answer.allocated += added;
+        answer.reserved += added;
+        Ok(answer)
+    }
+
+    fn complete(&self, numbers: &Numbers, estimate: &mut Estimate) -> Result<(), PlanError> {
+        self.main.complete(numbers, estimate)?;
+        // The phases are those of the model alone.
+        estimate.phases = None;
+        Ok(())
+    }
+
+    fn warnings(&self, numbers: &Numbers) -> Vec<Warning> {
+        self.main.warnings(numbers)
+    }
+
+    fn spread(&self) -> Spread {
+        self.main.spread()
+    }
+
+    fn command(&self, numbers: &Numbers) -> Option<String> {
+        let command = self.main.command(numbers)?;
+        // Only llama.cpp's command line has flags for what stands beside the model.
+        self.both.then(|| format!("{command}{}", self.flags))
+    }
+}
+
+/// What vLLM sets aside for adapters and what its layers compute for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Slots {
+    /// Bytes of the stacked matrices of one rank.
+    pub(super) bytes: u64,
+    /// Bytes of fp32 products of one token.
+    pub(super) token: u64,
+}
+
+impl Slots {
+    /// Of the linear modules among `parts`, one tensor an adapter matrix and module for all slots together, as
+    /// `BaseLinearLayerWithLoRA.create_lora_weights` and `FusedMoEWithLoRA` make them (`vllm/lora/layers`).
+    pub(super) fn of(adapters: &LoraAdapters, parts: &[WeightTensor], element: u64) -> Self {
+        let rank = u64::from(adapters.rank);
+        let slots = adapters.count.saturating_mul(rank).saturating_mul(element);
+        let bytes = linear(parts)
+            .map(|t| {
+                let of =
+                    |width: u64| vllm::weights::block(slots.saturating_mul(width).saturating_mul(t.copies));
+                of(t.columns).saturating_add(of(t.rows))
+            })
+            .fold(0, u64::saturating_add);
+        // Query, key and value in one buffer (`add_lora_linear`).
+        Self { bytes, token: rank.saturating_mul(3 * 4) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
