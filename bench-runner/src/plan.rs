@@ -49,7 +49,7 @@ pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Ma
             max_batched_tokens: None,
             max_sequences: None,
             memory_fraction: None,
-            shared_prefix_tokens: Tokens(0),
+            shared_prefix_tokens: planner::Tokens(0),
             images: None,
             lora_adapters: None,
             speculation: None,

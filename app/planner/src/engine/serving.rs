@@ -65,7 +65,7 @@ const SETTINGS: &[Setting] = &[
 pub(super) fn check(resolved: &Resolved) -> Result<(), PlanError> {
     let Some(serve) = resolved.serve() else { return Ok(()) };
     let engine = resolved.plan.engine.name;
-    for setting in SETTINGS.iter().filter(|s| (s.given)(serve) && !s.engines.contains(&engine)) {
+    if let Some(setting) = SETTINGS.iter().find(|s| (s.given)(serve) && !s.engines.contains(&engine)) {
         let have: Vec<String> = setting.engines.iter().map(|e| name_of(*e)).collect();
         return Err(PlanError::unsupported(
             setting.field,
@@ -365,7 +365,10 @@ pub(super) struct Slots {
 impl Slots {
     /// Of the linear modules among `parts`, one tensor an adapter matrix and module for all slots together, as
     /// `BaseLinearLayerWithLoRA.create_lora_weights` and `FusedMoEWithLoRA` make them (`vllm/lora/layers`).
-    pub(super) fn of(adapters: &LoraAdapters, parts: &[WeightTensor], element: u64) -> Self {
+    pub(super) fn of(resolved: &Resolved, parts: &[WeightTensor], element: u64) -> Self {
+        let Some(adapters) = resolved.serve().and_then(|s| s.lora_adapters.as_ref()) else {
+            return Self::default();
+        };
         let rank = u64::from(adapters.rank);
         let slots = adapters.count.saturating_mul(rank).saturating_mul(element);
         let bytes = linear(parts)

@@ -160,10 +160,53 @@ proptest! {
         }
     }
 
+    /// Adapters, a draft and images never take less; a prefix in common never more.
+    #[test]
+    fn what_stands_beside_a_model_takes_room(
+        engine in 0usize..4, prompt in 64u64..4000, batch in 1u64..64, count in 1u64..9, rank in 0usize..4,
+        proposed in 1u32..9, shared in 0u64..64,
+    ) {
+        let (engine, weights) =
+            [("vllm", "bf16"), ("sglang", "bf16"), ("llama.cpp", "gguf:q8_0"), ("transformers", "bf16")][engine];
+        let document = |more: Value| {
+            let mut workload = json!({ "kind": "serve", "prompt_tokens": prompt, "output_tokens": 100,
+                                       "concurrent_sequences": batch });
+            for (key, value) in more.as_object().into_iter().flatten() {
+                workload[key] = value.clone();
+            }
+            json!({ "schema": 1, "model": { "id": "Qwen/Qwen2.5-7B" }, "gpu": { "id": "h200-sxm-141gb" },
+                    "engine": { "name": engine }, "precision": { "weights": weights }, "workload": workload })
+        };
+        let needs = |more: Value| {
+            let compiled = compiled(&document(more))?;
+            compiled.breakdown(&compiled.numbers()).ok()
+        };
+        let Some(bare) = needs(json!({})) else { return Ok(()) };
+        let adapters = |count: u64, rank: u64| json!({ "lora_adapters": { "count": count, "rank": rank } });
+        let rank = [8u64, 16, 32, 64][rank];
+        let draft = json!({ "speculation": { "kind": "draft-model", "model": { "id": "Qwen/Qwen2.5-0.5B" },
+                                             "precision": weights, "tokens": proposed } });
+        let (some, more) = (needs(adapters(count, rank)), needs(adapters(count + 1, rank * 2)));
+        if let (Some(some), Some(more)) = (some, more) {
+            prop_assert!(bare.parts.weights < some.parts.weights && some.parts.weights < more.parts.weights);
+        }
+        if let Some(drafted) = needs(draft) {
+            prop_assert!(drafted.parts.weights > bare.parts.weights);
+            prop_assert!(drafted.parts.kv_cache > bare.parts.kv_cache);
+            prop_assert_eq!(sum(&drafted), drafted.parts.total.0);
+        }
+        if let Some(common) = needs(json!({ "shared_prefix_tokens": shared })) {
+            prop_assert!(common.parts.kv_cache <= bare.parts.kv_cache);
+        }
+    }
+
     /// A link gives the plan back.
     #[test]
-    fn a_link_is_the_plan(document in serving(), turns in 1u32..900, tensor in 1u32..8) {
+    fn a_link_is_the_plan(document in serving(), turns in 1u32..900, tensor in 1u32..8, acceptance in 0.0f64..1.0) {
         let mut document = document;
+        document["workload"]["shared_prefix_tokens"] = json!(turns);
+        document["workload"]["speculation"] = json!({ "kind": "ngram", "tokens": tensor, "acceptance": acceptance });
+        document["workload"]["lora_adapters"] = json!({ "count": turns, "rank": tensor, "targets": ["q_proj"] });
         document["parallelism"] = json!({ "tensor": tensor, "pipeline_schedule": { "kind": "gpipe" } });
         document["agent_memory"] = json!({ "turns": turns, "tokens_per_turn": 300, "policy": { "kind": "full-history" } });
         let plan = Plan::from_value(document).unwrap();

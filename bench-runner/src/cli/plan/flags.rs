@@ -142,7 +142,7 @@ struct Beside {
     /// Size of each image in pixels [default: the largest that the model takes whole]
     #[arg(long, env = "PLIMSOLL_IMAGE_SIZE", value_name = "WIDTHxHEIGHT", requires = "images")]
     image_size: Option<String>,
-    /// LoRA adapters on the GPU at once
+    /// Low-rank adapters on the GPU at once
     #[arg(long, env = "PLIMSOLL_ADAPTERS", value_name = "N")]
     adapters: Option<u64>,
     /// Largest rank of an adapter

@@ -104,10 +104,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let tensors = weights::rank_tensors(model, tensor, expert, data);
     check_serving(plan, &version, &name)?;
     let draft = weights::Draft::of(resolved, &stored, compute, version.widens_scales)?;
-    let adapters = resolved
-        .serve()
-        .and_then(|s| s.lora_adapters.as_ref())
-        .map_or_else(serving::Slots::default, |a| serving::Slots::of(a, &tensors, compute.bytes()));
+    let adapters = serving::Slots::of(resolved, &tensors, compute.bytes());
     let element = cache_element("vLLM", plan, compute)?;
     let kept_states = if version.recurrent_prefixes { 2 } else { 1 };
     let paging = cache::Setting {
@@ -174,11 +171,9 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
             }
         })
         .collect();
-    let whole = cache::TokenBytes::of(&cached, &cache::Setting { tensor: 1, ..paging }, 0, u64::MAX);
-    let per_token = whole.averaged(resolved.numbers.max_model_len.0);
     Ok(Box::new(Vllm {
         hidden: model.hidden.saturating_mul(compute.bytes()),
-        host: (serving::host_cache(resolved), per_token),
+        host: (serving::host_cache(resolved), whole_token(resolved, &cached, &paging)),
         runtime: overhead::runtime(&outside, model.vocab, pipeline == 1 && data == 1),
         stages,
         pages,
@@ -190,6 +185,12 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         version,
         name,
     }))
+}
+
+/// Bytes of one token of the longest sequence in all ranks of a replica.
+fn whole_token(resolved: &Resolved, cached: &Model, paging: &cache::Setting) -> u64 {
+    let whole = cache::TokenBytes::of(cached, &cache::Setting { tensor: 1, ..*paging }, 0, u64::MAX);
+    whole.averaged(resolved.numbers.max_model_len.0)
 }
 
 /// What vLLM refuses, or what is not planned of it.

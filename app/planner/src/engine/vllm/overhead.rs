@@ -53,6 +53,10 @@ const ADAPTER_KERNELS: u64 = 8;
 
 /// What decides graphs and runtime beside the model.
 #[derive(Debug, Clone, Copy)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing of the plan, independent of the others"
+)]
 pub(in crate::engine) struct Setting<'a> {
     /// The release.
     pub(in crate::engine) version: &'a Version,

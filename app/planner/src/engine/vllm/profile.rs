@@ -49,6 +49,10 @@ struct Images {
 
 /// What decides a profile beside the model.
 #[derive(Debug, Clone, Copy)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing of the plan, independent of the others"
+)]
 pub(in crate::engine) struct Setting<'a> {
     /// The release.
     pub(in crate::engine) version: &'a Version,
