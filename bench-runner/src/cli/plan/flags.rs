@@ -24,21 +24,42 @@ use crate::{machine, sweep};
     bench-runner plan --json plan.json                       a plan document in, an estimate out\n  \
     bench-runner plan --jsonl - < plans.jsonl                a document a line in, an estimate or an error a line out")]
 pub(in crate::cli) struct PlanArgs {
+    #[command(flatten)]
+    options: PlanOptions,
+    /// Print the estimate document instead of a table
+    #[arg(long, env = "PLIMSOLL_ESTIMATE", help_heading = "Documents")]
+    estimate: bool,
+    /// A plan document a line, - for standard input; answers an estimate or {"error":…} a line, in order
+    #[arg(
+        long,
+        value_name = "FILE",
+        group = "documents",
+        conflicts_with = "model",
+        help_heading = "Documents"
+    )]
+    pub(super) jsonl: Option<PathBuf>,
+    #[command(flatten)]
+    cost: Cost,
+}
+
+/// A plan, by options or as a document.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PlanOptions {
     /// A catalogue id, a .gguf file, a safetensors file or index (with config.json beside it)
-    #[arg(short, long, env = "PLIMSOLL_MODEL", value_name = "MODEL", required_unless_present_any = ["json", "jsonl"])]
+    #[arg(short, long, env = "PLIMSOLL_MODEL", value_name = "MODEL", required_unless_present = "documents")]
     model: Option<String>,
     /// Any other field of the plan document, by its dotted path; repeat it for more
     #[arg(long = "set", value_name = "PATH=VALUE", help_heading = "Documents")]
     set: Vec<String>,
-    /// Print the estimate document instead of a table
-    #[arg(long, env = "PLIMSOLL_ESTIMATE", help_heading = "Documents")]
-    estimate: bool,
-    /// A plan document, - for standard input; answers an estimate document
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "jsonl"], help_heading = "Documents")]
-    pub(super) json: Option<PathBuf>,
-    /// A plan document a line, - for standard input; answers an estimate or {"error":…} a line, in order
-    #[arg(long, value_name = "FILE", conflicts_with = "model", help_heading = "Documents")]
-    pub(super) jsonl: Option<PathBuf>,
+    /// A plan document, - for standard input; answers a document
+    #[arg(
+        long,
+        value_name = "FILE",
+        group = "documents",
+        conflicts_with = "model",
+        help_heading = "Documents"
+    )]
+    pub(in crate::cli) json: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
     #[command(flatten)]
@@ -49,6 +70,18 @@ pub(in crate::cli) struct PlanArgs {
     layout: Layout,
     #[command(flatten)]
     training: Training,
+}
+
+/// What an hour costs and draws.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where")]
+struct Cost {
+    /// Price of one GPU for an hour
+    #[arg(long, env = "PLIMSOLL_PRICE", value_name = "PRICE")]
+    price: Option<f64>,
+    /// Power of one GPU under load, in watts
+    #[arg(long, env = "PLIMSOLL_POWER", value_name = "W")]
+    power: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -66,12 +99,6 @@ struct Place {
     /// Memory that others have taken, in MiB
     #[arg(long, env = "PLIMSOLL_IN_USE_MIB", value_name = "MIB")]
     in_use_mib: Option<u64>,
-    /// Price of one GPU for an hour
-    #[arg(long, env = "PLIMSOLL_PRICE", value_name = "PRICE")]
-    price: Option<f64>,
-    /// Power of one GPU under load, in watts
-    #[arg(long, env = "PLIMSOLL_POWER", value_name = "W")]
-    power: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -200,14 +227,35 @@ impl PlanArgs {
         self.estimate
     }
 
+    /// A plan document to be answered.
+    pub(super) fn json(&self) -> Option<&Path> {
+        self.options.json.as_deref()
+    }
+
     /// The plan that the options describe.
     pub(super) fn plan(&self) -> Result<Plan, CliError> {
+        self.options.with(|document| {
+            document.given("gpu.price_per_hour", self.cost.price);
+            document.given("gpu.power_w", self.cost.power);
+        })
+    }
+}
+
+impl PlanOptions {
+    /// The plan that the options describe.
+    pub(in crate::cli) fn plan(&self) -> Result<Plan, CliError> {
+        self.with(|_| {})
+    }
+
+    /// The same, with what a command adds before the fields of `--set`.
+    fn with(&self, add: impl FnOnce(&mut Document)) -> Result<Plan, CliError> {
         let mut document = Document(json!({ "schema": planner::document::plan::SCHEMA }));
         document.put("model", serde_json::to_value(self.model()?).map_err(CliError::work)?);
         self.place(&mut document);
         self.how(&mut document)?;
         self.layout(&mut document);
         self.workload(&mut document);
+        add(&mut document);
         for pair in &self.set {
             document.set(pair)?;
         }
@@ -239,8 +287,6 @@ impl PlanArgs {
         }
         document.given("gpu.memory_mib", memory_mib);
         document.given("gpu.in_use_mib", self.place.in_use_mib);
-        document.given("gpu.price_per_hour", self.place.price);
-        document.given("gpu.power_w", self.place.power);
     }
 
     fn how(&self, document: &mut Document) -> Result<(), CliError> {

@@ -61,6 +61,30 @@ async fn a_plan_is_answered_as_the_planner_answers_it() {
     assert!(!needed.is_empty() && needed.is_sorted(), "smallest first: {needed:?}");
 }
 
+/// Each question alone is answered as the planner answers it.
+#[tokio::test]
+async fn a_question_is_answered_as_the_planner_answers_it() {
+    let server = Server::new().await;
+    let prices = json!({ "h100-sxm-80gb": 2.5, "rtx-4090-24gb": 0.4 });
+    let limits = json!({ "time_per_output_token_ms": 100.0 });
+    for mut question in [
+        json!({ "question": "largest-batch" }),
+        json!({ "question": "longest-context" }),
+        json!({ "question": "load-line", "batches": [1, 4] }),
+        json!({ "question": "fewest-gpus", "limits": limits }),
+        json!({ "question": "cheapest-gpu", "prices": prices }),
+        json!({ "question": "cheapest-gpu" }),
+        json!({ "question": "layouts", "gpus": 2 }),
+        json!({ "question": "pareto" }),
+    ] {
+        question["plan"] = plan();
+        let typed: planner::solve::Question = serde_json::from_value(question.clone()).unwrap();
+        let answer = server.post("/api/v1/plans/solve", &question).await;
+        assert_eq!(answer.text, serde_json::to_string(&typed.answer().unwrap()).unwrap(), "{question}");
+        assert_eq!(answer.json()["question"], question["question"]);
+    }
+}
+
 #[tokio::test]
 async fn a_stored_plan_has_one_link_that_never_changes() {
     let server = Server::new().await;
