@@ -117,6 +117,8 @@ enum Command {
     Models(inform::ModelsArgs),
     /// List the GPUs that can be planned
     Gpus(inform::GpusArgs),
+    /// List agent memories and training recipes that a plan can be given by name
+    Presets(inform::PresetsArgs),
     /// Show this machine as results record it
     Machine(inform::MachineArgs),
     /// Run one case, asked on standard input (what `run` starts for each)
@@ -140,6 +142,7 @@ impl Cli {
             Command::Daemon(args) => daemon::daemon(&args),
             Command::Models(args) => inform::models(&args),
             Command::Gpus(args) => inform::gpus(&args),
+            Command::Presets(args) => inform::presets(&args),
             Command::Machine(args) => inform::machine(&args),
             Command::Case => case::child::run().map_err(CliError::work),
         }

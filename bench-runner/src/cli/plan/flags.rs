@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use planner::Plan;
+use planner::agent::presets;
 use planner::document::plan::ModelRef;
 use planner::document::precision::{ActivationPrecision, CachePrecision, WeightPrecision};
 use serde_json::{Map, Value, json};
@@ -20,6 +21,8 @@ use crate::{machine, sweep};
     bench-runner plan --model Qwen/Qwen3-32B --engine vllm --gpu h100-sxm-80gb --gpus 2 --prompt 2048 --generate 512 --batch 16\n  \
     bench-runner plan --model meta-llama/Llama-3.1-8B --engine transformers --gpu rtx-4090-24gb --train qlora --lora-rank 16 \\\n      \
     --lora-targets q_proj,v_proj --sequence 2048\n  \
+    bench-runner plan --model meta-llama/Llama-3.1-8B --engine deepspeed --gpu h100-sxm-80gb --data 8 --train full \\\n      \
+    --preset deepspeed-zero-3\n  \
     bench-runner plan --model model.gguf                     on this machine's processor\n  \
     bench-runner plan --json plan.json                       a plan document in, an estimate out\n  \
     bench-runner plan --jsonl - < plans.jsonl                a document a line in, an estimate or an error a line out")]
@@ -48,6 +51,10 @@ pub(in crate::cli) struct PlanOptions {
     /// A catalogue id, a .gguf file, a safetensors file or index (with config.json beside it)
     #[arg(short, long, env = "PLIMSOLL_MODEL", value_name = "MODEL", required_unless_present = "documents")]
     model: Option<String>,
+    /// Settings of a known system by its name (`presets` lists them), an agent's memory or a training recipe; repeat it for
+    /// more. What other options say counts more
+    #[arg(long = "preset", env = "PLIMSOLL_PRESET", value_name = "NAME", value_delimiter = ',')]
+    presets: Vec<String>,
     /// Any other field of the plan document, by its dotted path; repeat it for more
     #[arg(long = "set", value_name = "PATH=VALUE", help_heading = "Documents")]
     set: Vec<String>,
@@ -251,6 +258,7 @@ impl PlanOptions {
     fn with(&self, add: impl FnOnce(&mut Document)) -> Result<Plan, CliError> {
         let mut document = Document(json!({ "schema": planner::document::plan::SCHEMA }));
         document.put("model", serde_json::to_value(self.model()?).map_err(CliError::work)?);
+        self.presets(&mut document)?;
         self.place(&mut document);
         self.how(&mut document)?;
         self.layout(&mut document);
@@ -273,6 +281,19 @@ impl PlanOptions {
             // The planner says which ids are near.
             _ => Ok(ModelRef::catalogue(text)),
         }
+    }
+
+    fn presets(&self, document: &mut Document) -> Result<(), CliError> {
+        let kind = match (&self.training.train, self.training.embed) {
+            (Some(_), _) => "train",
+            (None, true) => "embed",
+            (None, false) => "serve",
+        };
+        document.put("workload.kind", json!(kind));
+        for name in &self.presets {
+            presets::apply(&mut document.0, name).map_err(|e| CliError::Input(format!("--{e}")))?;
+        }
+        Ok(())
     }
 
     fn place(&self, document: &mut Document) {
@@ -427,6 +448,12 @@ mod tests {
                 json!({ "kind": "embed", "sequence_tokens": 128, "batch": 4 }),
             ),
             ("--attention flash", "/attention/kind", json!("flash")),
+            ("--preset zep", "/agent_memory/policy/top_k", json!(20)),
+            ("--preset zep --set agent_memory.turns=9", "/agent_memory/turns", json!(9)),
+            ("--train full --preset deepspeed-zero-3,apex-amp-o1", "/parallelism/zero_stage", json!(3)),
+            ("--train full --preset deepspeed-zero-3,apex-amp-o1", "/precision/weights", json!("fp32")),
+            // An option counts more than a preset.
+            ("--train full --preset deepspeed-zero-3 --zero 1", "/parallelism/zero_stage", json!(1)),
             ("--set compression.prune={\"kind\":\"2:4\"}", "/compression/prune/kind", json!("2:4")),
             ("--set gpu.gpus_per_node=4", "/gpu/gpus_per_node", json!(4)),
             ("--set engine.version=\"0.18\"", "/engine/version", json!("0.18")),
@@ -445,6 +472,9 @@ mod tests {
             ("--train sideways", "sideways"),
             ("--offload-optimizer attic", "attic"),
             ("--set nonsense", "dotted path"),
+            ("--preset zeppelin", "--preset: \"zeppelin\" is unknown"),
+            ("--preset apex-amp-o1", "workload.kind train"),
+            ("--train full --preset zep", "workload.kind serve"),
             ("--set workload.depth=3", "depth"),
         ] {
             let error = read(&format!("{model} {line}")).unwrap_err();

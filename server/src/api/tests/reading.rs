@@ -41,6 +41,11 @@ async fn the_catalogue_is_the_planners() {
     let gpus = server.get("/api/v1/gpus").await.json();
     assert!(gpus.as_array().unwrap().iter().all(|g| g["visible_bytes"].as_u64() > Some(1 << 30)));
     assert_eq!(ids(gpus).len(), planner::catalogue::gpus().len());
+    let presets = server.get("/api/v1/presets").await;
+    assert_eq!(presets.text, serde_json::to_string(&planner::agent::presets::list()).unwrap());
+    assert!(
+        presets.json().as_array().unwrap().iter().all(|p| p["source"].is_string() && p["fields"].is_object())
+    );
 }
 
 #[tokio::test]
