@@ -2,6 +2,7 @@
 
 use planner::agent::presets;
 use planner::catalogue;
+use planner::document::merge;
 use planner::document::plan::ModelRef;
 use planner::{Plan, PlanError};
 use serde_json::Value;
@@ -288,21 +289,6 @@ pub fn advised(plan: &Plan, change: &Value) -> Option<Plan> {
     let mut whole = serde_json::to_value(plan).ok()?;
     merge(&mut whole, change);
     serde_json::from_value(whole).ok()
-}
-
-fn merge(into: &mut Value, change: &Value) {
-    match (into, change) {
-        (Value::Object(into), Value::Object(change)) => {
-            for (key, value) in change {
-                if value.is_null() {
-                    into.remove(key);
-                } else {
-                    merge(into.entry(key.clone()).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (into, change) => *into = change.clone(),
-    }
 }
 
 /// The name of a plan's model, as people know it.

@@ -6,11 +6,13 @@
 mod gpus;
 mod layout;
 mod pareto;
+mod question;
 mod search;
 
 pub use gpus::{Offer, cheapest_gpu, fewest_gpus};
 pub use layout::{LayoutPoint, SpeedLimits, best_layout, layouts};
 pub use pareto::{ParetoPoint, pareto};
+pub use question::{Answer, Asked, Fewest, Question, Ranking};
 
 use serde::{Deserialize, Serialize};
 

@@ -3,6 +3,7 @@
 //! What hangs together changes together: another kind brings the numbers that it needs, another engine drops the settings
 //! that it does not have, another model is not asked for longer sequences than it takes.
 
+use planner::agent::presets;
 use planner::document::plan::{ModelRef, Plan};
 use planner::{Compiled, Model, PlanError, PlanErrorKind, catalogue};
 use serde_json::{Map, Value, json};
@@ -212,9 +213,7 @@ fn template(path: &str, kind: &str) -> Value {
         ("workload.speculation.kind", _) => json!({ "kind": kind, "tokens": 4 }),
         ("workload.images", _) => json!({ "per_prompt": 1 }),
         ("workload.lora_adapters", _) => json!({ "count": 1, "rank": 16 }),
-        ("agent_memory", _) => json!({
-            "turns": 200, "tokens_per_turn": 350, "system_tokens": 800, "policy": { "kind": "full-history" }
-        }),
+        ("agent_memory", _) => presets::conversation(),
         ("agent_memory.store", _) => json!({
             "vectors": 1_000_000, "dimensions": 384, "element": "fp32", "index": { "kind": "hnsw", "m": 16 },
             "on_gpu": false

@@ -1,8 +1,9 @@
-//! `bench-runner models`, `bench-runner gpus` and `bench-runner machine`.
+//! `bench-runner models`, `bench-runner gpus`, `bench-runner presets` and `bench-runner machine`.
 
 use std::path::PathBuf;
 
 use clap::Args;
+use planner::agent::presets::{self, PresetKind};
 use serde::Serialize;
 
 use super::CliError;
@@ -150,6 +151,42 @@ pub(super) fn gpus(args: &GpusArgs) -> Result<(), CliError> {
         })
         .collect();
     output::line(render(&columns, &rows))
+}
+
+/// List the presets that plan --preset takes: agent memories and training recipes under the names that people know, with what
+/// each does, where that is written, and what is assumed.
+#[derive(Debug, Args)]
+pub(super) struct PresetsArgs {
+    /// Print JSON, with the fields that each sets
+    #[arg(long, env = "PLIMSOLL_JSON")]
+    json: bool,
+}
+
+pub(super) fn presets(args: &PresetsArgs) -> Result<(), CliError> {
+    let list = presets::list();
+    if args.json {
+        return output::json(&list);
+    }
+    let columns =
+        [Column("preset", Align::Left), Column("for", Align::Left), Column("what it does", Align::Left)];
+    let rows: Vec<Vec<String>> = list
+        .iter()
+        .map(|preset| {
+            let kind = match preset.kind {
+                PresetKind::AgentMemory => "agent memory",
+                PresetKind::Training => "training",
+            };
+            vec![preset.name.to_owned(), kind.to_owned(), preset.behaviour.to_owned()]
+        })
+        .collect();
+    output::line(render(&columns, &rows) + "\n")?;
+    for preset in &list {
+        output::line(format!("{}: {}", preset.name, preset.source))?;
+        if let Some(assumed) = preset.assumed {
+            output::line(format!("    assumed: {assumed}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Show this machine as results record it: processor, instruction set, memory, GPUs.

@@ -9,6 +9,7 @@ mod input;
 mod output;
 mod plan;
 mod run;
+mod solve;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -85,6 +86,7 @@ impl From<RunError> for CliError {
         bench-runner run --model model.gguf --batch 1..8*2 --prompt 128,512 --generate 64\n  \
         bench-runner run --model Qwen/Qwen3-0.6B --precision bf16,gguf:q4_k --json > run.json\n  \
         bench-runner plan --model meta-llama/Llama-3.1-8B --gpu h100-sxm-80gb --batch 8 --prompt 2048\n  \
+        bench-runner solve largest-batch --model meta-llama/Llama-3.1-8B --gpu h100-sxm-80gb --prompt 2048\n  \
         bench-runner validate rows.jsonl --limit 5\n  \
         bench-runner daemon --server http://127.0.0.1:3000 --token TOKEN\n\n\
         Every option can be given as an environment variable; it is named beside the option.\n\
@@ -101,6 +103,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Say what a model takes, without running it
     Plan(Box<plan::PlanArgs>),
+    /// Ask the planner the other way round: the most that fits, the fewest GPUs, the cheapest one
+    Solve(solve::SolveArgs),
     /// Answer what people ask first, with computed numbers
     Answers(answers::AnswersArgs),
     /// Hold the planner against measurement rows
@@ -113,6 +117,8 @@ enum Command {
     Models(inform::ModelsArgs),
     /// List the GPUs that can be planned
     Gpus(inform::GpusArgs),
+    /// List agent memories and training recipes that a plan can be given by name
+    Presets(inform::PresetsArgs),
     /// Show this machine as results record it
     Machine(inform::MachineArgs),
     /// Run one case, asked on standard input (what `run` starts for each)
@@ -129,12 +135,14 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Plan(args) => plan::plan(&args),
+            Command::Solve(args) => solve::solve(&args),
             Command::Answers(args) => answers::answers(&args),
             Command::Validate(args) => validate::validate(&args),
             Command::Export(args) => export::export(&args),
             Command::Daemon(args) => daemon::daemon(&args),
             Command::Models(args) => inform::models(&args),
             Command::Gpus(args) => inform::gpus(&args),
+            Command::Presets(args) => inform::presets(&args),
             Command::Machine(args) => inform::machine(&args),
             Command::Case => case::child::run().map_err(CliError::work),
         }

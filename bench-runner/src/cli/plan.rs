@@ -15,13 +15,13 @@ use super::input::Input;
 use super::output;
 use crate::model::{LoadError, gguf_reference, safetensors_reference};
 use describe::describe;
-pub(super) use flags::PlanArgs;
+pub(super) use flags::{PlanArgs, PlanOptions};
 
 pub(super) fn plan(args: &PlanArgs) -> Result<(), CliError> {
     if let Some(path) = &args.jsonl {
         return answer_lines(&Input::open(path, "--jsonl")?);
     }
-    if let Some(path) = &args.json {
+    if let Some(path) = args.json() {
         let text = Input::open(path, "--json")?.text()?;
         let estimate = answer(&text).map_err(|e| CliError::Input(in_file(path, &e)))?;
         output::json(&estimate)?;
@@ -32,7 +32,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<(), CliError> {
     if args.wants_document() { output::json(&estimate) } else { output::line(describe(&estimate)) }
 }
 
-fn in_file(path: &Path, error: &ErrorBody) -> String {
+pub(super) fn in_file(path: &Path, error: &ErrorBody) -> String {
     format!("{}: {}", path.display(), error.message)
 }
 

@@ -1,6 +1,7 @@
 //! The planner's catalogue.
 
 use axum::Json;
+use planner::agent::presets::{self, Listed};
 use planner::catalogue;
 use serde::Serialize;
 use serde_json::Value;
@@ -79,6 +80,13 @@ pub(super) async fn models() -> Json<Vec<CatalogueModel>> {
             })
             .collect(),
     )
+}
+
+/// List the presets: agent memories and training recipes under the names that people know, with the fields that they set.
+#[utoipa::path(get, path = "/api/v1/presets", operation_id = "list_presets", tag = "plans",
+    responses((status = 200, body = Vec<Listed>, description = "Agent memories, then training recipes")))]
+pub(super) async fn presets() -> Json<Vec<Listed>> {
+    Json(presets::list())
 }
 
 /// List the GPUs that the planner knows by name.

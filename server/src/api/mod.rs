@@ -51,6 +51,7 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/plans/{id}", get(plans::one))
         .route("/models", get(catalogue::models))
         .route("/gpus", get(catalogue::gpus))
+        .route("/presets", get(catalogue::presets))
         .route("/examples", post(examples::import))
         .route("/health", get(health))
         .route("/openapi.json", get(document))
@@ -149,6 +150,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         plans::one,
         catalogue::models,
         catalogue::gpus,
+        catalogue::presets,
         examples::import,
         health,
         document

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::bytes::Tokens;
+use crate::document::merge;
 use crate::document::plan::Plan;
 use crate::estimate;
 
@@ -149,15 +150,54 @@ fn every_preset_is_fields_of_a_plan() {
     assert_eq!(presets::fields("LangChain nothing"), None);
 }
 
-fn merge(target: &mut Value, change: &Value) {
-    match (target, change) {
-        (Value::Object(target), Value::Object(change)) => {
-            for (key, value) in change {
-                merge(target.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (target, change) => *target = change.clone(),
+/// What the sources say, by hand.
+#[test]
+fn presets_retrieve_what_their_sources_say() {
+    for (name, retrieved, recent) in [("Zep", 1600, 3), ("Hindsight", 4096, 1)] {
+        let fields = presets::fields(name).unwrap();
+        let policy = &fields["agent_memory"]["policy"];
+        let shown = policy["top_k"].as_u64().unwrap() * policy["chunk_tokens"].as_u64().unwrap();
+        assert_eq!((shown, policy["keep_recent_turns"].as_u64()), (retrieved, Some(recent)), "{name}");
     }
+}
+
+#[test]
+fn a_preset_is_written_into_a_document_of_its_workload() {
+    let serve = || json!({ "workload": { "kind": "serve", "prompt_tokens": 1 } });
+    let train = || json!({ "workload": { "kind": "train", "method": "full", "optimizer": "lion" } });
+
+    let mut document = serve();
+    presets::apply(&mut document, "letta-memgpt").unwrap();
+    assert_eq!(document["agent_memory"]["turns"], 200);
+    assert_eq!(document["agent_memory"]["policy"]["kind"], "consolidate");
+    // Another policy takes its place whole, and the conversation stays.
+    document["agent_memory"]["turns"] = json!(7);
+    presets::apply(&mut document, "langchain conversationbuffermemory").unwrap();
+    assert_eq!(document["agent_memory"]["policy"], json!({ "kind": "full-history" }));
+    assert_eq!(document["agent_memory"]["turns"], 7);
+
+    let mut document = train();
+    presets::apply(&mut document, "deepspeed-zero-3").unwrap();
+    presets::apply(&mut document, "apex-amp-o2").unwrap();
+    assert_eq!(document["parallelism"]["zero_stage"], 3);
+    assert_eq!(document["workload"]["optimizer"], "lion", "what the preset does not name stays");
+    assert_eq!(document["precision"]["weights"], "fp16");
+
+    for (mut document, name, said) in
+        [(serve(), "Zepp", "unknown"), (serve(), "Apex AMP O1", "train"), (train(), "Zep", "serve")]
+    {
+        let before = document.clone();
+        let error = presets::apply(&mut document, name).unwrap_err();
+        assert_eq!((error.field.as_str(), &document), ("preset", &before));
+        assert!(error.problem.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn presets_are_listed_with_their_fields() {
+    let list = presets::list();
+    assert_eq!(list.len(), presets::PRESETS.len());
+    assert!(list.iter().all(|preset| preset.fields.is_object() && !preset.source.is_empty()));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::Compiled;
 use crate::bytes::Bytes;
 use crate::catalogue;
 use crate::document::estimate::{Advice, Estimate};
+use crate::document::merge;
 use crate::document::plan::{EngineName, OffloadTo, Optimizer, Plan, Serve, Train, TrainMethod, Workload};
 use crate::document::precision::{CachePrecision, WeightPrecision};
 use crate::engine::Numbers;
@@ -353,22 +354,6 @@ fn larger_gpu(plan: &Plan) -> Option<Advice> {
 
 fn sequences(n: u64) -> String {
     if n == 1 { "1 sequence".to_owned() } else { format!("{n} sequences") }
-}
-
-/// RFC 7396.
-fn merge(target: &mut Value, change: &Value) {
-    match (target, change) {
-        (Value::Object(target), Value::Object(change)) => {
-            for (key, value) in change {
-                if value.is_null() {
-                    target.remove(key);
-                } else {
-                    merge(target.entry(key.clone()).or_insert_with(|| json!({})), value);
-                }
-            }
-        }
-        (target, change) => *target = change.clone(),
-    }
 }
 
 fn again(plan: &Plan) -> Option<Estimate> {

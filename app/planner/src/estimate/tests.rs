@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::bytes::Bytes;
 use crate::catalogue;
+use crate::document::merge;
 use crate::document::precision::WeightPrecision;
 use crate::error::PlanErrorKind;
 
@@ -26,22 +27,6 @@ fn changed(change: &Value) -> Value {
     let mut whole = base();
     merge(&mut whole, change);
     whole
-}
-
-/// RFC 7396.
-fn merge(target: &mut Value, change: &Value) {
-    match (target, change) {
-        (Value::Object(target), Value::Object(change)) => {
-            for (key, value) in change {
-                if value.is_null() {
-                    target.remove(key);
-                } else {
-                    merge(target.entry(key.clone()).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (target, change) => *target = change.clone(),
-    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::estimate::Compiled;
 use crate::model::Mixer;
 
 /// The most GPUs that are searched.
-const MAX_GPUS: u32 = 1024;
+pub(super) const MAX_GPUS: u32 = 1024;
 
 /// How slow a layout may be; none: as slow as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -20,6 +20,14 @@ pub struct SpeedLimits {
     pub time_to_first_token_ms: Option<f64>,
     /// Longest time of an output token in milliseconds.
     pub time_per_output_token_ms: Option<f64>,
+}
+
+impl SpeedLimits {
+    /// Whether neither is limited.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.time_to_first_token_ms.is_none() && self.time_per_output_token_ms.is_none()
+    }
 }
 
 /// A layout that fits and is fast enough.

@@ -139,7 +139,7 @@ fn fewest_and_cheapest() {
         [("h100-sxm-80gb", 3.0), ("rtx-4090-24gb", 0.4), ("b200-sxm-192gb", 6.0), ("rtx-4060-8gb", 0.1)]
             .map(|(id, price)| (id.to_owned(), price))
             .into();
-    let offers = cheapest_gpu(&plan, &prices, &none).unwrap();
+    let offers = cheapest_gpu(&plan, Some(&prices), &none).unwrap();
     assert!(
         offers.iter().any(|o| o.gpu == "rtx-4090-24gb") && offers.iter().all(|o| o.gpu != "rtx-4060-8gb")
     );
@@ -147,10 +147,10 @@ fn fewest_and_cheapest() {
         assert!(pair[0].per_hour <= pair[1].per_hour);
     }
     for offer in &offers {
-        assert!((offer.per_hour - prices[&offer.gpu] * f64::from(offer.count)).abs() < 1e-9);
+        assert!((offer.per_hour.unwrap() - prices[&offer.gpu] * f64::from(offer.count)).abs() < 1e-9);
     }
     let unknown = [("h100".to_owned(), 1.0)].into();
-    assert_eq!(cheapest_gpu(&plan, &unknown, &none).unwrap_err().field, "prices");
+    assert_eq!(cheapest_gpu(&plan, Some(&unknown), &none).unwrap_err().field, "prices");
 }
 
 #[test]
@@ -167,4 +167,112 @@ fn no_point_of_the_pareto_set_is_beaten() {
     for pair in points.windows(2) {
         assert!(pair[0].needed_bytes <= pair[1].needed_bytes);
     }
+}
+
+/// Without prices nothing is invented: fewer GPUs first, then less memory.
+#[test]
+fn without_prices_the_fewest_gpus_and_the_least_memory_rank() {
+    let plan = vllm("meta-llama/Llama-3.1-8B", "h100-sxm-80gb", 4);
+    let offers = cheapest_gpu(&plan, None, &SpeedLimits::default()).unwrap();
+    assert!(offers.len() > 20, "{}", offers.len());
+    assert!(offers.iter().all(|o| o.per_hour.is_none() && o.per_million_tokens.is_none()));
+    let ranks: Vec<(u32, Bytes)> = offers.iter().map(|o| (o.count, o.memory_bytes)).collect();
+    assert!(ranks.is_sorted(), "{ranks:?}");
+    let first = &offers[0];
+    let mut alone = plan;
+    alone.gpu.id.clone_from(&first.gpu);
+    assert!(first.count == 1 && estimate(&alone).unwrap().fits, "{first:?}");
+}
+
+fn ask(question: &Value) -> Result<Answer, PlanError> {
+    let mut document = json!({ "plan": vllm("meta-llama/Llama-3.1-8B", "h100-sxm-80gb", 8) });
+    for (key, value) in question.as_object().unwrap() {
+        document[key] = value.clone();
+    }
+    serde_json::from_value::<Question>(document).unwrap().answer()
+}
+
+/// Each answer is the function's own, says which question it answers, and can be read.
+#[test]
+fn a_question_is_answered_by_its_function() {
+    let plan = vllm("meta-llama/Llama-3.1-8B", "h100-sxm-80gb", 8);
+    let none = SpeedLimits::default();
+    let slow = SpeedLimits { time_per_output_token_ms: Some(1e6), ..none };
+    let few = fewest_gpus(&plan, &none).unwrap().map(|(count, layout)| Fewest { count, layout });
+    let prices = [("h100-sxm-80gb".to_owned(), 2.5)].into();
+    let table = [
+        (
+            json!({ "question": "largest-batch" }),
+            Answer::LargestBatch { largest_batch: largest_batch(&plan).unwrap() },
+        ),
+        (
+            json!({ "question": "longest-context" }),
+            Answer::LongestContext { longest_context: longest_context(&plan).unwrap() },
+        ),
+        (
+            json!({ "question": "load-line", "batches": [1, 8] }),
+            Answer::LoadLine { load_line: load_line(&plan, &[1, 8]).unwrap() },
+        ),
+        (json!({ "question": "fewest-gpus" }), Answer::FewestGpus { fewest_gpus: few.clone() }),
+        (
+            json!({ "question": "cheapest-gpu", "prices": { "h100-sxm-80gb": 2.5 } }),
+            Answer::CheapestGpu {
+                ranked_by: Ranking::Price,
+                offers: cheapest_gpu(&plan, Some(&prices), &none).unwrap(),
+            },
+        ),
+        (
+            json!({ "question": "layouts", "gpus": 4, "limits": { "time_per_output_token_ms": 1e6 } }),
+            Answer::Layouts { gpus: 4, layouts: best_layout(&plan, 4, &slow).unwrap() },
+        ),
+        (
+            json!({ "question": "layouts" }),
+            Answer::Layouts { gpus: 1, layouts: best_layout(&plan, 1, &none).unwrap() },
+        ),
+        (json!({ "question": "pareto" }), Answer::Pareto { precisions: pareto(&plan).unwrap() }),
+        (
+            json!({ "batches": [2] }),
+            Answer::Overview {
+                largest_batch: largest_batch(&plan).unwrap(),
+                longest_context: longest_context(&plan).unwrap(),
+                load_line: load_line(&plan, &[2]).unwrap(),
+                fewest_gpus: few,
+                precisions: pareto(&plan).unwrap(),
+            },
+        ),
+    ];
+    for (question, wanted) in table {
+        let answer = ask(&question).unwrap();
+        assert_eq!(answer, wanted, "{question}");
+        let text = serde_json::to_string(&answer).unwrap();
+        let named = question["question"].as_str().unwrap_or("overview");
+        assert!(text.starts_with(&format!("{{\"question\":\"{named}\"")), "{text}");
+        assert!(serde_json::from_str::<Answer>(&text).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn a_question_that_contradicts_itself_names_its_field() {
+    for (question, field) in [
+        (json!({ "question": "largest-batch", "prices": { "t4-16gb": 1.0 } }), "prices"),
+        (json!({ "question": "pareto", "gpus": 2 }), "gpus"),
+        (json!({ "question": "longest-context", "batches": [1] }), "batches"),
+        (json!({ "question": "load-line", "limits": { "time_to_first_token_ms": 1.0 } }), "limits"),
+        (json!({ "question": "load-line", "batches": [] }), "batches"),
+        (json!({ "batches": [1, 0] }), "batches"),
+        (json!({ "question": "load-line", "batches": vec![1; 65] }), "batches"),
+        (json!({ "question": "layouts", "gpus": 0 }), "gpus"),
+        (json!({ "question": "layouts", "gpus": 1025 }), "gpus"),
+        (
+            json!({ "question": "fewest-gpus", "limits": { "time_per_output_token_ms": -1.0 } }),
+            "limits.time_per_output_token_ms",
+        ),
+        (json!({ "question": "cheapest-gpu", "prices": {} }), "prices"),
+        (json!({ "question": "cheapest-gpu", "prices": { "h100": 1.0 } }), "prices"),
+        (json!({ "question": "cheapest-gpu", "prices": { "h100-sxm-80gb": -1.0 } }), "prices.h100-sxm-80gb"),
+    ] {
+        assert_eq!(ask(&question).unwrap_err().field, field, "{question}");
+    }
+    let unknown = json!({ "plan": vllm("m", "t4-16gb", 1), "question": "smallest-batch" });
+    assert!(serde_json::from_value::<Question>(unknown).is_err());
 }

@@ -120,6 +120,12 @@ fn fold(group: &'static Group, board: Board) -> AnyView {
     .into_any()
 }
 
+/// What a known system does, where that is written, and what is assumed.
+fn told_of(preset: &Preset) -> String {
+    let assumed = preset.assumed.map(|text| format!(" Assumed: {text}.")).unwrap_or_default();
+    format!("{}: {}. {}.{assumed}", preset.name, preset.behaviour, preset.source)
+}
+
 /// Settings of known systems, by their names; choosing one sets the fields it stands for.
 fn presets(kind: PresetKind, workload: &'static str, board: Board) -> AnyView {
     let shown = Memo::new(move |_| {
@@ -150,7 +156,7 @@ fn presets(kind: PresetKind, workload: &'static str, board: Board) -> AnyView {
                     </select>
                     <span class="hint">
                         {move || match chosen.get() {
-                            Some(preset) => format!("{}: {}. {}.", preset.name, preset.behaviour, preset.source),
+                            Some(preset) => told_of(preset),
                             None => "sets the fields that its name stands for".to_owned(),
                         }}
                     </span>

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use planner::Plan;
+use planner::agent::presets;
 use planner::document::plan::ModelRef;
 use planner::document::precision::{ActivationPrecision, CachePrecision, WeightPrecision};
 use serde_json::{Map, Value, json};
@@ -20,25 +21,52 @@ use crate::{machine, sweep};
     bench-runner plan --model Qwen/Qwen3-32B --engine vllm --gpu h100-sxm-80gb --gpus 2 --prompt 2048 --generate 512 --batch 16\n  \
     bench-runner plan --model meta-llama/Llama-3.1-8B --engine transformers --gpu rtx-4090-24gb --train qlora --lora-rank 16 \\\n      \
     --lora-targets q_proj,v_proj --sequence 2048\n  \
+    bench-runner plan --model meta-llama/Llama-3.1-8B --engine deepspeed --gpu h100-sxm-80gb --data 8 --train full \\\n      \
+    --preset deepspeed-zero-3\n  \
     bench-runner plan --model model.gguf                     on this machine's processor\n  \
     bench-runner plan --json plan.json                       a plan document in, an estimate out\n  \
     bench-runner plan --jsonl - < plans.jsonl                a document a line in, an estimate or an error a line out")]
 pub(in crate::cli) struct PlanArgs {
-    /// A catalogue id, a .gguf file, a safetensors file or index (with config.json beside it)
-    #[arg(short, long, env = "PLIMSOLL_MODEL", value_name = "MODEL", required_unless_present_any = ["json", "jsonl"])]
-    model: Option<String>,
-    /// Any other field of the plan document, by its dotted path; repeat it for more
-    #[arg(long = "set", value_name = "PATH=VALUE", help_heading = "Documents")]
-    set: Vec<String>,
+    #[command(flatten)]
+    options: PlanOptions,
     /// Print the estimate document instead of a table
     #[arg(long, env = "PLIMSOLL_ESTIMATE", help_heading = "Documents")]
     estimate: bool,
-    /// A plan document, - for standard input; answers an estimate document
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "jsonl"], help_heading = "Documents")]
-    pub(super) json: Option<PathBuf>,
     /// A plan document a line, - for standard input; answers an estimate or {"error":…} a line, in order
-    #[arg(long, value_name = "FILE", conflicts_with = "model", help_heading = "Documents")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        group = "documents",
+        conflicts_with = "model",
+        help_heading = "Documents"
+    )]
     pub(super) jsonl: Option<PathBuf>,
+    #[command(flatten)]
+    cost: Cost,
+}
+
+/// A plan, by options or as a document.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PlanOptions {
+    /// A catalogue id, a .gguf file, a safetensors file or index (with config.json beside it)
+    #[arg(short, long, env = "PLIMSOLL_MODEL", value_name = "MODEL", required_unless_present = "documents")]
+    model: Option<String>,
+    /// Settings of a known system by its name (`presets` lists them), an agent's memory or a training recipe; repeat it for
+    /// more. What other options say counts more
+    #[arg(long = "preset", env = "PLIMSOLL_PRESET", value_name = "NAME", value_delimiter = ',')]
+    presets: Vec<String>,
+    /// Any other field of the plan document, by its dotted path; repeat it for more
+    #[arg(long = "set", value_name = "PATH=VALUE", help_heading = "Documents")]
+    set: Vec<String>,
+    /// A plan document, - for standard input; answers a document
+    #[arg(
+        long,
+        value_name = "FILE",
+        group = "documents",
+        conflicts_with = "model",
+        help_heading = "Documents"
+    )]
+    pub(in crate::cli) json: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
     #[command(flatten)]
@@ -49,6 +77,18 @@ pub(in crate::cli) struct PlanArgs {
     layout: Layout,
     #[command(flatten)]
     training: Training,
+}
+
+/// What an hour costs and draws.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where")]
+struct Cost {
+    /// Price of one GPU for an hour
+    #[arg(long, env = "PLIMSOLL_PRICE", value_name = "PRICE")]
+    price: Option<f64>,
+    /// Power of one GPU under load, in watts
+    #[arg(long, env = "PLIMSOLL_POWER", value_name = "W")]
+    power: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -66,12 +106,6 @@ struct Place {
     /// Memory that others have taken, in MiB
     #[arg(long, env = "PLIMSOLL_IN_USE_MIB", value_name = "MIB")]
     in_use_mib: Option<u64>,
-    /// Price of one GPU for an hour
-    #[arg(long, env = "PLIMSOLL_PRICE", value_name = "PRICE")]
-    price: Option<f64>,
-    /// Power of one GPU under load, in watts
-    #[arg(long, env = "PLIMSOLL_POWER", value_name = "W")]
-    power: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -283,14 +317,36 @@ impl PlanArgs {
         self.estimate
     }
 
+    /// A plan document to be answered.
+    pub(super) fn json(&self) -> Option<&Path> {
+        self.options.json.as_deref()
+    }
+
     /// The plan that the options describe.
     pub(super) fn plan(&self) -> Result<Plan, CliError> {
+        self.options.with(|document| {
+            document.given("gpu.price_per_hour", self.cost.price);
+            document.given("gpu.power_w", self.cost.power);
+        })
+    }
+}
+
+impl PlanOptions {
+    /// The plan that the options describe.
+    pub(in crate::cli) fn plan(&self) -> Result<Plan, CliError> {
+        self.with(|_| {})
+    }
+
+    /// The same, with what a command adds before the fields of `--set`.
+    fn with(&self, add: impl FnOnce(&mut Document)) -> Result<Plan, CliError> {
         let mut document = Document(json!({ "schema": planner::document::plan::SCHEMA }));
         document.put("model", serde_json::to_value(self.model()?).map_err(CliError::work)?);
+        self.presets(&mut document)?;
         self.place(&mut document);
         self.how(&mut document)?;
         self.layout(&mut document);
         self.workload(&mut document);
+        add(&mut document);
         for pair in &self.set {
             document.set(pair)?;
         }
@@ -310,6 +366,19 @@ impl PlanArgs {
         }
     }
 
+    fn presets(&self, document: &mut Document) -> Result<(), CliError> {
+        let kind = match (&self.training.train, self.training.embed) {
+            (Some(_), _) => "train",
+            (None, true) => "embed",
+            (None, false) => "serve",
+        };
+        document.put("workload.kind", json!(kind));
+        for name in &self.presets {
+            presets::apply(&mut document.0, name).map_err(|e| CliError::Input(format!("--{e}")))?;
+        }
+        Ok(())
+    }
+
     fn place(&self, document: &mut Document) {
         let on_cpu = self.place.gpu == planner::catalogue::CPU;
         document.put("gpu.id", json!(self.place.gpu));
@@ -322,8 +391,6 @@ impl PlanArgs {
         }
         document.given("gpu.memory_mib", memory_mib);
         document.given("gpu.in_use_mib", self.place.in_use_mib);
-        document.given("gpu.price_per_hour", self.place.price);
-        document.given("gpu.power_w", self.place.power);
     }
 
     fn how(&self, document: &mut Document) -> Result<(), CliError> {
@@ -471,6 +538,12 @@ mod tests {
                 json!({ "kind": "embed", "sequence_tokens": 128, "batch": 4 }),
             ),
             ("--attention flash", "/attention/kind", json!("flash")),
+            ("--preset zep", "/agent_memory/policy/top_k", json!(20)),
+            ("--preset zep --set agent_memory.turns=9", "/agent_memory/turns", json!(9)),
+            ("--train full --preset deepspeed-zero-3,apex-amp-o1", "/parallelism/zero_stage", json!(3)),
+            ("--train full --preset deepspeed-zero-3,apex-amp-o1", "/precision/weights", json!("fp32")),
+            // An option counts more than a preset.
+            ("--train full --preset deepspeed-zero-3 --zero 1", "/parallelism/zero_stage", json!(1)),
             ("--set compression.prune={\"kind\":\"2:4\"}", "/compression/prune/kind", json!("2:4")),
             ("--set gpu.gpus_per_node=4", "/gpu/gpus_per_node", json!(4)),
             ("--set engine.version=\"0.18\"", "/engine/version", json!("0.18")),
@@ -489,6 +562,9 @@ mod tests {
             ("--train sideways", "sideways"),
             ("--offload-optimizer attic", "attic"),
             ("--set nonsense", "dotted path"),
+            ("--preset zeppelin", "--preset: \"zeppelin\" is unknown"),
+            ("--preset apex-amp-o1", "workload.kind train"),
+            ("--train full --preset zep", "workload.kind serve"),
             ("--set workload.depth=3", "depth"),
         ] {
             let error = read(&format!("{model} {line}")).unwrap_err();

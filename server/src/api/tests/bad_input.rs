@@ -180,8 +180,19 @@ async fn a_plan_without_an_answer_says_where() {
         let (status, _, at) = answer.problem();
         assert_eq!((status, at.as_deref()), (422, Some("workload.kind")), "{}", answer.text);
     }
-    let question = json!({ "plan": plan(), "batches": [0] });
-    assert_eq!(server.post("/api/v1/plans/solve", &question).await.problem().2.as_deref(), Some("batches"));
+    for (mut question, status, field) in [
+        (json!({ "batches": [0] }), 422, "batches"),
+        (json!({ "question": "cheapest-gpu", "prices": { "h1000": 1.0 } }), 422, "prices"),
+        (json!({ "question": "cheapest-gpu", "prices": { "t4-16gb": -1.0 } }), 422, "prices.t4-16gb"),
+        (json!({ "question": "layouts", "gpus": 4096 }), 422, "gpus"),
+        (json!({ "question": "pareto", "gpus": 2 }), 422, "gpus"),
+        (json!({ "question": "smallest-batch" }), 400, "question"),
+        (json!({ "prises": {} }), 400, "prises"),
+    ] {
+        question["plan"] = plan();
+        let (got, _, at) = server.post("/api/v1/plans/solve", &question).await.problem();
+        assert_eq!((got, at.as_deref()), (status, Some(field)), "{question}");
+    }
     let typed = server.send(crate::testing::with_json(Method::POST, "/api/v1/plans/solve", &plan())).await;
     assert_eq!(typed.problem().0, 400, "{typed:?}");
 }

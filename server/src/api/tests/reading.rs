@@ -41,6 +41,11 @@ async fn the_catalogue_is_the_planners() {
     let gpus = server.get("/api/v1/gpus").await.json();
     assert!(gpus.as_array().unwrap().iter().all(|g| g["visible_bytes"].as_u64() > Some(1 << 30)));
     assert_eq!(ids(gpus).len(), planner::catalogue::gpus().len());
+    let presets = server.get("/api/v1/presets").await;
+    assert_eq!(presets.text, serde_json::to_string(&planner::agent::presets::list()).unwrap());
+    assert!(
+        presets.json().as_array().unwrap().iter().all(|p| p["source"].is_string() && p["fields"].is_object())
+    );
 }
 
 #[tokio::test]
@@ -59,6 +64,30 @@ async fn a_plan_is_answered_as_the_planner_answers_it() {
     let precisions = limits["precisions"].as_array().unwrap();
     let needed: Vec<u64> = precisions.iter().map(|p| p["needed_bytes"].as_u64().unwrap()).collect();
     assert!(!needed.is_empty() && needed.is_sorted(), "smallest first: {needed:?}");
+}
+
+/// Each question alone is answered as the planner answers it.
+#[tokio::test]
+async fn a_question_is_answered_as_the_planner_answers_it() {
+    let server = Server::new().await;
+    let prices = json!({ "h100-sxm-80gb": 2.5, "rtx-4090-24gb": 0.4 });
+    let limits = json!({ "time_per_output_token_ms": 100.0 });
+    for mut question in [
+        json!({ "question": "largest-batch" }),
+        json!({ "question": "longest-context" }),
+        json!({ "question": "load-line", "batches": [1, 4] }),
+        json!({ "question": "fewest-gpus", "limits": limits }),
+        json!({ "question": "cheapest-gpu", "prices": prices }),
+        json!({ "question": "cheapest-gpu" }),
+        json!({ "question": "layouts", "gpus": 2 }),
+        json!({ "question": "pareto" }),
+    ] {
+        question["plan"] = plan();
+        let typed: planner::solve::Question = serde_json::from_value(question.clone()).unwrap();
+        let answer = server.post("/api/v1/plans/solve", &question).await;
+        assert_eq!(answer.text, serde_json::to_string(&typed.answer().unwrap()).unwrap(), "{question}");
+        assert_eq!(answer.json()["question"], question["question"]);
+    }
 }
 
 #[tokio::test]
