@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
+pub use fit::{FitReport, FittedConstant, LeftOut};
+
 use planner::document::row::{Measured, TotalBasis};
-use planner::{Estimate, MeasurementRow};
+use planner::engine::Fitted;
+use planner::{Compiled, Estimate, MeasurementRow};
 use serde::Serialize;
+
+mod fit;
 
 /// How far the planner was off, per engine and component.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -19,6 +24,8 @@ pub struct Report {
     pub beyond: Vec<Figure>,
     /// Rows that the planner refuses, with its reason.
     pub refused: Vec<RefusedRow>,
+    /// What was read off measurements, fitted again to these rows.
+    pub fits: Vec<FitReport>,
 }
 
 /// Errors of one component of one engine, in percent of what was measured.
@@ -104,7 +111,39 @@ pub fn validate(
             .cloned()
             .collect(),
         refused,
+        fits: Vec::new(),
     }
+}
+
+/// Fits what was read off measurements again, to `rows`, and with each model left out. Fits that these rows say nothing of are
+/// left away.
+#[must_use]
+pub fn fits(rows: &[MeasurementRow]) -> Vec<FitReport> {
+    let of = |row: &MeasurementRow, fitted: &Fitted, component: &str| {
+        let answer = Compiled::with(&row.plan, *fitted).and_then(|plan| plan.estimate()).ok()?;
+        compare(&row.measured, &answer)
+            .find(|(name, ..)| name.starts_with(component))
+            .map(|(_, measured, estimated)| (measured, estimated))
+    };
+    let redo = |fit: &fit::Fit| {
+        let (mut points, mut of_fit) = (Vec::new(), Vec::new());
+        for row in rows.iter().filter(|row| fit.engines.contains(&engine(row).as_str())) {
+            if let Some((measured, _)) = of(row, &Fitted::default(), fit.component) {
+                points.push(fit::Point { measured, model: model(row) });
+                of_fit.push(row);
+            }
+        }
+        fit::fit(fit, &points, |index, fitted| {
+            of(of_fit[index], fitted, fit.component).map(|(_, figure)| figure)
+        })
+    };
+    fit::FITS.iter().filter_map(redo).collect()
+}
+
+/// What names a row's model.
+fn model(row: &MeasurementRow) -> String {
+    let model = &row.plan.model;
+    model.id.clone().or_else(|| model.name.clone()).unwrap_or_else(|| row.id.clone())
 }
 
 /// The engine's name as plans spell it.

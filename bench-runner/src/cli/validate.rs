@@ -11,7 +11,7 @@ use super::input::Input;
 use super::output;
 use super::plan::read_model;
 use crate::report::{Align, Column, render};
-use crate::validate::{Report, validate as compare};
+use crate::validate::{FitReport, LeftOut, Report, fits, validate as compare};
 
 /// Hold the planner against measurement rows (one JSON document a line, as `export --format rows` writes them): per
 /// engine and component the number of figures, mean absolute error, median and worst, in percent of what was measured.
@@ -50,7 +50,9 @@ pub(super) fn validate(args: &ValidateArgs) -> Result<(), CliError> {
         read_model(&mut row.plan.model).map_err(|e| wrong(e.message))?;
         rows.push(row);
     }
-    let report = compare(&rows, args.limit, |row| planner::estimate(&row.plan).map_err(|e| e.to_string()));
+    let mut report =
+        compare(&rows, args.limit, |row| planner::estimate(&row.plan).map_err(|e| e.to_string()));
+    report.fits = fits(&rows);
     if args.json {
         output::json(&report)?;
     } else if args.markdown {
@@ -77,7 +79,37 @@ fn markdown(report: &Report) -> String {
             c.worst_error_percent
         )
     }));
+    if !report.fits.is_empty() {
+        lines.push(String::new());
+        lines.push(
+            "| fitted to measurements | component | n | models | error as used | fitted to all | left out | worst | n left out |"
+                .to_owned(),
+        );
+        lines.push("|---|---|--:|--:|--:|--:|--:|--:|--:|".to_owned());
+        lines.extend(report.fits.iter().map(|fit| format!("| {} |", fit_cells(fit).join(" | "))));
+    }
     lines.join("\n")
+}
+
+/// A fit as a table shows it.
+fn fit_cells(fit: &FitReport) -> Vec<String> {
+    let percent = |value: f64| format!("{value:.2} %");
+    let by = match fit.left_out {
+        LeftOut::Model => "by model",
+        LeftOut::Run => "by run",
+    };
+    vec![
+        fit.what.to_owned(),
+        fit.component.replace('_', " "),
+        fit.rows.to_string(),
+        fit.models.to_string(),
+        percent(fit.used_error_percent),
+        percent(fit.fitted_error_percent),
+        fit.left_out_error_percent
+            .map_or_else(|| "none can be".to_owned(), |e| format!("{} {by}", percent(e))),
+        fit.left_out_worst_percent.map_or_else(String::new, |e| format!("{e:+.1} %")),
+        fit.left_out_rows.to_string(),
+    ]
 }
 
 fn describe(report: &Report, limit: Option<f64>) -> String {
@@ -115,6 +147,21 @@ fn describe(report: &Report, limit: Option<f64>) -> String {
         String::new(),
         render(&columns, &rows),
     ];
+    if !report.fits.is_empty() {
+        let columns = [
+            Column("fitted to measurements", Align::Left),
+            Column("component", Align::Left),
+            Column("n", Align::Right),
+            Column("models", Align::Right),
+            Column("error as used", Align::Right),
+            Column("fitted to all", Align::Right),
+            Column("left out", Align::Right),
+            Column("worst", Align::Right),
+            Column("n left out", Align::Right),
+        ];
+        let rows: Vec<Vec<String>> = report.fits.iter().map(fit_cells).collect();
+        lines.extend([String::new(), render(&columns, &rows)]);
+    }
     if let Some(limit) = limit {
         lines.push(format!("\n{} figures are further off than {limit} %:", report.beyond.len()));
         lines.extend(report.beyond.iter().map(|f| {

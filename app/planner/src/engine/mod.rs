@@ -3,6 +3,7 @@
 mod accept;
 pub(crate) mod candle;
 mod deepspeed;
+pub mod fitted;
 mod litgpt;
 mod llama_cpp;
 mod megatron;
@@ -22,6 +23,7 @@ mod training;
 mod transformers;
 mod vllm;
 
+pub use fitted::{Constant, Fitted};
 pub use policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
 pub use request::{CandlePeaks, CandleRequest, Device, Peak, PhaseOfPeak, WeightStorage};
 

@@ -1,6 +1,7 @@
 //! A plan whose names are looked up and whose numbers are checked against the contract, the catalogue and the model. What an
 //! engine refuses is the engine's to say.
 
+use super::fitted::Fitted;
 use super::policy::Numbers;
 use super::vllm::rotary;
 use crate::bytes::{Bytes, Tokens};
@@ -34,6 +35,8 @@ pub(crate) struct Resolved {
     pub(crate) sparse: bool,
     /// What the reader should know.
     pub(crate) warnings: Vec<Warning>,
+    /// Figures that were read off measurements.
+    pub(crate) fitted: Fitted,
 }
 
 impl Resolved {
@@ -85,7 +88,8 @@ impl Resolved {
         }
         let memory = memory(&plan.gpu, gpu, &mut warnings)?;
         (numbers.memory, numbers.in_use) = (memory, Bytes::from_mib(plan.gpu.in_use_mib));
-        Ok(Self { plan: plan.clone(), model, gpu, gpus, numbers, sparse, warnings })
+        let fitted = Fitted::default();
+        Ok(Self { plan: plan.clone(), model, gpu, gpus, numbers, sparse, warnings, fitted })
     }
 
     /// The same plan spread otherwise, without looking anything up again.

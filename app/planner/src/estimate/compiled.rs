@@ -7,7 +7,7 @@ use crate::compress;
 use crate::document::estimate::{ErrorBand, Estimate, Quality, Speed, Totals, Warning};
 use crate::document::plan::{Parallelism, Plan};
 use crate::engine::resolved::Resolved;
-use crate::engine::{self, Breakdown, Numbers, Policy, Pool, Spread};
+use crate::engine::{self, Breakdown, Fitted, Numbers, Policy, Pool, Spread};
 use crate::error::PlanError;
 use crate::model::Model;
 
@@ -28,7 +28,15 @@ impl Compiled {
     /// # Errors
     /// Those of [`crate::estimate()`].
     pub fn new(plan: &Plan) -> Result<Self, PlanError> {
-        let resolved = Resolved::of(plan)?;
+        Self::with(plan, Fitted::default())
+    }
+
+    /// Prepares `plan` with other values of what was read off measurements.
+    ///
+    /// # Errors
+    /// Those of [`crate::estimate()`].
+    pub fn with(plan: &Plan, fitted: Fitted) -> Result<Self, PlanError> {
+        let resolved = Resolved { fitted, ..Resolved::of(plan)? };
         let policy = engine::prepare(&resolved)?;
         let agent = plan.agent_memory.as_ref().map(Agent::of).transpose()?;
         if agent.is_some() && resolved.serve().is_none() {

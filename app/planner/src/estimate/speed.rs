@@ -126,7 +126,7 @@ impl Roofline {
         }
         let precision = plan.precision.weights;
         let machine = Machine::of(gpu, precision, plan.precision.activations, plan.gpu.gpus_per_node)?;
-        let efficiency = engine::efficiency(plan.engine.name, machine.hbm)?;
+        let efficiency = engine::efficiency(plan.engine.name, machine.hbm, &resolved.fitted)?;
         let roofline = Self {
             machine,
             efficiency,

@@ -19,8 +19,8 @@ use crate::document::estimate::{Bound, Speed};
 use crate::document::plan::{
     Checkpointing, EngineName, OffloadTo, Optimizer, PipelineSchedule, Train, TrainMethod,
 };
-use crate::engine::Numbers;
 use crate::engine::resolved::Resolved;
+use crate::engine::{Constant, Fitted, Numbers};
 use crate::model::{Attention, DenseFeedForward, Experts, FeedForward, Layer, Mixer, Model};
 
 #[cfg(test)]
@@ -105,10 +105,10 @@ struct Machine {
     latency: f64,
     /// Ranks of a node.
     node: f64,
+    /// Seconds between two small kernels.
+    kernel: f64,
 }
 
-/// Seconds between two small kernels: what the host needs to launch one and the GPU to start it.
-const KERNEL: f64 = 20e-6;
 /// Share of an exchange that overlaps with compute which it costs all the same, by the processors and the bandwidth it takes.
 /// From one pair of runs (torchtitan, Llama 3.1 8B, 8 and 128 GPUs); an assumption elsewhere.
 const CONTENTION: f64 = 0.04;
@@ -116,7 +116,7 @@ const CONTENTION: f64 = 0.04;
 const HOST_LINK: f64 = 20e9;
 
 impl Machine {
-    fn of(gpu: &Gpu, train: &Train, fp32: bool, per_node: Option<u32>) -> Option<Self> {
+    fn of(gpu: &Gpu, train: &Train, fp32: bool, per_node: Option<u32>, fitted: &Fitted) -> Option<Self> {
         let has = |part: &str| gpu.id.contains(part);
         let bandwidth = gpu.bandwidth_gb_s? * 1e9;
         let sixteen = gpu.tflops.bf16.or(gpu.tflops.fp16).or_else(|| {
@@ -128,15 +128,15 @@ impl Machine {
         let hopper = has("h100") || has("h200") || has("h800") || has("gh200") || has("h20");
         let stacked = bandwidth > 1.2e12 && gpu.nominal_gb >= 40;
         let (products, operands, forward, backward) = if blackwell {
-            (0.48, 0.375, 0.42, 0.36)
+            (fitted.get(Constant::TrainingBlackwell), 0.375, 0.42, 0.36)
         } else if hopper {
-            (0.67, 0.5, 0.38, 0.33)
+            (fitted.get(Constant::TrainingHopper), 0.5, 0.38, 0.33)
         } else if stacked {
             (0.71, 0.6, 0.48, 0.42)
         } else {
             // GeForce and workstation cards: tensor cores are few for the bandwidth, and clocks run above the boost that the
             // rate is printed for.
-            (0.95, 0.7, 0.60, 0.50)
+            (fitted.get(Constant::TrainingGeforce), 0.7, 0.60, 0.50)
         };
         let (link, reached, latency) = if blackwell {
             (900e9, 0.67, 30e-6)
@@ -162,6 +162,7 @@ impl Machine {
             network: 50e9 * 0.8,
             latency,
             node: f64::from(per_node.unwrap_or(8)).max(1.0),
+            kernel: fitted.get(Constant::TrainingKernel),
         })
     }
 
@@ -226,7 +227,8 @@ impl<'a> Job<'a> {
         let engine = resolved.plan.engine.name;
         let fp32 = !train.mixed_precision
             && resolved.plan.precision.weights == Some(crate::document::precision::WeightPrecision::Fp32);
-        let machine = Machine::of(resolved.gpu?, train, fp32, resolved.plan.gpu.gpus_per_node)?;
+        let machine =
+            Machine::of(resolved.gpu?, train, fp32, resolved.plan.gpu.gpus_per_node, &resolved.fitted)?;
         let virtual_stages = match p.pipeline_schedule {
             PipelineSchedule::Interleaved { virtual_stages } => f64::from(virtual_stages.max(1)),
             PipelineSchedule::OneFOneB | PipelineSchedule::Gpipe => 1.0,
@@ -476,7 +478,9 @@ impl<'a> Job<'a> {
         let compute: f64 = products.iter().map(|p| self.product(p, self.element)).sum();
         Time {
             compute: compute + attention + self.adapters(products),
-            memory: self.tokens * moved / self.machine.stream + kernels * KERNEL + self.unpack(products),
+            memory: self.tokens * moved / self.machine.stream
+                + kernels * self.machine.kernel
+                + self.unpack(products),
             link,
         }
     }
@@ -491,7 +495,7 @@ impl<'a> Job<'a> {
         Time {
             compute: inputs + weights + attention + 2.0 * self.adapters(products),
             memory: 2.0 * self.tokens * moved / self.machine.stream
-                + 1.5 * kernels * KERNEL
+                + 1.5 * kernels * self.machine.kernel
                 + self.unpack(products),
             link,
         }
@@ -531,7 +535,7 @@ impl<'a> Job<'a> {
                 let bytes = tokens * (2.0 * p.inputs + 3.0 * p.outputs) * self.element;
                 (2.0 * tokens * rank * (p.inputs + p.outputs) / self.machine.plain)
                     .max(bytes / self.machine.stream)
-                    + 3.0 * KERNEL
+                    + 3.0 * self.machine.kernel
             })
             .sum()
     }
@@ -560,7 +564,7 @@ impl<'a> Job<'a> {
         let bytes = if self.train.fused_cross_entropy { 12.0 } else { 40.0 };
         Time {
             compute: 2.0 * plain(self.element) + weights,
-            memory: self.tokens * rows * bytes / self.machine.stream + 20.0 * KERNEL,
+            memory: self.tokens * rows * bytes / self.machine.stream + 20.0 * self.machine.kernel,
             link: 3.0
                 * self.machine.exchange(
                     self.tokens * self.model.hidden as f64 * self.element,

@@ -9,6 +9,7 @@ use crate::bytes::Bytes;
 use crate::document::estimate::{HostMemory, Warning};
 use crate::document::plan::{Checkpointing, EngineName, Offload, OffloadTo, Train};
 use crate::engine::accept::absent;
+use crate::engine::fitted::Constant;
 use crate::engine::policy::{Numbers, Policy, Spread, Work};
 use crate::engine::resolved::Resolved;
 use crate::engine::stored::Format;
@@ -115,7 +116,7 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
         step_blocks,
         teacher: teacher::teacher(model, train, element)?,
         host: host(zero, offload, all, n, ranks),
-        runtime: trainer::SLACK + nccl,
+        runtime: resolved.fitted.whole(Constant::TrainerSlack) + nccl,
         context: trainer::CONTEXT,
         spread: spread(),
         work: Work { weights_read: Bytes(frozen), rate: dtype },

@@ -107,6 +107,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         tensor,
         compute,
         copies_inputs: stored.copies_inputs,
+        fitted: resolved.fitted,
         chunked: false,
         image_prefix: true,
         adapters: adapters > 0,

@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 
 use self::pool::Cache;
 use super::accept;
+use super::fitted::Constant;
 use super::policy::{Breakdown, Numbers, Policy, Pool, Spread};
 use super::resolved::Resolved;
 use crate::bytes::{Bytes, Tokens};
@@ -32,21 +33,8 @@ const MAX_NUM_TOKENS: Tokens = Tokens(8192);
 /// `BuildConfig.max_batch_size`.
 const MAX_BATCH: u64 = 2048;
 
-/// CUDA context with its modules. Assumed; of [`HELD_OUTSIDE`] nothing is known but the sum.
+/// CUDA context with its modules. Assumed; of [`Constant::TensorRtOutside`] nothing is known but the sum.
 const CONTEXT: Bytes = Bytes::from_mib(600);
-/// What the process holds beyond weights, activations and cache on one GPU, the context in it: kernels' modules, attention
-/// and sampler workspaces, CUDA graphs.
-///
-/// Found from the capacity grids of ai-dynamo/aiconfigurator (`tests/integration/test_trtllm_kv_cache_capacity.py`): each
-/// count of sequences bounds what was left. One GPU of 80 GB (Qwen3-32B, fp8) leaves 3.7 to 4.3 GiB for it and one of
-/// 288 GB (Llama-3.1-8B, bf16) 3.7 to 3.9 GiB: two models, two generations, one figure.
-const HELD_OUTSIDE: Bytes = Bytes::from_mib(3900);
-/// What each doubling of the tensor parallel ranks adds on Hopper and before: NCCL's channels, the all-reduce workspaces.
-/// The same grids, 2 and 4 ranks: 0 to 0.3 and 0.7 to 0.9 GiB.
-const PER_DOUBLING_HOPPER: Bytes = Bytes::from_mib(380);
-/// The same on Blackwell, where multicast buffers across `NVLink` domains come on top: 1.1 to 1.2 and 2.0 GiB.
-const PER_DOUBLING_BLACKWELL: Bytes = Bytes::from_mib(1050);
-
 struct TensorRtLlm {
     version: String,
     model: String,
@@ -99,10 +87,11 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let expert = u64::from(layout.expert).min(tensor);
     let held = weights::heaviest_stage(&resolved.model, &stored, tensor, expert, pipeline);
     let cache = Cache::of(&resolved.model, cache_bytes(plan, compute)?, compute, tensor, pipeline, block);
+    let fitted = |constant| Bytes(resolved.fitted.whole(constant));
     let doubling = if gpu.name.contains("B200") || gpu.name.contains("B300") {
-        PER_DOUBLING_BLACKWELL
+        fitted(Constant::TensorRtDoublingBlackwell)
     } else {
-        PER_DOUBLING_HOPPER
+        fitted(Constant::TensorRtDoublingHopper)
     };
     let doublings = u64::from(u64::from(layout.tensor).max(1).ilog2());
     let fp8 = stored.eight_bit_inputs;
@@ -114,7 +103,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         per_sequence: activations::per_sequence(&resolved.model, compute.bytes()),
         windows: cache.has_windows(),
         cache,
-        runtime: HELD_OUTSIDE - CONTEXT + doubling * doublings,
+        runtime: fitted(Constant::TensorRtOutside) - CONTEXT + doubling * doublings,
         tensor: layout.tensor,
         pipeline: layout.pipeline,
         expert: layout.expert,

@@ -9,6 +9,7 @@ use crate::document::plan::{
     Workload,
 };
 use crate::document::precision::WeightPrecision;
+use crate::engine::fitted::Constant;
 use crate::engine::megatron::cost::Microbatch;
 use crate::engine::policy::{Breakdown, Numbers, Policy, Spread};
 use crate::engine::resolved::Resolved;
@@ -22,15 +23,6 @@ const CUDA_CONTEXT: Bytes = Bytes::from_mib(550);
 /// Buffers of one NCCL communicator. Assumed, not measured: the band carries it.
 const COMMUNICATOR: Bytes = Bytes::from_mib(256);
 
-/// What the allocator's pools hold, in thousandths of the tensors of the fullest moment: holes between tensors of different
-/// lifetimes. Fitted, one number for all settings.
-///
-/// Source: the seven runs of Llama 3.1 8B on H100 96 GB in torchtitan's `benchmarks/llama3_h100_202412_torchtitan.md` (8 and
-/// 128 GPUs; eager, compiled, fp8; selective and full checkpointing). Their ratios lie from 1.089 to 1.111, mean 1.0998,
-/// standard deviation 0.009; a setting that is left out of the mean is predicted with an error of 0.7 % on average, at
-/// most 1.2 %.
-const POOL_THOUSANDTHS: u64 = 1100;
-
 struct Torchtitan {
     plan: Plan,
     train: Train,
@@ -40,6 +32,8 @@ struct Torchtitan {
     context: u64,
     hidden_parameters: u64,
     communicators: Bytes,
+    /// See [`Constant::TorchtitanPool`].
+    pool_thousandths: u64,
     warnings: Vec<Warning>,
 }
 
@@ -96,6 +90,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         context,
         hidden_parameters: resolved.model.parameters().total,
         communicators,
+        pool_thousandths: resolved.fitted.whole(Constant::TorchtitanPool),
         warnings: warnings(resolved, train),
     }))
 }
@@ -321,7 +316,7 @@ impl Policy for Torchtitan {
 
     fn breakdown(&self, numbers: &Numbers) -> Result<Breakdown, PlanError> {
         let Some((stage, alive)) = self.most(numbers) else { return Ok(Breakdown::default()) };
-        let reserved = (pool(stage, alive) / 1000).saturating_mul(POOL_THOUSANDTHS);
+        let reserved = (pool(stage, alive) / 1000).saturating_mul(self.pool_thousandths);
         let transient = alive.kept.saturating_add(alive.added).max(alive.step);
         let temporary = transient.saturating_sub(alive.kept).saturating_add(stage.gathering);
         let tensors = states(stage)

@@ -8,6 +8,7 @@ use crate::bytes::Bytes;
 use crate::document::estimate::HostMemory;
 use crate::document::plan::{Attention, Checkpointing, EngineName, OffloadTo, Optimizer, Train, TrainMethod};
 use crate::engine::accept::absent;
+use crate::engine::fitted::Constant;
 use crate::engine::policy::{Numbers, Policy, Spread, Work};
 use crate::engine::resolved::Resolved;
 use crate::engine::stored::Format;
@@ -114,7 +115,7 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
         step_blocks: [0; 3],
         teacher: teacher::teacher(model, train, element)?,
         host: HostMemory::default(),
-        runtime: trainer::SLACK + nccl,
+        runtime: resolved.fitted.whole(Constant::TrainerSlack) + nccl,
         context: trainer::CONTEXT,
         spread: spread(),
         work: Work { weights_read: Bytes(stored), rate: dtype },

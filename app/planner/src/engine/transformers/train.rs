@@ -7,6 +7,7 @@ use crate::document::estimate::{EngineVersion, HostMemory, Warning};
 use crate::document::plan::{Attention, Checkpointing, EngineName, OffloadTo, Optimizer, Plan, Train};
 use crate::document::precision::{ActivationPrecision, WeightPrecision};
 use crate::engine::accept::absent;
+use crate::engine::fitted::Constant;
 use crate::engine::policy::{Numbers, Policy, Spread, Work};
 use crate::engine::resolved::Resolved;
 use crate::engine::stored::Format;
@@ -23,11 +24,6 @@ const VERSION: &str = "4.37";
 
 /// The CUDA context of `PyTorch` 2.0 with CUDA 11.8 on an A100, kernels loaded lazily. Assumed; the band carries it.
 pub(in crate::engine) const CONTEXT: u64 = 450 << 20;
-/// cuBLAS workspaces, modules of `FlashAttention`, and blocks of the allocator that are too small for what is asked. The one
-/// fitted figure: least mean absolute error over the 42 rows of QwenLM/Qwen's README on one A100 (two models, lengths 256 to
-/// 8192), 3.7 %. Fitted on one model and held against the other it is 920 MiB and 520 MiB, with 2.8 % and 5.8 %: 4.5 % over
-/// all rows.
-pub(in crate::engine) const SLACK: u64 = 900 << 20;
 /// Buffers of one NCCL communicator among the GPUs of a node. Assumed; the band carries it.
 pub(in crate::engine) const COMMUNICATOR: u64 = 256 << 20;
 
@@ -245,7 +241,7 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
         step_blocks: [0; 3],
         teacher: teacher::teacher(model, train, element)?,
         host: HostMemory::default(),
-        runtime: SLACK + nccl,
+        runtime: resolved.fitted.whole(Constant::TrainerSlack) + nccl,
         context: CONTEXT,
         spread: spread(),
         work: Work { weights_read: Bytes(stored), rate: dtype },

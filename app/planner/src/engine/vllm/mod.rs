@@ -125,6 +125,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         tensor,
         compute,
         copies_inputs: stored.copies_inputs,
+        fitted: resolved.fitted,
         chunked: config.is_some_and(|c| rotary::field(c, "attention_chunk_size").is_some()),
         image_prefix: image_prefix(model),
         adapters: adapters.bytes > 0,

@@ -1,11 +1,11 @@
 //! What lies outside the tensors: the driver's memory of captured graphs, loaded kernels, communicators.
 //!
-//! The forms are what the source and the driver do; three coefficients are fitted to the 31 published runs of vLLM 0.19 on H100
-//! SXM that name these figures (13 models): a graph's constant and node, and what tensor parallelism adds. Cross-validated by
-//! leaving out one model at a time, graphs are off by 5.7 % on average, 16 % at worst (fitted 5.0 %, n = 22 distinct runs).
+//! The forms are what the source and the driver do; their coefficients ([`Fitted`]) are read off the published runs of vLLM 0.19 on
+//! H100 SXM that name these figures. `bench-runner validate` fits them again with each model left out.
 
 use super::device::{Device, Generation};
 use super::version::{Graphs, Sampler, Version};
+use crate::engine::fitted::{Constant, Fitted};
 use crate::model::{Dtype, FeedForward, Mixer, Model};
 
 /// Memory of the captured graphs of one stage: everything but the number of sequences.
@@ -24,12 +24,10 @@ pub(in crate::engine) struct GraphMemory {
     pieces: bool,
     /// Whether each batch is captured with and without adapters.
     twice: bool,
+    /// Bytes that the driver takes for one kernel node, and that capturing takes at all.
+    fitted: (u64, u64),
 }
 
-/// Bytes that the driver takes for one kernel node of a captured graph. Fitted, see the module.
-const NODE: u64 = 14_100;
-/// Bytes that capturing takes at all: the capture stream's workspaces and the first graphs' pools. Fitted, see the module.
-const CAPTURE: u64 = 175 << 20;
 /// `FlashAttention` 3's `flash_attn_max_num_splits_for_cuda_graph` (`config/attention.py`).
 const SPLITS: u64 = 32;
 
@@ -70,6 +68,8 @@ pub(in crate::engine) struct Setting<'a> {
     pub(in crate::engine) copies_inputs: bool,
     /// Whether layers attend within chunks, which no whole graph captures (`ChunkedLocalAttention`: `NEVER`).
     pub(in crate::engine) chunked: bool,
+    /// Figures that were read off measurements.
+    pub(in crate::engine) fitted: Fitted,
     /// Whether images attend to themselves in both directions, which `FlashAttention` does not (Gemma 3: Triton).
     pub(in crate::engine) image_prefix: bool,
     /// Whether adapters are served.
@@ -122,7 +122,8 @@ impl GraphMemory {
             Graphs::FullAndPiecewise => (true, !s.chunked),
         };
         let twice = s.adapters && s.version.adapter_graphs;
-        Self { kernels, splits: if flash && whole { splits } else { 0 }, token, whole, pieces, twice }
+        let fitted = (s.fitted.whole(Constant::VllmGraphNode), s.fitted.whole(Constant::VllmCapture));
+        Self { kernels, splits: if flash && whole { splits } else { 0 }, token, whole, pieces, twice, fitted }
     }
 
     /// Bytes, where the scheduler admits `sequences` and a step has `tokens`.
@@ -145,25 +146,15 @@ impl GraphMemory {
 
     /// Bytes of `graphs` captured passes, the largest of `decoding` sequences where it is whole and of `mixed` tokens at all.
     pub(in crate::engine) fn captured(&self, graphs: u64, decoding: u64, mixed: u64) -> u64 {
-        CAPTURE
-            .saturating_add(graphs.saturating_mul(self.kernels).saturating_mul(NODE))
+        let (node, capture) = self.fitted;
+        capture
+            .saturating_add(graphs.saturating_mul(self.kernels).saturating_mul(node))
             .saturating_add(self.splits.saturating_mul(decoding))
             .saturating_add(self.token.saturating_mul(mixed))
     }
 }
 
-/// Bytes outside `PyTorch`'s allocator after the forward pass, by multiprocessor: modules and the local memory that kernels which
-/// spill reserve for every thread the GPU can hold. 0.25 GiB on 132 multiprocessors, between 0.24 and 0.26 in 22 runs of 13
-/// models.
-const MODULES: u64 = (256 << 20) / 132;
-/// More of the same where the vocabulary is no multiple of 16, so that the Triton sampler's loads are not vectorized and it
-/// spills: 0.21 GiB on 132 multiprocessors in both runs of such a model (Granite 3, 49155 tokens).
-const SPILLS: u64 = (215 << 20) / 132;
-/// What tensor parallelism adds once: NCCL's channels, `NVLink` SHARP's and the fused all-reduce's buffers; and for each rank.
-/// Fitted to 7 runs of 4 models on 2 and 4 H100: 1.82 to 1.96 GiB, of which the form explains all but 3 %.
-const COMMUNICATOR: u64 = 1771 << 20;
-const COMMUNICATOR_RANK: u64 = 48 << 20;
-/// The same where nothing is fused, from NCCL's defaults: 16 channels of 4 MiB to and from a neighbour, and its proxies.
+/// What tensor parallelism adds where nothing is fused, from NCCL's defaults: 16 channels of 4 MiB to and from a neighbour, and its proxies.
 /// Assumed, not measured.
 const PLAIN_COMMUNICATOR: u64 = 256 << 20;
 
@@ -174,16 +165,18 @@ pub(in crate::engine) const CONTEXT: u64 = 500 << 20;
 /// Bytes outside `PyTorch`'s allocator.
 pub(in crate::engine) fn runtime(s: &Setting<'_>, vocabulary: u64, fused: bool) -> u64 {
     let sm = s.device.multiprocessors;
-    let mut bytes = MODULES.saturating_mul(sm);
+    let of = |constant| s.fitted.whole(constant);
+    let mut bytes = of(Constant::VllmModules).saturating_mul(sm);
     if s.version.sampler == Sampler::Triton && !vocabulary.is_multiple_of(16) {
-        bytes = bytes.saturating_add(SPILLS.saturating_mul(sm));
+        bytes = bytes.saturating_add(of(Constant::VllmSpills).saturating_mul(sm));
     }
     if s.tensor > 1 {
         let fused = fused
             && s.version.fused_all_reduce
             && matches!(s.device.generation, Generation::Hopper | Generation::Blackwell);
         let communicator = if fused {
-            COMMUNICATOR.saturating_add(COMMUNICATOR_RANK.saturating_mul(s.tensor))
+            of(Constant::VllmCommunicator)
+                .saturating_add(of(Constant::VllmCommunicatorRank).saturating_mul(s.tensor))
         } else {
             PLAIN_COMMUNICATOR
         };

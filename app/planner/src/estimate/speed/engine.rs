@@ -5,6 +5,7 @@
 
 use crate::document::plan::EngineName;
 use crate::document::precision::WeightPrecision;
+use crate::engine::{Constant, Fitted};
 use crate::model::{FeedForward, Layer, Mixer, Norm, QkNorm};
 
 /// What an engine makes of a GPU.
@@ -31,7 +32,7 @@ pub(super) struct Efficiency {
 }
 
 /// The efficiency of an engine that serves; none where it does not. `hbm`: a GPU with stacked memory.
-pub(super) const fn efficiency(engine: EngineName, hbm: bool) -> Option<Efficiency> {
+pub(super) const fn efficiency(engine: EngineName, hbm: bool, fitted: &Fitted) -> Option<Efficiency> {
     let plain = Efficiency {
         bandwidth: 0.8,
         compute: 0.55,
@@ -71,21 +72,15 @@ pub(super) const fn efficiency(engine: EngineName, hbm: bool) -> Option<Efficien
             basis: "llama.cpp on RTX 3090, 4080 and 4090, LLaMA 3 8B in two precisions",
             ..plain
         },
-        // Five published rows of Qwen 1.8B and 14B on an A100 take 0.59 to 0.78 ms a layer whatever the size (a sixth is held
-        // back by its int8 kernel): the median, 0.75 ms, over the 42 launches of such a layer. Fitted on one model alone it
-        // is 0.75 (1.8B) or 0.71 (14B) ms: the other is then missed by 5 % more at most.
         EngineName::Transformers => Efficiency {
-            launch: 17.9e-6,
+            launch: fitted.get(Constant::TransformersLaunch),
             error: 0.2,
             basis: "Transformers on A100, 6 rows of Qwen 1.8B and 14B",
             ..plain
         },
-        // The two unquantized rows of its resource tables (Llama 2 7B, phi-1.5; 50 tokens in one call): 50 × launches × x + y
-        // gives 11.2 µs a launch and 0.77 s for the first call, in which CUDA loads its modules. The quantized rows of
-        // three models were not used for these two.
         EngineName::Litgpt => Efficiency {
-            launch: 11.2e-6,
-            first_call: 0.77,
+            launch: fitted.get(Constant::LitgptLaunch),
+            first_call: fitted.get(Constant::LitgptFirstCall),
             error: 0.1,
             basis: "LitGPT on A100 40 GB, 7 rows of three models",
             ..plain
