@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::peaks;
 use crate::bytes::{Bytes, Tokens};
-use crate::engine::{CandleRequest, Device, WeightStorage};
+use crate::engine::{CandleRequest, CandleTask, Device, WeightStorage};
 use crate::ggml::GgmlType;
 use crate::model::{Dtype, Model, Role};
 
@@ -57,6 +57,7 @@ impl Recorded {
             _ => panic!("{}: weights or gguf", self.id),
         };
         CandleRequest {
+            task: CandleTask::Generate,
             weights,
             activations,
             batch: self.batch,
