@@ -47,16 +47,3 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         EngineName::Deepspeed => deepspeed::prepare(resolved),
     }
 }
-
-/// The engine's name as plans spell it.
-pub(crate) fn name_of(name: EngineName) -> String {
-    serde_json::to_value(name).ok().and_then(|n| n.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-fn not_planned_yet(resolved: &Resolved) -> PlanError {
-    PlanError::not_planned_yet(
-        "engine.name",
-        name_of(resolved.plan.engine.name),
-        "give candle, or leave engine out",
-    )
-}

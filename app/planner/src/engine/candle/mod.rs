@@ -137,15 +137,21 @@ enum Loaded {
     Encoder(bert::Bert),
 }
 
+/// Whether Candle's pass of the model's family is walked as far as its hidden states.
+fn embeds(model: &Model) -> Result<(), PlanError> {
+    if model.architecture == Architecture::Bert {
+        return Ok(());
+    }
+    Err(PlanError::not_planned_yet(
+        "model",
+        format!("Candle's memory for embeddings of {}", model.architecture),
+        "plan a model of the family bert, or give the engine transformers or vllm",
+    ))
+}
+
 /// Loads an encoder.
 fn load_encoder(cx: &Context, model: &Model, request: &CandleRequest) -> Result<bert::Bert, PlanError> {
-    if model.architecture != Architecture::Bert {
-        return Err(PlanError::not_planned_yet(
-            "model",
-            format!("Candle's memory for embeddings of {}", model.architecture),
-            "plan a model of the family bert, or give the engine transformers or vllm",
-        ));
-    }
+    embeds(model)?;
     let WeightStorage::Dense(dtype) = request.weights else {
         return Err(PlanError::unsupported(
             "precision.weights",

@@ -134,8 +134,7 @@ impl Policy for Candle {
 
     fn complete(&self, numbers: &Numbers, estimate: &mut Estimate) -> Result<(), PlanError> {
         let peaks = self.peaks(numbers)?;
-        let all =
-            [("load", peaks.load_peak), ("prefill", peaks.prefill_peak), ("decode", peaks.decode_peak)];
+        let all = [("load", peaks.load_peak), ("prefill", peaks.prefill_peak), ("decode", peaks.decode_peak)];
         // Embedding is a prefill that nothing follows.
         let phases = match self.request.task {
             CandleTask::Generate => &all[..],
@@ -227,6 +226,7 @@ fn weights_read(model: &Model, weights: &WeightStorage) -> Bytes {
 
 /// What of an `embed` plan Candle cannot do: the models that it embeds with are BERT's.
 fn check_encoder(plan: &Plan, model: &Model, warnings: &mut Vec<Warning>) -> Result<(), PlanError> {
+    super::embeds(model)?;
     accept::absent(
         "Candle's BERT",
         &[("cache", plan.cache.is_some()), ("precision.kv_cache", plan.precision.kv_cache.is_some())],
