@@ -96,7 +96,7 @@ pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, Plan
     let run = Run { cx: &cx, request };
     let mut loaded = match request.task {
         CandleTask::Generate => Loaded::Decoder(load(&cx, model, request)?),
-        CandleTask::Embed => Loaded::Encoder(load_encoder(&cx, model, request)?),
+        CandleTask::Embed => Loaded::Encoder(Box::new(load_encoder(&cx, model, request)?)),
     };
     let load_peak = cx.tape.peak().total();
     let mut repetition = || match &mut loaded {
@@ -134,7 +134,7 @@ pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, Plan
 /// What a request runs.
 enum Loaded {
     Decoder(Box<dyn Family>),
-    Encoder(bert::Bert),
+    Encoder(Box<bert::Bert>),
 }
 
 /// Whether Candle's pass of the model's family is walked as far as its hidden states.

@@ -1,4 +1,4 @@
-//! Tensors alive in an encoder's pass, by the source of Transformers 5.23 and counted there: PyTorch 2.15 on a CPU, a
+//! Tensors alive in an encoder's pass, by the source of Transformers 5.23 and counted there: `PyTorch` 2.15 on a CPU, a
 //! dispatch mode that follows every storage (the table of the tests).
 
 use super::Scores;

@@ -8,7 +8,7 @@ use crate::estimate::estimate;
 use crate::model::Model;
 use crate::{Estimate, PlanError};
 
-/// Most bytes of tensors alive in `AutoModel`'s pass beside weights and inputs: Transformers 5.23.0, PyTorch 2.15 on a CPU, a
+/// Most bytes of tensors alive in `AutoModel`'s pass beside weights and inputs: Transformers 5.23.0, `PyTorch` 2.15 on a CPU, a
 /// `TorchDispatchMode` that follows every storage; the catalogue's shapes with two layers, random weights.
 const COUNTED: [(&str, Scores, u64, u64, u64, u64); 26] = [
     ("sentence-transformers/all-MiniLM-L6-v2", Scores::Sdpa, 4, 4, 128, 8_650_752),
