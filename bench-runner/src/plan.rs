@@ -28,6 +28,25 @@ pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Ma
         _ => WeightPrecision::Fp32,
     });
     let on_cpu = spec.device == Device::Cpu;
+    let workload = if prepared.stock().is_encoder() {
+        Workload::Embed { sequence_tokens: spec.prompt_tokens, batch: spec.batch }
+    } else {
+        Workload::Serve(Serve {
+            prompt_tokens: spec.prompt_tokens,
+            output_tokens: spec.generate_tokens,
+            concurrent_sequences: u64::from(spec.batch),
+            max_model_len: None,
+            max_batched_tokens: None,
+            max_sequences: None,
+            memory_fraction: None,
+            gpu_layers: None,
+            shared_prefix_tokens: planner::Tokens(0),
+            images: None,
+            lora_adapters: None,
+            speculation: None,
+            host_cache_mib: 0,
+        })
+    };
     Plan {
         schema: SCHEMA,
         model: model.reference(prepared.precision()),
@@ -41,21 +60,7 @@ pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Ma
         attention: spec.attention.clone(),
         cache: None,
         parallelism: planner::document::plan::Parallelism::default(),
-        workload: Workload::Serve(Serve {
-            prompt_tokens: spec.prompt_tokens,
-            output_tokens: spec.generate_tokens,
-            concurrent_sequences: u64::from(spec.batch),
-            max_model_len: None,
-            max_batched_tokens: None,
-            max_sequences: None,
-            memory_fraction: None,
-            shared_prefix_tokens: planner::Tokens(0),
-            images: None,
-            lora_adapters: None,
-            speculation: None,
-            host_cache_mib: 0,
-            gpu_layers: None,
-        }),
+        workload,
         compression: planner::document::plan::Compression::default(),
         agent_memory: None,
         host: if on_cpu {

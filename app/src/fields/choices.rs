@@ -90,7 +90,7 @@ pub(super) fn engines(workload: &str) -> Vec<Choice> {
 pub(super) const fn engines_of(workload: &str) -> &'static [&'static str] {
     match workload.as_bytes() {
         b"train" => &["torchtune", "transformers", "torchtitan", "deepspeed", "megatron", "litgpt"],
-        b"embed" => &["transformers", "vllm", "sglang", "candle", "llama.cpp"],
+        b"embed" => &["transformers", "vllm", "candle"],
         _ => &["candle", "vllm", "sglang", "tensorrt-llm", "llama.cpp", "transformers"],
     }
 }

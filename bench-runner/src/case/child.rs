@@ -8,7 +8,7 @@ use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Sample};
 use planner::Bytes;
 
 use super::{EXIT_OUT_OF_MEMORY, Event, FAULT_VARIABLE, Request};
-use crate::engine::{self, EngineError, Session};
+use crate::engine::{self, Encoder, EngineError, Loaded, Refusal, Session};
 use crate::memory::{self, Probe, ProbeError, Reading, allocator};
 
 /// Why a child could not do its work at all.
@@ -91,10 +91,8 @@ fn measure(
     let (batch, prompt_tokens) = (as_size(u64::from(spec.batch)), as_size(spec.prompt_tokens.0));
     let generate = as_size(spec.generate_tokens.0);
     // Everything of this program's own that grows with the case is allocated before the probe's zero.
-    let prompt = Prompt {
-        ids: engine::prompt(batch, prompt_tokens, request.vocabulary),
-        shape: (batch, prompt_tokens),
-    };
+    let ids = engine::prompt(batch, prompt_tokens, request.vocabulary);
+    let prompt = Prompt { mask: vec![1; ids.len()], ids, shape: (batch, prompt_tokens) };
     let further = generate.saturating_sub(1);
     let mut samples: Vec<Sample> = (0..spec.repetitions)
         .map(|_| Sample { prefill_ms: 0.0, ttft_ms: 0.0, token_ms: Vec::with_capacity(further) })
@@ -109,14 +107,14 @@ fn measure(
     report("load".to_owned())?;
     probe.begin()?;
     let start = Instant::now();
-    let mut session = prepared.load(&staged, &device)?;
+    let mut model = prepared.load(&staged, &device)?;
     device.synchronize()?;
     let load_ms = milliseconds(start);
     let mut high = HighMarks { load: probe.read()?, ..HighMarks::default() };
     drop(staged);
     inject_fault(&spec.key());
 
-    let mut runner = Repetition { session: session.as_mut(), device: &device, prompt: &prompt };
+    let mut runner = Repetition { model: &mut model, device: &device, prompt: &prompt };
     report("warm-up".to_owned())?;
     runner.run(&mut warm_up, further.min(1), probe.as_mut(), &mut high)?;
     for (index, sample) in samples.iter_mut().enumerate() {
@@ -179,9 +177,9 @@ fn higher(earlier: Option<Reading>, later: Reading) -> Reading {
     }
 }
 
-/// One prompt and its generation.
+/// One prompt and its generation, or one batch embedded.
 struct Repetition<'a> {
-    session: &'a mut dyn Session,
+    model: &'a mut Loaded,
     device: &'a Device,
     prompt: &'a Prompt,
 }
@@ -189,12 +187,14 @@ struct Repetition<'a> {
 /// Token ids of a batch of prompts, in host memory.
 struct Prompt {
     ids: Vec<u32>,
+    /// The attention mask of an encoder: every token counts, for all sequences are of one length.
+    mask: Vec<u32>,
     /// Sequences, tokens of each.
     shape: (usize, usize),
 }
 
 impl Repetition<'_> {
-    /// Fills `sample`: the prompt, the first token, then `further` tokens.
+    /// Fills `sample`.
     fn run(
         &mut self,
         sample: &mut Sample,
@@ -202,37 +202,84 @@ impl Repetition<'_> {
         probe: &mut dyn Probe,
         high: &mut HighMarks,
     ) -> Result<(), CaseError> {
-        self.session.reset();
-        probe.begin()?;
-        let start = Instant::now();
-        let prompt = candle_core::Tensor::from_slice(&self.prompt.ids, self.prompt.shape, self.device)?;
-        let logits = self.session.forward(&prompt, 0)?;
-        // On CUDA the pass is only queued until here. Once a repetition, so that the allocator is hardly disturbed.
-        self.device.synchronize()?;
-        sample.prefill_ms = milliseconds(start);
-        let mut token = engine::greedy(&logits)?;
-        drop((logits, prompt));
+        let (device, prompt) = (self.device, self.prompt);
+        match self.model {
+            Loaded::Decoder(session) => {
+                generate(session.as_mut(), device, prompt, sample, further, probe, high)
+            }
+            Loaded::Encoder(encoder) => embed(encoder.as_ref(), device, prompt, sample, probe, high),
+        }
+    }
+}
+
+/// The prompt, the first token, then `further` tokens.
+fn generate(
+    session: &mut dyn Session,
+    device: &Device,
+    given: &Prompt,
+    sample: &mut Sample,
+    further: usize,
+    probe: &mut dyn Probe,
+    high: &mut HighMarks,
+) -> Result<(), CaseError> {
+    session.reset();
+    probe.begin()?;
+    let start = Instant::now();
+    let prompt = candle_core::Tensor::from_slice(&given.ids, given.shape, device)?;
+    let logits = session.forward(&prompt, 0)?;
+    // On CUDA the pass is only queued until here. Once a repetition, so that the allocator is hardly disturbed.
+    device.synchronize()?;
+    sample.prefill_ms = milliseconds(start);
+    let mut token = engine::greedy(&logits)?;
+    drop((logits, prompt));
+    arrived(&token)?;
+    sample.ttft_ms = milliseconds(start);
+    high.prefill = Some(higher(high.prefill, probe.read()?));
+    if further == 0 {
+        return Ok(());
+    }
+    let (_, prompt_tokens) = given.shape;
+    probe.begin()?;
+    let mut last = Instant::now();
+    for index in 0..further {
+        let logits = session.forward(&token, prompt_tokens + index)?;
+        token = engine::greedy(&logits)?;
+        drop(logits);
+        // The copy waits for the device, as a program that shows the token would.
         arrived(&token)?;
-        sample.ttft_ms = milliseconds(start);
-        high.prefill = Some(higher(high.prefill, probe.read()?));
-        if further == 0 {
-            return Ok(());
-        }
-        let (_, prompt_tokens) = self.prompt.shape;
-        probe.begin()?;
-        let mut last = Instant::now();
-        for index in 0..further {
-            let logits = self.session.forward(&token, prompt_tokens + index)?;
-            token = engine::greedy(&logits)?;
-            drop(logits);
-            // The copy waits for the device, as a program that shows the token would.
-            arrived(&token)?;
-            let now = Instant::now();
-            sample.token_ms.push(now.duration_since(last).as_secs_f64() * 1e3);
-            last = now;
-        }
-        high.decode = Some(higher(high.decode, probe.read()?));
+        let now = Instant::now();
+        sample.token_ms.push(now.duration_since(last).as_secs_f64() * 1e3);
+        last = now;
+    }
+    high.decode = Some(higher(high.decode, probe.read()?));
+    Ok(())
+}
+
+/// A batch of sequences into one vector each: a prefill that nothing follows.
+fn embed(
+    encoder: &dyn Encoder,
+    device: &Device,
+    given: &Prompt,
+    sample: &mut Sample,
+    probe: &mut dyn Probe,
+    high: &mut HighMarks,
+) -> Result<(), CaseError> {
+    probe.begin()?;
+    let start = Instant::now();
+    let ids = candle_core::Tensor::from_slice(&given.ids, given.shape, device)?;
+    let mask = candle_core::Tensor::from_slice(&given.mask, given.shape, device)?;
+    let vectors = encoder.embed(&ids, &mask)?;
+    device.synchronize()?;
+    sample.prefill_ms = milliseconds(start);
+    drop((ids, mask));
+    let first: f32 = vectors.flatten_all()?.to_vec1::<f32>()?.into_iter().take(1).sum();
+    sample.ttft_ms = milliseconds(start);
+    high.prefill = Some(higher(high.prefill, probe.read()?));
+    // A time of vectors that are no numbers is no result.
+    if first.is_finite() {
         Ok(())
+    } else {
+        Err(EngineError::from(Refusal("the embeddings are not finite".to_owned())).into())
     }
 }
 

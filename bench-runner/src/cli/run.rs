@@ -10,6 +10,7 @@ use contract::ids::RunId;
 use contract::machine::Machine;
 use contract::run::{Run, RunDetail, RunOrigin, RunStatus};
 use contract::sweep::Sweep;
+use planner::Tokens;
 use uuid::Uuid;
 
 use super::CliError;
@@ -31,6 +32,7 @@ use crate::{build_info, clock, machine};
     bench-runner run --model SmolLM2-135M-Instruct.Q4_1.gguf\n  \
     bench-runner run --model ./Qwen3-0.6B --precision fp32,bf16 --batch 1..16*2 --prompt 128\n  \
     bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision gguf:q8_0,gguf:q4_0 --no-db --json\n  \
+    bench-runner run --model sentence-transformers/all-MiniLM-L6-v2 --batch 1,8,32 --prompt 64,256\n  \
     bench-runner run --model model.gguf --prompt 1..64 --resume     after a crash or Ctrl-C: go on")]
 #[allow(clippy::doc_markdown, reason = "the help is plain text")]
 #[allow(clippy::struct_excessive_bools, reason = "the switches of the command line, each on its own")]
@@ -59,7 +61,7 @@ pub(super) struct RunArgs {
         help_heading = "Axes"
     )]
     batch: Batches,
-    /// Tokens of each prompt
+    /// Tokens of each prompt, or of each sequence that an encoder embeds
     #[arg(
         long,
         env = "PLIMSOLL_PROMPT",
@@ -68,16 +70,9 @@ pub(super) struct RunArgs {
         help_heading = "Axes"
     )]
     prompt: Numbers,
-    /// Tokens generated after the prompt
-    #[arg(
-        short,
-        long,
-        env = "PLIMSOLL_GENERATE",
-        value_name = "N[,N…]",
-        default_value = "32",
-        help_heading = "Axes"
-    )]
-    generate: Numbers,
+    /// Tokens generated after the prompt [default: 32; 0 for encoders, which embed the prompt]
+    #[arg(short, long, env = "PLIMSOLL_GENERATE", value_name = "N[,N…]", help_heading = "Axes")]
+    generate: Option<Numbers>,
     /// Attention: default (what the engine takes by itself), eager, memory-efficient, flash, sliding-window:TOKENS
     #[arg(
         long,
@@ -187,13 +182,14 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let models = resolve(&args.model.0, args.models_dir.as_deref())?;
     check_precisions(&args.precision.0, &models)?;
     check_device(args.device)?;
+    let generates = generates(args.generate.as_ref(), &models)?;
     let sweep = Sweep {
         models: models.keys_in_order,
         precisions: args.precision.0.clone(),
         attentions: args.attention.0.clone(),
         batches: args.batch.0.clone(),
         prompts: args.prompt.tokens(),
-        generates: args.generate.tokens(),
+        generates,
         device: args.device,
         repetitions: args.repetitions,
     };
@@ -316,6 +312,25 @@ fn resolve(names: &[String], models_dir: Option<&std::path::Path>) -> Result<Res
         resolved.by_name.insert(model.name.clone(), model);
     }
     Ok(resolved)
+}
+
+/// The axis of generated tokens: what generates takes any, what embeds takes 0, and one sweep has one axis for all.
+fn generates(given: Option<&Numbers>, models: &Resolved) -> Result<Vec<Tokens>, CliError> {
+    let encoders: Vec<&Model> =
+        models.by_name.values().filter(|m| m.shape.architecture.is_encoder()).collect();
+    let Some(encoder) = encoders.first() else {
+        return Ok(given.map_or_else(|| vec![Tokens(32)], Numbers::tokens));
+    };
+    let what = format!("{} is an encoder ({}), which generates nothing", encoder.name, encoder.family);
+    match given {
+        Some(numbers) if numbers.0.iter().any(|n| *n > 0) => {
+            Err(CliError::Input(format!("--generate: {what}; give 0, or leave it out")))
+        }
+        None if encoders.len() < models.by_name.len() => Err(CliError::Input(format!(
+            "--generate: {what}, and other models of this sweep do; give 0, or run them apart"
+        ))),
+        _ => Ok(vec![Tokens(0)]),
+    }
 }
 
 /// A precision that none of the models has is a slip; one that some have is refused for the others, case by case.

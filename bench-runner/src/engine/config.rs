@@ -29,6 +29,10 @@ fn defaults(stock: Stock) -> Value {
             "query_pre_attn_scalar": 256, "sliding_window": 4096, "sliding_window_pattern": 6
         }),
         Stock::Phi3 => json!({ "rms_norm_eps": 1e-5, "rope_theta": 10_000.0, "hidden_act": "silu" }),
+        Stock::Bert => json!({
+            "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "max_position_embeddings": 512, "type_vocab_size": 2,
+            "initializer_range": 0.02, "layer_norm_eps": 1e-12, "pad_token_id": 0
+        }),
         Stock::QuantizedLlama
         | Stock::QuantizedQwen2
         | Stock::QuantizedQwen3
@@ -107,7 +111,7 @@ pub(super) fn parse<C: DeserializeOwned>(stock: Stock, config: &Value) -> Result
 /// # Errors
 /// Says what it lacks.
 pub(super) fn check(stock: Stock, config: &Value) -> Result<(), String> {
-    use candle_transformers::models::{gemma2, gemma3, llama, mistral, phi3, qwen2, qwen3};
+    use candle_transformers::models::{bert, gemma2, gemma3, llama, mistral, phi3, qwen2, qwen3};
     let full = complete(stock, config);
     if let Some(kind) = full.get("rope_scaling").and_then(scaling_kind) {
         let known: &[&str] = match stock {
@@ -128,6 +132,7 @@ pub(super) fn check(stock: Stock, config: &Value) -> Result<(), String> {
         Stock::Gemma2 => serde_json::from_value::<gemma2::Config>(full).map(drop),
         Stock::Gemma3 => serde_json::from_value::<gemma3::Config>(full).map(drop),
         Stock::Phi3 => serde_json::from_value::<phi3::Config>(full).map(drop),
+        Stock::Bert => serde_json::from_value::<bert::Config>(full).map(drop),
         Stock::QuantizedLlama
         | Stock::QuantizedQwen2
         | Stock::QuantizedQwen3

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::{gemma2, gemma3, llama, mistral, phi3, qwen2, qwen3};
+use candle_transformers::models::{bert, gemma2, gemma3, llama, mistral, phi3, qwen2, qwen3};
 use serde_json::Value;
 
 use super::random::RandomTensors;
-use super::session::{Cloned, Forward, Session};
+use super::session::{Cloned, Forward, Loaded, Session};
 use super::{EngineError, Precision, Refusal, Stock, config};
 
 /// Llama keeps its cache beside the model.
@@ -54,7 +54,7 @@ pub(super) fn load_files(
     precision: Precision,
     flash: bool,
     device: &Device,
-) -> Result<Box<dyn Session>, EngineError> {
+) -> Result<Loaded, EngineError> {
     let files = weight_files(dir)?;
     // SAFETY: the files must not be changed while they are mapped, which is the promise of whoever runs a benchmark on
     // them; a file cut short meanwhile ends this case's process, not the runner.
@@ -86,7 +86,7 @@ pub(super) fn load_random(
     precision: Precision,
     flash: bool,
     device: &Device,
-) -> Result<Box<dyn Session>, EngineError> {
+) -> Result<Loaded, EngineError> {
     let text = config.get("text_config").unwrap_or(config);
     let tied = text.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false);
     let tensors = RandomTensors { tied };
@@ -105,7 +105,15 @@ fn dtype(precision: Precision) -> Result<DType, Refusal> {
     }
 }
 
-fn build(
+fn build(weights: VarBuilder<'_>, config: &Value, stock: Stock, flash: bool) -> Result<Loaded, EngineError> {
+    if stock == Stock::Bert {
+        let model = bert::BertModel::load(weights, &config::parse(stock, config)?)?;
+        return Ok(Loaded::Encoder(Box::new(model)));
+    }
+    decoder(weights, config, stock, flash).map(Loaded::Decoder)
+}
+
+fn decoder(
     weights: VarBuilder<'_>,
     config: &Value,
     stock: Stock,
@@ -142,5 +150,6 @@ fn build(
         | Stock::QuantizedPhi3 => {
             return Err(Refusal(format!("{} takes a GGUF file, not dense weights", stock.module())).into());
         }
+        Stock::Bert => return Err(Refusal(format!("{} generates nothing", stock.module())).into()),
     })
 }

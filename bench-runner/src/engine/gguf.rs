@@ -71,7 +71,8 @@ pub(super) fn load(
         | Stock::Qwen3
         | Stock::Gemma2
         | Stock::Gemma3
-        | Stock::Phi3 => {
+        | Stock::Phi3
+        | Stock::Bert => {
             return Err(Refusal(format!("{} takes dense weights, not a GGUF file", stock.module())).into());
         }
     })

@@ -1,10 +1,11 @@
-//! Engines: something that loads a model, computes a prompt and generates tokens.
+//! Engines: something that loads a model, computes a prompt and generates tokens, or embeds sequences.
 //!
 //! [`prepare`] decides before anything is loaded whether the engine can do what a case asks; [`Prepared::load`] then
-//! gives a [`Session`].
+//! gives a [`Session`] or an [`Encoder`].
 
 mod config;
 mod dense;
+mod encoder;
 mod gguf;
 mod precision;
 mod prompt;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use precision::Precision;
 pub use prompt::prompt;
-pub use session::Session;
+pub use session::{Encoder, Loaded, Session};
 pub use stock::Stock;
 pub use synthetic::{GgufLayout, quantised_types};
 
@@ -96,6 +97,12 @@ pub fn prepare(spec: &CaseSpec, model: &Model) -> Result<Prepared, Refusal> {
     let precision = Precision::parse(&spec.precision, model)?;
     let stock = Stock::choose(model, precision)?;
     stock.check(model, spec)?;
+    if stock.is_encoder() && spec.generate_tokens.0 > 0 {
+        return Err(Refusal(format!(
+            "generate {}: {} is an encoder ({}), which generates nothing; accepted: generate 0",
+            spec.generate_tokens, model.name, model.family
+        )));
+    }
     let context = stock.context_tokens(model);
     let asked = spec.prompt_tokens + spec.generate_tokens;
     if asked.0 > context {
@@ -189,14 +196,10 @@ impl Prepared {
     ///
     /// # Errors
     /// Where a file is not what it says, the device has no memory, or Candle fails.
-    pub fn load(
-        &self,
-        staged: &Staged,
-        device: &candle_core::Device,
-    ) -> Result<Box<dyn Session>, EngineError> {
+    pub fn load(&self, staged: &Staged, device: &candle_core::Device) -> Result<Loaded, EngineError> {
         let (stock, precision, flash) = (self.stock, self.precision, self.flash);
         match (&staged.gguf, &self.source) {
-            (Some(file), _) => gguf::load(file, stock, flash, device),
+            (Some(file), _) => gguf::load(file, stock, flash, device).map(Loaded::Decoder),
             (None, ModelSource::Safetensors { dir }) => {
                 dense::load_files(dir, &self.config, stock, precision, flash, device)
             }

@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 use candle_core::quantized::GgmlDType;
-
+use planner::model::Architecture;
 use serde::{Deserialize, Serialize};
 
 use super::{Refusal, synthetic};
@@ -26,7 +26,7 @@ impl Precision {
     /// # Errors
     /// Names what is accepted for that model.
     pub fn parse(given: &str, model: &Model) -> Result<Self, Refusal> {
-        let accepted = Self::accepted(&model.source);
+        let accepted = Self::accepted(model);
         let refuse =
             |why: &str| Err(Refusal(format!("precision {given}: {why}; accepted: {}", accepted.join(", "))));
         if matches!(model.source, ModelSource::Gguf { .. }) {
@@ -36,8 +36,13 @@ impl Precision {
             };
         }
         match given {
-            "native" => Ok(Self::Dense(native(&model.config))),
+            "native" => match native(model) {
+                DType::F32 => Ok(Self::Dense(DType::F32)),
+                _ if knows_fp32_alone(model) => refuse(&format!("the checkpoint is in 16 bit, {NAN}")),
+                dtype => Ok(Self::Dense(dtype)),
+            },
             "fp32" => Ok(Self::Dense(DType::F32)),
+            "bf16" | "fp16" if knows_fp32_alone(model) => refuse(NAN),
             "bf16" => Ok(Self::Dense(DType::BF16)),
             "fp16" => Ok(Self::Dense(DType::F16)),
             _ => match (given.strip_prefix("gguf:"), &model.source) {
@@ -51,11 +56,15 @@ impl Precision {
         }
     }
 
-    /// The precisions that a model of this source can be run in.
+    /// The precisions that a model can be run in.
     #[must_use]
-    pub fn accepted(source: &ModelSource) -> Vec<String> {
+    pub fn accepted(model: &Model) -> Vec<String> {
         let dense = ["native", "fp32", "bf16", "fp16"].map(str::to_owned);
-        match source {
+        match model.source {
+            _ if knows_fp32_alone(model) => {
+                let native = (native(model) == DType::F32).then(|| "native".to_owned());
+                native.into_iter().chain(["fp32".to_owned()]).collect()
+            }
             ModelSource::Gguf { .. } => vec!["native".into()],
             ModelSource::Safetensors { .. } => dense.into(),
             ModelSource::Synthetic { .. } => {
@@ -64,6 +73,16 @@ impl Precision {
             }
         }
     }
+}
+
+/// `bert.rs` of candle-transformers 0.11.1, `get_extended_attention_mask`: a visible token's `(1 − 1) · f32::MIN`, where
+/// `f32::MIN` is minus infinity in 16 bit. A test beside the encoder holds candle to it.
+const NAN: &str =
+    "candle's BERT answers nothing but NaN in 16 bit, where its mask multiplies 0 by minus infinity";
+
+/// Whether candle computes the model in fp32 alone.
+fn knows_fp32_alone(model: &Model) -> bool {
+    model.shape.architecture == Architecture::Bert
 }
 
 /// As a request to a case's process spells it.
@@ -91,9 +110,10 @@ impl TryFrom<String> for Precision {
     }
 }
 
-/// The checkpoint's own type, as `config.json` says it (`torch_dtype`, since transformers 4.56 `dtype`); bf16 where it
-/// does not.
-fn native(config: &serde_json::Value) -> DType {
+/// The checkpoint's own type, as `config.json` says it (`torch_dtype`, since transformers 4.56 `dtype`); where it does not,
+/// fp32 for an encoder, as those were saved before it did, and bf16 for the rest.
+fn native(model: &Model) -> DType {
+    let config = &model.config;
     let text = config.get("text_config").unwrap_or(config);
     let said = [text, config]
         .iter()
@@ -102,6 +122,7 @@ fn native(config: &serde_json::Value) -> DType {
     match said {
         Some("float32") => DType::F32,
         Some("float16") => DType::F16,
+        None if model.shape.architecture.is_encoder() => DType::F32,
         _ => DType::BF16,
     }
 }

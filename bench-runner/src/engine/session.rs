@@ -16,6 +16,24 @@ pub trait Session {
     fn forward(&mut self, tokens: &Tensor, position: usize) -> Result<Tensor, EngineError>;
 }
 
+/// A loaded encoder.
+pub trait Encoder {
+    /// One vector of length one for each sequence (batch × hidden, f32) of `tokens` (batch × length, u32), of which those
+    /// count where `mask` (of the same shape, u32) is 1.
+    ///
+    /// # Errors
+    /// Where Candle fails.
+    fn embed(&self, tokens: &Tensor, mask: &Tensor) -> Result<Tensor, EngineError>;
+}
+
+/// A loaded model.
+pub enum Loaded {
+    /// It generates.
+    Decoder(Box<dyn Session>),
+    /// It embeds.
+    Encoder(Box<dyn Encoder>),
+}
+
 /// A stock model's forward pass.
 pub(super) trait Forward {
     fn forward(&mut self, tokens: &Tensor, position: usize) -> candle_core::Result<Tensor>;

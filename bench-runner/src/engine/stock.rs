@@ -26,6 +26,7 @@ pub enum Stock {
     Gemma2,
     Gemma3,
     Phi3,
+    Bert,
 }
 
 /// Rows of the rotary table of `quantized_llama` (its constant `MAX_SEQ_LEN`).
@@ -69,9 +70,10 @@ impl Stock {
                 Architecture::Gemma2 => Ok(Self::Gemma2),
                 Architecture::Gemma3 => Ok(Self::Gemma3),
                 Architecture::Phi3 => Ok(Self::Phi3),
+                Architecture::Bert => Ok(Self::Bert),
                 other => Err(Refusal(format!(
                     "{}: not run by this engine; accepted: the decoders llama, mistral, qwen2, qwen3, gemma2, gemma3_text, \
-                     phi3",
+                     phi3, and the encoder bert",
                     other.model_type()
                 ))),
             },
@@ -91,6 +93,12 @@ impl Stock {
         )
     }
 
+    /// Whether it embeds sequences rather than generates.
+    #[must_use]
+    pub const fn is_encoder(self) -> bool {
+        matches!(self, Self::Bert)
+    }
+
     /// The module's name.
     #[must_use]
     pub const fn module(self) -> &'static str {
@@ -107,6 +115,7 @@ impl Stock {
             Self::Gemma2 => "gemma2",
             Self::Gemma3 => "gemma3",
             Self::Phi3 => "phi3",
+            Self::Bert => "bert",
         }
     }
 
@@ -137,7 +146,7 @@ impl Stock {
             });
         }
         if let Some(stored) = &model.shape.stored
-            && let Some(block) = stored.iter().find(|b| !is_readable(&b.kind))
+            && let Some(block) = stored.iter().find(|b| !is_readable(&b.kind) && !is_buffer(&b.kind))
         {
             return refuse(format!("Candle cannot read tensors stored as {}", block.kind));
         }
@@ -234,6 +243,11 @@ impl Stock {
             accepted.join(", ")
         )))
     }
+}
+
+/// Whether a safetensors file keeps numbers of positions and the like so, which no module loads.
+fn is_buffer(kind: &str) -> bool {
+    matches!(kind, "i64" | "i32" | "i16" | "i8" | "u8" | "bool")
 }
 
 /// Whether `candle_core::quantized::GgmlDType` has the type (its `from_u32`).

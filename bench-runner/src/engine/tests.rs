@@ -23,8 +23,9 @@ fn spec() -> CaseSpec {
 #[test]
 fn what_cannot_run_is_refused_with_the_reason() {
     const LLAMA: &str = "HuggingFaceTB/SmolLM2-135M";
+    const BERT: &str = "sentence-transformers/all-MiniLM-L6-v2";
     type Change = fn(&mut CaseSpec);
-    let table: [(&str, Change, &str); 13] = [
+    let table: [(&str, Change, &str); 18] = [
         (LLAMA, |s| s.batch = 0, "batch 0"),
         (LLAMA, |s| s.prompt_tokens = Tokens(0), "prompt of 0 tokens"),
         (LLAMA, |s| s.prompt_tokens = Tokens(8190), "8194 tokens, more than the 8192"),
@@ -57,7 +58,20 @@ fn what_cannot_run_is_refused_with_the_reason() {
             |s| s.precision = "gguf:q4_k".into(),
             "accepted: llama, mistral",
         ),
-        ("sentence-transformers/all-MiniLM-L6-v2", |_| {}, "bert: not run by this engine"),
+        (
+            BERT,
+            |s| s.precision = "fp32".into(),
+            "generate 4: sentence-transformers/all-MiniLM-L6-v2 is an encoder (bert)",
+        ),
+        (BERT, |s| s.generate_tokens = Tokens(0), "NaN in 16 bit"),
+        (BERT, |s| s.precision = "gguf:q8_0".into(), "accepted: native, fp32"),
+        (
+            BERT,
+            |s| (s.precision, s.generate_tokens, s.prompt_tokens) = ("fp32".into(), Tokens(0), Tokens(513)),
+            "513 tokens, more than the 512",
+        ),
+        ("thenlper/gte-base", |s| s.precision = "native".into(), "the checkpoint is in 16 bit"),
+        ("sentence-transformers/all-mpnet-base-v2", |_| {}, "mpnet: not run by this engine"),
     ];
     for (id, change, part) in table {
         let model = Model::resolve(id, None).unwrap();
@@ -90,7 +104,7 @@ fn what_a_module_computes_by_itself_is_accepted() {
 /// Every model of the catalogue whose family candle-transformers has a module for has a configuration that candle's
 /// structures take, or a shape that the module's arithmetic excludes, which the refusal says.
 #[test]
-fn every_decoder_of_the_catalogue_can_be_prepared() {
+fn every_model_of_the_catalogue_that_has_a_module_can_be_prepared() {
     let excluded = ["it takes a head's size as hidden ÷ heads", "its cache takes one key-value head only"];
     let (mut modules, mut refused) = (std::collections::BTreeSet::new(), Vec::new());
     for entry in planner::catalogue::models() {
@@ -98,7 +112,12 @@ fn every_decoder_of_the_catalogue_can_be_prepared() {
         if super::Stock::choose(&model, super::Precision::Dense(candle_core::DType::BF16)).is_err() {
             continue;
         }
-        match prepare(&spec(), &model) {
+        let spec = if model.shape.architecture.is_encoder() {
+            CaseSpec { precision: "fp32".into(), generate_tokens: Tokens(0), ..spec() }
+        } else {
+            spec()
+        };
+        match prepare(&spec, &model) {
             Ok(prepared) => {
                 modules.insert(prepared.stock().module());
             }
@@ -107,7 +126,7 @@ fn every_decoder_of_the_catalogue_can_be_prepared() {
         }
     }
     assert!(refused.is_empty(), "{refused:#?}");
-    assert_eq!(modules, ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"].into());
+    assert_eq!(modules, ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "bert"].into());
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Model {
                 ModelSource::Safetensors { .. } => WeightSource::Safetensors,
                 ModelSource::Synthetic { .. } => WeightSource::Synthetic,
             },
-            precisions: Precision::accepted(&self.source),
+            precisions: Precision::accepted(self),
             parameters: self.shape.parameters().total,
             max_tokens: self.context_tokens,
         }

@@ -21,14 +21,14 @@ pub struct Measurement {
     pub threads: Option<u32>,
 }
 
-/// The phases of a generation.
+/// The phases of a generation. Embedding is a prefill that no decode follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Reading the model and preparing it.
     Load,
-    /// Computing the prompt.
+    /// Computing the prompt; with an encoder, the sequences and their vectors.
     Prefill,
     /// Generating tokens.
     Decode,
@@ -73,9 +73,10 @@ pub struct PhaseMemory {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
-    /// Forward pass over the whole prompt, in milliseconds.
+    /// Forward pass over the whole prompt (an encoder's pooling included), in milliseconds.
     pub prefill_ms: f64,
-    /// From the prompt to the first token, sampling included, in milliseconds.
+    /// From the prompt to the first token, sampling included, in milliseconds; with an encoder, to the vectors in host
+    /// memory.
     pub ttft_ms: f64,
     /// Each further token's latency in milliseconds, in order: `generate_tokens - 1` of them.
     pub token_ms: Vec<f64>,

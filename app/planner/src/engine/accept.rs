@@ -13,6 +13,19 @@ pub(super) fn absent(engine: &str, fields: &[(&'static str, bool)]) -> Result<()
     }
 }
 
+/// Which engines an `embed` plan can name instead.
+const EMBEDDERS: &str = "give the engine transformers or vllm, or candle for a BERT";
+
+/// An engine that runs no encoders and answers no hidden states.
+pub(super) fn embeds_nothing(engine: &str) -> PlanError {
+    PlanError::unsupported("workload.kind", format!("{engine} does not embed"), EMBEDDERS)
+}
+
+/// An engine that embeds, which is not planned.
+pub(super) fn embedding_not_planned(engine: &str) -> PlanError {
+    PlanError::not_planned_yet("workload.kind", format!("embedding in {engine}"), EMBEDDERS)
+}
+
 /// What only trainers have: sequence parallelism, pipeline schedules, `ZeRO`, offload of states.
 pub(super) fn no_training_layout(engine: &str, p: &Parallelism) -> Result<(), PlanError> {
     let default = Parallelism::default();

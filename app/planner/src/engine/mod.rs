@@ -25,7 +25,7 @@ mod vllm;
 
 pub use fitted::{Constant, Fitted};
 pub use policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
-pub use request::{CandlePeaks, CandleRequest, Device, Peak, PhaseOfPeak, WeightStorage};
+pub use request::{CandlePeaks, CandleRequest, CandleTask, Device, Peak, PhaseOfPeak, WeightStorage};
 
 use crate::document::plan::EngineName;
 use crate::error::PlanError;
@@ -51,17 +51,4 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         EngineName::Deepspeed => deepspeed::prepare(resolved),
     }?;
     serving::beside(resolved, policy)
-}
-
-/// The engine's name as plans spell it.
-pub(crate) fn name_of(name: EngineName) -> String {
-    serde_json::to_value(name).ok().and_then(|n| n.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-fn not_planned_yet(resolved: &Resolved) -> PlanError {
-    PlanError::not_planned_yet(
-        "engine.name",
-        name_of(resolved.plan.engine.name),
-        "give candle, or leave engine out",
-    )
 }

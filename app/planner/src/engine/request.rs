@@ -8,15 +8,17 @@ use crate::model::Dtype;
 /// What is to run in Candle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CandleRequest {
+    /// What a pass ends with.
+    pub task: CandleTask,
     /// How the weights are held.
     pub weights: WeightStorage,
     /// Activations and cache. Candle's quantized models compute in fp32 whatever is asked; the plan is checked for it.
     pub activations: Dtype,
     /// Sequences at once, at least 1.
     pub batch: u64,
-    /// Tokens of each prompt, at least 1.
+    /// Tokens of each prompt or of each embedded sequence, at least 1.
     pub prompt: Tokens,
-    /// Tokens generated after it.
+    /// Tokens generated after it; none where sequences are embedded.
     pub generate: Tokens,
     /// Where it computes.
     pub device: Device,
@@ -26,6 +28,15 @@ pub struct CandleRequest {
     pub threads: Option<u32>,
     /// Attention variant; none: the engine's default (eager).
     pub attention: Option<Attention>,
+}
+
+/// What a pass ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CandleTask {
+    /// The likeliest next token, and then those after it.
+    Generate,
+    /// One vector for each sequence: the mean of its tokens' hidden states, scaled to length one.
+    Embed,
 }
 
 /// How the weights are held.
@@ -63,7 +74,7 @@ pub struct CandlePeaks {
     pub kv_cache_bytes: Bytes,
     /// Most bytes alive while loading.
     pub load_peak: Bytes,
-    /// Most bytes alive in the prefill.
+    /// Most bytes alive in the prefill, or in the pass that embeds.
     pub prefill_peak: Bytes,
     /// Most bytes alive in any decode step; equal to what stays where nothing is generated.
     pub decode_peak: Bytes,

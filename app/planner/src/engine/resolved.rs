@@ -121,6 +121,11 @@ impl Resolved {
         }
     }
 
+    /// Whether the workload embeds.
+    pub(crate) const fn embeds(&self) -> bool {
+        matches!(self.plan.workload, Workload::Embed { .. })
+    }
+
     /// How the model is spread.
     pub(crate) const fn layout(&self) -> &Parallelism {
         &self.plan.parallelism

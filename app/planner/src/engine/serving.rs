@@ -3,7 +3,7 @@
 use super::policy::{Breakdown, Numbers, Policy, Spread};
 use super::resolved::Resolved;
 use super::training::lora;
-use super::{name_of, stored, vllm};
+use super::{stored, vllm};
 use crate::bytes::{Bytes, Tokens};
 use crate::document::estimate::{EngineVersion, Estimate, Warning};
 use crate::document::plan::{EngineName, Lora, LoraAdapters, Serve, Speculation, Workload};
@@ -60,6 +60,11 @@ const SETTINGS: &[Setting] = &[
         engines: &[EngineName::Vllm, EngineName::Sglang],
     },
 ];
+
+/// The engine's name as plans spell it.
+fn name_of(name: EngineName) -> String {
+    serde_json::to_value(name).ok().and_then(|n| n.as_str().map(str::to_owned)).unwrap_or_default()
+}
 
 /// Refuses what the engine lacks and what is out of range.
 pub(super) fn check(resolved: &Resolved) -> Result<(), PlanError> {

@@ -9,6 +9,7 @@ use crate::catalogue;
 use crate::document::plan::Plan;
 use crate::engine::{Breakdown, Numbers};
 use crate::link;
+use crate::model::Model;
 
 /// Engines that serve, with a precision that each takes, from many bits to few.
 const PRECISIONS: [(&str, &[&str]); 6] = [
@@ -35,6 +36,47 @@ fn serving() -> impl Strategy<Value = Value> {
             })
         },
     )
+}
+
+/// Engines that embed, with a precision that each takes.
+const EMBEDDING: [(&str, &[&str]); 3] =
+    [("candle", &["fp32"]), ("vllm", &["bf16", "fp8"]), ("transformers", &["fp32", "fp16"])];
+
+/// Encoders and decoders alike; most of the catalogue embeds in vLLM and Transformers.
+fn embedding() -> impl Strategy<Value = Value> {
+    let encoders: Vec<String> = catalogue::models()
+        .iter()
+        .filter(|m| Model::from_config(&m.id, &m.config).is_ok_and(|m| m.architecture.is_encoder()))
+        .map(|m| m.id.clone())
+        .collect();
+    let gpus = catalogue::gpus().len();
+    (
+        any::<bool>(),
+        any::<prop::sample::Index>(),
+        0..gpus,
+        0..EMBEDDING.len(),
+        0usize..4,
+        1u64..512,
+        1u64..400,
+    )
+        .prop_map(move |(encoder, model, gpu, engine, precision, length, batch)| {
+            let (engine, precisions) = EMBEDDING[engine];
+            let model = if encoder {
+                encoders[model.index(encoders.len())].clone()
+            } else {
+                catalogue::models()[model.index(catalogue::models().len())].id.clone()
+            };
+            json!({
+                "schema": 1, "model": { "id": model }, "gpu": { "id": catalogue::gpus()[gpu].id },
+                "engine": { "name": engine }, "precision": { "weights": precisions[precision % precisions.len()] },
+                "workload": { "kind": "embed", "sequence_tokens": length, "batch": batch }
+            })
+        })
+}
+
+/// Any plan that answers with what it takes at once.
+fn planned() -> impl Strategy<Value = Value> {
+    prop_oneof![3 => serving(), 1 => embedding()]
 }
 
 fn compiled(document: &Value) -> Option<Compiled> {
@@ -72,7 +114,7 @@ proptest! {
 
     /// Components sum to the total, bands hold it, times are positive numbers.
     #[test]
-    fn parts_are_the_whole(document in serving()) {
+    fn parts_are_the_whole(document in planned()) {
         let Some(compiled) = compiled(&document) else { return Ok(()) };
         let numbers = compiled.numbers();
         let Ok(answer) = compiled.breakdown(&numbers) else { return Ok(()) };
@@ -100,6 +142,31 @@ proptest! {
         for numbers in changed {
             let Ok(after) = compiled.breakdown(&numbers) else { continue };
             prop_assert!(after.parts.kv_cache >= before.parts.kv_cache, "{:?}", numbers);
+            prop_assert!(needed(&after) >= needed(&before), "{:?}: {} < {}", numbers, needed(&after), needed(&before));
+        }
+    }
+
+    /// More sequences to embed or longer ones never take less, tokens a second are the batch's over the step's time, and
+    /// nothing is kept of an encoder's.
+    #[test]
+    fn more_to_embed_never_takes_less(document in embedding(), more in 1u64..64, longer in 1u64..900) {
+        let Some(compiled) = compiled(&document) else { return Ok(()) };
+        let numbers = compiled.numbers();
+        let Ok(before) = compiled.breakdown(&numbers) else { return Ok(()) };
+        if compiled.model().architecture.is_encoder() {
+            prop_assert_eq!((before.parts.kv_cache, before.kv.pool_bytes), (Bytes::ZERO, Bytes::ZERO));
+        }
+        if let Some(speed) = compiled.speed(&numbers) {
+            let tokens = (numbers.sequences * numbers.sequence.0) as f64;
+            let expected = tokens / (speed.step_ms / 1e3);
+            prop_assert!((speed.tokens_per_second / expected - 1.0).abs() < 1e-6, "{:?}", speed);
+        }
+        let after = compiled.breakdown(&Numbers { sequences: numbers.sequences + more, ..numbers }).unwrap();
+        prop_assert!(needed(&after) >= needed(&before), "{:?}: {} < {}", numbers, needed(&after), needed(&before));
+        // vLLM's steps hold whole sequences, so that longer ones can leave a step emptier.
+        if document["engine"]["name"] != "vllm" {
+            let length = Tokens(numbers.sequence.0 + longer);
+            let Ok(after) = compiled.breakdown(&Numbers { sequence: length, ..numbers }) else { return Ok(()) };
             prop_assert!(needed(&after) >= needed(&before), "{:?}: {} < {}", numbers, needed(&after), needed(&before));
         }
     }
@@ -202,11 +269,13 @@ proptest! {
 
     /// A link gives the plan back.
     #[test]
-    fn a_link_is_the_plan(document in serving(), turns in 1u32..900, tensor in 1u32..8, acceptance in 0.0f64..1.0) {
+    fn a_link_is_the_plan(document in planned(), turns in 1u32..900, tensor in 1u32..8, acceptance in 0.0f64..1.0) {
         let mut document = document;
-        document["workload"]["shared_prefix_tokens"] = json!(turns);
-        document["workload"]["speculation"] = json!({ "kind": "ngram", "tokens": tensor, "acceptance": acceptance });
-        document["workload"]["lora_adapters"] = json!({ "count": turns, "rank": tensor, "targets": ["q_proj"] });
+        if document["workload"]["kind"] == "serve" {
+            document["workload"]["shared_prefix_tokens"] = json!(turns);
+            document["workload"]["speculation"] = json!({ "kind": "ngram", "tokens": tensor, "acceptance": acceptance });
+            document["workload"]["lora_adapters"] = json!({ "count": turns, "rank": tensor, "targets": ["q_proj"] });
+        }
         document["parallelism"] = json!({ "tensor": tensor, "pipeline_schedule": { "kind": "gpipe" } });
         document["agent_memory"] = json!({ "turns": turns, "tokens_per_turn": 300, "policy": { "kind": "full-history" } });
         let plan = Plan::from_value(document).unwrap();

@@ -141,7 +141,11 @@ impl Roofline {
             expert: 1.0,
             context: 1.0,
             experts: layers::has_experts(&resolved.model),
-            causal: if plan.engine.name == EngineName::Candle { 1.0 } else { 0.5 },
+            causal: if plan.engine.name == EngineName::Candle || resolved.model.architecture.is_encoder() {
+                1.0
+            } else {
+                0.5
+            },
             speculation: Speculation::of(resolved),
         };
         Some(roofline.spread(resolved))
@@ -195,6 +199,8 @@ impl Roofline {
         };
         let bound = if output > 1.0 { decode.bound() } else { prefill.bound() };
         let parts = if output > 1.0 { decode } else { prefill };
+        // Efficiencies were read off generation; embedding rests on the same limits and on no run of its own.
+        let embeds = numbers.sequence.0 > 0;
         Answer {
             speed: Speed {
                 time_to_first_token_ms: first * 1e3,
@@ -204,8 +210,8 @@ impl Roofline {
                 bound,
             },
             launch_bound: parts.launches > 0.0 && parts.launches >= parts.total(),
-            error: self.efficiency.error,
-            basis: self.efficiency.basis,
+            error: if embeds { self.efficiency.error.max(0.5) } else { self.efficiency.error },
+            basis: if embeds { "assumed; no measured run of embedding yet" } else { self.efficiency.basis },
         }
     }
 

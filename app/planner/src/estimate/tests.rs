@@ -258,7 +258,7 @@ fn what_is_refused_names_its_field() {
     assert_eq!(estimate(&plan(&training)).unwrap_err().field, "workload.kind");
     let mut embedding = base();
     embedding["workload"] = json!({ "kind": "embed", "sequence_tokens": 512, "batch": 32 });
-    assert_eq!(estimate(&plan(&embedding)).unwrap_err().field, "workload.kind");
+    assert_eq!(estimate(&plan(&embedding)).unwrap_err().field, "model");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `candle-transformers/src/models/bert.rs`, without a mask given; the pooler of the checkpoint is not loaded.
+//! `candle-transformers/src/models/bert.rs`; a checkpoint's pooler and classifier are not loaded.
 
 use super::Family;
 use super::eager::Linear;
@@ -97,21 +97,47 @@ impl Bert {
     }
 }
 
-impl Family for Bert {
-    fn forward(&mut self, ids: &Tensor, _position: u64) -> Result<Tensor, Refused> {
+impl Bert {
+    /// `BertModel::forward`. Without a mask given it makes one.
+    fn pass(&self, ids: &Tensor, types: &Tensor, mask: Option<&Tensor>) -> Result<Tensor, Refused> {
         let (batch, length) = (ids.dims()[0], ids.dims()[1]);
-        let types = Tensor::new(ids.cx(), ids.dims(), Element::U32, Kind::Activation);
-        let embedding_output = self.embed(ids, &types)?;
-        let ones = Tensor::new(ids.cx(), ids.dims(), Element::U32, Kind::Temporary);
-        let mask = {
-            let mask = ones.reshape(&[batch, 1, 1, length]).to_dtype(embedding_output.element());
+        let embedding_output = self.embed(ids, types)?;
+        let mask = match mask {
+            Some(mask) => mask.clone(),
+            None => Tensor::new(ids.cx(), ids.dims(), Element::U32, Kind::Temporary),
+        };
+        // `get_extended_attention_mask`.
+        let extended = {
+            let mask = mask.reshape(&[batch, 1, 1, length]).to_dtype(embedding_output.element());
             (mask.unary() - &mask).scaled()
         };
         let mut hidden_states = embedding_output.clone();
         for layer in &self.layers {
-            hidden_states = layer.forward(&hidden_states, &mask)?;
+            hidden_states = layer.forward(&hidden_states, &extended)?;
         }
         Ok(hidden_states)
+    }
+
+    /// One vector for each sequence, as a program does that follows sentence-transformers: `Transformer`, `Pooling` by the
+    /// mean under the attention mask, `Normalize`.
+    pub(super) fn embedding(&self, ids: &Tensor, mask: &Tensor) -> Result<Tensor, Refused> {
+        let (batch, length) = (ids.dims()[0], ids.dims()[1]);
+        let hidden = {
+            let types = Tensor::new(ids.cx(), ids.dims(), Element::U32, Kind::Activation);
+            self.pass(ids, &types, Some(mask))?
+        };
+        let weights = mask.to_dtype(hidden.element()).reshape(&[batch, length, 1]);
+        let sum = hidden.binary(&weights).sum(1);
+        let mean = sum.binary(&weights.sum(1).scaled());
+        let length = mean.unary().reduce_last_keepdim().scaled();
+        Ok(mean.binary(&length))
+    }
+}
+
+impl Family for Bert {
+    fn forward(&mut self, ids: &Tensor, _position: u64) -> Result<Tensor, Refused> {
+        let types = Tensor::new(ids.cx(), ids.dims(), Element::U32, Kind::Activation);
+        self.pass(ids, &types, None)
     }
 
     fn reset(&mut self) {}

@@ -32,7 +32,7 @@ pub(crate) use policy::prepare;
 use quantized::Isa;
 use tensor::{Context, Element, Refused, Tensor};
 
-use super::request::{CandlePeaks, CandleRequest, Peak, PhaseOfPeak, WeightStorage};
+use super::request::{CandlePeaks, CandleRequest, CandleTask, Peak, PhaseOfPeak, WeightStorage};
 use super::tape::{Alive, Kind};
 use crate::bytes::Bytes;
 use crate::error::PlanError;
@@ -64,11 +64,14 @@ trait Family {
 /// # Errors
 /// The field of the plan that Candle cannot do, and what it can; families whose forward pass is not walked here yet.
 pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, PlanError> {
-    if request.batch == 0 {
-        return Err(PlanError::invalid("workload.concurrent_sequences", "is 0", "give at least 1"));
-    }
-    if request.prompt.0 == 0 {
-        return Err(PlanError::invalid("workload.prompt_tokens", "is 0", "give at least 1"));
+    let (sequences, length) = match request.task {
+        CandleTask::Generate => ("workload.concurrent_sequences", "workload.prompt_tokens"),
+        CandleTask::Embed => ("workload.batch", "workload.sequence_tokens"),
+    };
+    for (field, number) in [(sequences, request.batch), (length, request.prompt.0)] {
+        if number == 0 {
+            return Err(PlanError::invalid(field, "is 0", "give at least 1"));
+        }
     }
     let tokens = request.prompt.0.saturating_add(request.generate.0);
     if request.batch.saturating_mul(tokens) > MAX_POSITIONS {
@@ -90,11 +93,18 @@ pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, Plan
     };
     let threads = u64::from(request.threads.unwrap_or(ASSUMED_THREADS));
     let cx = Context::new(request.device, isa, threads);
-    let mut family = load(&cx, model, request)?;
-    let load_peak = cx.tape.peak().total();
     let run = Run { cx: &cx, request };
-    run.repetition(family.as_mut())?;
-    let (prefill, decode) = run.repetition(family.as_mut())?;
+    let mut loaded = match request.task {
+        CandleTask::Generate => Loaded::Decoder(load(&cx, model, request)?),
+        CandleTask::Embed => Loaded::Encoder(Box::new(load_encoder(&cx, model, request)?)),
+    };
+    let load_peak = cx.tape.peak().total();
+    let mut repetition = || match &mut loaded {
+        Loaded::Decoder(family) => run.generation(family.as_mut()),
+        Loaded::Encoder(encoder) => run.embedding(encoder),
+    };
+    repetition()?;
+    let (prefill, decode) = repetition()?;
     let end = cx.tape.alive();
     let (phase, high) = if decode.total() > prefill.total() {
         (PhaseOfPeak::Decode, decode)
@@ -119,6 +129,37 @@ pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, Plan
         decode_peak: decode.total(),
         peak,
     })
+}
+
+/// What a request runs.
+enum Loaded {
+    Decoder(Box<dyn Family>),
+    Encoder(Box<bert::Bert>),
+}
+
+/// Whether Candle's pass of the model's family is walked as far as its hidden states.
+fn embeds(model: &Model) -> Result<(), PlanError> {
+    if model.architecture == Architecture::Bert {
+        return Ok(());
+    }
+    Err(PlanError::not_planned_yet(
+        "model",
+        format!("Candle's memory for embeddings of {}", model.architecture),
+        "plan a model of the family bert, or give the engine transformers or vllm",
+    ))
+}
+
+/// Loads an encoder.
+fn load_encoder(cx: &Context, model: &Model, request: &CandleRequest) -> Result<bert::Bert, PlanError> {
+    embeds(model)?;
+    let WeightStorage::Dense(dtype) = request.weights else {
+        return Err(PlanError::unsupported(
+            "precision.weights",
+            "candle-transformers' BERT reads no GGUF weights",
+            "give fp32",
+        ));
+    };
+    bert::Bert::load(model, &mut load::Dense::new(cx, model, dtype))
 }
 
 /// Loads the family's model.
@@ -198,7 +239,7 @@ fn refused(Refused(what): Refused) -> PlanError {
     )
 }
 
-/// One prompt and its generation, as a program runs it: prefill, then greedy decode on the device.
+/// One prompt and its generation, as a program runs it: prefill, then greedy decode on the device; or one batch embedded.
 struct Run<'a> {
     cx: &'a Context,
     request: &'a CandleRequest,
@@ -206,7 +247,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Peaks of prefill and decode.
-    fn repetition(&self, family: &mut dyn Family) -> Result<(Alive, Alive), PlanError> {
+    fn generation(&self, family: &mut dyn Family) -> Result<(Alive, Alive), PlanError> {
         let (batch, prompt) = (self.request.batch, self.request.prompt.0);
         family.reset();
         let ids = Tensor::new(self.cx, &[batch, prompt], Element::U32, Kind::Activation);
@@ -227,6 +268,18 @@ impl Run<'_> {
         }
         drop(token);
         Ok((prefill, self.cx.tape.peak()))
+    }
+
+    /// The peak of embedding a batch, and what stays.
+    fn embedding(&self, encoder: &bert::Bert) -> Result<(Alive, Alive), PlanError> {
+        self.cx.tape.reset_peak();
+        let shape = [self.request.batch, self.request.prompt.0];
+        let ids = Tensor::new(self.cx, &shape, Element::U32, Kind::Activation);
+        let mask = Tensor::new(self.cx, &shape, Element::U32, Kind::Activation);
+        encoder.embedding(&ids, &mask).map_err(refused)?;
+        let pass = self.cx.tape.peak();
+        drop((ids, mask));
+        Ok((pass, self.cx.tape.alive()))
     }
 }
 

@@ -5,11 +5,12 @@ use super::{CANDLE_VERSION, peaks};
 use crate::bytes::{Bytes, Tokens};
 use crate::document::estimate::{Components, EngineVersion, Estimate, PhasePeak, Warning};
 use crate::document::plan::{Attention, CacheKind, EngineName, Parallelism, Plan, Workload};
+use crate::engine::accept;
 use crate::engine::policy::{Breakdown, Numbers, Policy, Spread, Work};
-use crate::engine::request::{CandlePeaks, CandleRequest, Device, WeightStorage};
+use crate::engine::request::{CandlePeaks, CandleRequest, CandleTask, Device, WeightStorage};
 use crate::engine::resolved::Resolved;
 use crate::error::PlanError;
-use crate::model::{Dtype, Model, Role};
+use crate::model::{Dtype, Head, Model, Role};
 
 /// What the CUDA context and Candle's kernels take beside tensors. Assumed, not measured: the band carries it.
 const CUDA_CONTEXT: Bytes = Bytes::from_mib(450);
@@ -32,31 +33,43 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     check_version(plan, &mut warnings)?;
     check_layout(&plan.parallelism)?;
     check_attention(plan)?;
-    let Workload::Serve(serve) = &plan.workload else {
-        let what = if matches!(plan.workload, Workload::Train(_)) {
-            "training in Candle"
-        } else {
-            "embedding in Candle"
-        };
-        return Err(PlanError::not_planned_yet("workload.kind", what, "give serve, or another engine"));
+    let task = match &plan.workload {
+        Workload::Serve(serve) => {
+            accept::absent(
+                "Candle",
+                &[
+                    ("workload.max_batched_tokens", serve.max_batched_tokens.is_some()),
+                    ("workload.max_sequences", serve.max_sequences.is_some()),
+                    ("workload.memory_fraction", serve.memory_fraction.is_some()),
+                    ("workload.gpu_layers", serve.gpu_layers.is_some()),
+                ],
+            )?;
+            CandleTask::Generate
+        }
+        Workload::Embed { .. } => {
+            check_encoder(plan, &resolved.model, &mut warnings)?;
+            CandleTask::Embed
+        }
+        Workload::Train(_) => {
+            return Err(PlanError::not_planned_yet(
+                "workload.kind",
+                "training in Candle",
+                "give serve, or another engine",
+            ));
+        }
     };
-    let absent = [
-        ("workload.max_batched_tokens", serve.max_batched_tokens.is_some()),
-        ("workload.max_sequences", serve.max_sequences.is_some()),
-        ("workload.memory_fraction", serve.memory_fraction.is_some()),
-        ("workload.gpu_layers", serve.gpu_layers.is_some()),
-    ];
-    if let Some((field, _)) = absent.into_iter().find(|(_, given)| *given) {
-        return Err(PlanError::unsupported(field, "Candle has no such setting", "leave it out"));
-    }
     let Storage { weights, compute } = storage(plan, &resolved.model, &mut warnings)?;
     let device = if resolved.gpu.is_some() { Device::Cuda } else { Device::Cpu };
     let numbers = resolved.numbers;
+    if task == CandleTask::Embed {
+        check_mask(&weights)?;
+    }
     let request = CandleRequest {
+        task,
         weights,
         activations: compute,
         batch: numbers.sequences,
-        prompt: numbers.prompt,
+        prompt: length(task, &numbers),
         generate: numbers.output,
         device,
         isa: plan.host.isa.clone(),
@@ -64,6 +77,14 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         attention: plan.attention.clone(),
     };
     Ok(Box::new(Candle { model: resolved.model.clone(), request, warnings }))
+}
+
+/// Tokens of each sequence that a pass begins with.
+const fn length(task: CandleTask, numbers: &Numbers) -> Tokens {
+    match task {
+        CandleTask::Generate => numbers.prompt,
+        CandleTask::Embed => numbers.sequence,
+    }
 }
 
 impl Candle {
@@ -74,7 +95,7 @@ impl Candle {
     fn peaks(&self, numbers: &Numbers) -> Result<CandlePeaks, PlanError> {
         let mut request = self.request.clone();
         (request.batch, request.prompt, request.generate) =
-            (numbers.sequences, numbers.prompt, numbers.output);
+            (numbers.sequences, length(self.request.task, numbers), numbers.output);
         peaks(&self.model, &request)
     }
 
@@ -113,12 +134,21 @@ impl Policy for Candle {
 
     fn complete(&self, numbers: &Numbers, estimate: &mut Estimate) -> Result<(), PlanError> {
         let peaks = self.peaks(numbers)?;
+        let all = [("load", peaks.load_peak), ("prefill", peaks.prefill_peak), ("decode", peaks.decode_peak)];
+        // Embedding is a prefill that nothing follows.
+        let phases = match self.request.task {
+            CandleTask::Generate => &all[..],
+            CandleTask::Embed => &all[..2],
+        };
         estimate.phases = Some(
-            [("load", peaks.load_peak), ("prefill", peaks.prefill_peak), ("decode", peaks.decode_peak)]
-                .map(|(phase, peak_bytes)| PhasePeak { phase: phase.to_owned(), peak_bytes })
-                .to_vec(),
+            phases
+                .iter()
+                .map(|&(phase, peak_bytes)| PhasePeak { phase: phase.to_owned(), peak_bytes })
+                .collect(),
         );
-        estimate.kv.bytes_per_token = self.kv_bytes_per_token(numbers)?;
+        if self.request.task == CandleTask::Generate {
+            estimate.kv.bytes_per_token = self.kv_bytes_per_token(numbers)?;
+        }
         Ok(())
     }
 
@@ -191,6 +221,44 @@ fn weights_read(model: &Model, weights: &WeightStorage) -> Bytes {
             .filter(|(tensor, _)| !looked_up(tensor.role))
             .map(|(tensor, kind)| Bytes(kind.tensor_bytes(tensor.rows, tensor.columns).unwrap_or_default()))
             .sum(),
+    }
+}
+
+/// What of an `embed` plan Candle cannot do: the models that it embeds with are BERT's.
+fn check_encoder(plan: &Plan, model: &Model, warnings: &mut Vec<Warning>) -> Result<(), PlanError> {
+    super::embeds(model)?;
+    accept::absent(
+        "Candle's BERT",
+        &[("cache", plan.cache.is_some()), ("precision.kv_cache", plan.precision.kv_cache.is_some())],
+    )?;
+    if matches!(model.head, Head::Classifier { .. }) {
+        warnings.push(Warning::new(
+            "classifier-left-out",
+            "Candle's BERT loads neither pooler nor classifier: planned as an encoder of vectors, which gives no scores.",
+        ));
+    }
+    Ok(())
+}
+
+/// `bert.rs`, `get_extended_attention_mask` multiplies `1 − mask` by `f32::MIN` in the weights' format. In 16 bit that is
+/// minus infinity, and a visible token's `0 · −∞` makes every hidden state NaN.
+fn check_mask(weights: &WeightStorage) -> Result<(), PlanError> {
+    match weights {
+        WeightStorage::Dense(Dtype::F32) => Ok(()),
+        WeightStorage::Dense(dtype) => Err(PlanError::unsupported(
+            "precision.weights",
+            format!(
+                "in {}, Candle {CANDLE_VERSION}'s BERT answers nothing but NaN: its mask multiplies 0 by f32::MIN, which is \
+                 minus infinity there",
+                dtype.as_str()
+            ),
+            "give fp32, or the engine transformers or vllm",
+        )),
+        WeightStorage::Gguf { .. } => Err(PlanError::unsupported(
+            "precision.weights",
+            "candle-transformers' BERT reads no GGUF weights",
+            "give fp32",
+        )),
     }
 }
 

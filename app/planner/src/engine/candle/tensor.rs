@@ -323,6 +323,13 @@ impl Tensor {
         self.like(&dims, Kind::Activation)
     }
 
+    /// A sum over a dimension, which goes.
+    pub(super) fn sum(&self, dim: usize) -> Self {
+        let mut dims = self.dims.clone();
+        dims.remove(dim);
+        self.like(&dims, Kind::Activation)
+    }
+
     /// Index of the largest element over the last dimension.
     pub(super) fn argmax(&self) -> Self {
         let dims = &self.dims[..self.dims.len().saturating_sub(1)];

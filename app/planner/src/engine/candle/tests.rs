@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::peaks;
 use crate::bytes::{Bytes, Tokens};
-use crate::engine::{CandleRequest, Device, WeightStorage};
+use crate::engine::{CandleRequest, CandleTask, Device, WeightStorage};
 use crate::ggml::GgmlType;
 use crate::model::{Dtype, Model, Role};
 
@@ -57,6 +57,7 @@ impl Recorded {
             _ => panic!("{}: weights or gguf", self.id),
         };
         CandleRequest {
+            task: CandleTask::Generate,
             weights,
             activations,
             batch: self.batch,
@@ -217,4 +218,52 @@ fn what_candle_refuses_is_an_error() {
     let model = Model::from_config("several heads", &config).unwrap();
     let error = peaks(&model, &case.request(&model)).unwrap_err();
     assert!(error.problem.contains("contiguous"), "{error}");
+}
+
+fn minilm(change: &Value) -> Result<crate::Estimate, crate::PlanError> {
+    let mut plan = serde_json::json!({
+        "schema": 1, "model": {"id": "sentence-transformers/all-MiniLM-L6-v2"}, "gpu": {"id": "cpu"},
+        "engine": {"name": "candle"}, "host": {"isa": "avx2", "threads": 2},
+        "workload": {"kind": "embed", "sequence_tokens": 128, "batch": 8}
+    });
+    for (key, value) in change.as_object().into_iter().flatten() {
+        plan[key] = value.clone();
+    }
+    crate::estimate(&serde_json::from_value(plan).unwrap())
+}
+
+/// Six layers of 384 in 12 heads; weights without the pooler, as `bert.rs` loads them. At the peak, the end of the softmax, these
+/// live: the layer's input, queries, keys and values, each again as a contiguous copy, and the scores five times (scaled,
+/// masked, less their maximum, their exponentials, the answer).
+#[test]
+fn an_embedding_is_a_prefill_and_keeps_nothing() {
+    let answer = minilm(&serde_json::json!({})).unwrap();
+    let pooler = 384 * 384 + 384;
+    assert_eq!(answer.per_gpu.weights, Bytes((22_713_216 - pooler) * 4));
+    assert_eq!(answer.per_gpu.kv_cache, Bytes::ZERO);
+    let phases: Vec<(String, u64)> =
+        answer.phases.unwrap().into_iter().map(|p| (p.phase, p.peak_bytes.0)).collect();
+    assert_eq!(phases.iter().map(|p| p.0.as_str()).collect::<Vec<_>>(), ["load", "prefill"]);
+    let floor = answer.per_gpu.weights.0 + 8 * 128 * 7 * 384 * 4 + 5 * 8 * 12 * 128 * 128 * 4;
+    assert!((floor..floor + (4 << 20)).contains(&phases[1].1), "{} is not about {floor}", phases[1].1);
+}
+
+#[test]
+fn what_candle_cannot_embed_names_who_can() {
+    use serde_json::json;
+    for (change, field, part) in [
+        (json!({"precision": {"weights": "bf16"}}), "precision.weights", "NaN"),
+        (json!({"precision": {"weights": "fp16"}}), "precision.weights", "transformers or vllm"),
+        (json!({"precision": {"weights": "gguf:q8_0"}}), "precision.weights", "GGUF"),
+        (json!({"model": {"id": "thenlper/gte-base"}}), "precision.weights", "give fp32"),
+        (json!({"model": {"id": "BAAI/bge-m3"}}), "model", "transformers or vllm"),
+        (json!({"model": {"id": "Qwen/Qwen3-Embedding-0.6B"}}), "model", "transformers or vllm"),
+        (json!({"cache": {"kind": "growing"}}), "cache", "leave it out"),
+    ] {
+        let error = minilm(&change).unwrap_err();
+        assert_eq!(error.field, field, "{change}: {error}");
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let reranker = minilm(&json!({"model": {"id": "cross-encoder/ms-marco-MiniLM-L-6-v2"}})).unwrap();
+    assert!(reranker.warnings.iter().any(|w| w.code == "classifier-left-out"));
 }

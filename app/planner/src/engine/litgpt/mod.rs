@@ -16,6 +16,6 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     match &resolved.plan.workload {
         Workload::Serve(plan) => serve::prepare(resolved, plan),
         Workload::Train(plan) => train::prepare(resolved, plan),
-        Workload::Embed { .. } => Err(super::not_planned_yet(resolved)),
+        Workload::Embed { .. } => Err(super::accept::embeds_nothing("LitGPT")),
     }
 }

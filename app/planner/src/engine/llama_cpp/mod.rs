@@ -62,6 +62,9 @@ struct LlamaCpp {
 /// The field that the engine refuses, and what it accepts.
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
     let (plan, model, layout) = (&resolved.plan, &resolved.model, resolved.layout());
+    if resolved.embeds() {
+        return Err(accept::embedding_not_planned("llama.cpp"));
+    }
     let Some(serve) = resolved.serve() else {
         return Err(PlanError::unsupported(
             "workload.kind",

@@ -13,6 +13,7 @@ use crate::document::plan::{
     Workload,
 };
 use crate::document::precision::{ActivationPrecision, WeightPrecision};
+use crate::engine::accept;
 use crate::engine::policy::{Breakdown, Numbers, Policy, Spread, Work};
 use crate::engine::resolved::Resolved;
 use crate::error::PlanError;
@@ -75,6 +76,9 @@ pub(super) fn is_fp16(plan: &Plan) -> bool {
 /// The field that the engine refuses, and what it accepts.
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
     let plan = &resolved.plan;
+    if resolved.embeds() {
+        return Err(accept::embeds_nothing("Megatron-LM"));
+    }
     let Workload::Train(train) = &plan.workload else {
         return Err(PlanError::unsupported(
             "workload.kind",

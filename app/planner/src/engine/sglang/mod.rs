@@ -180,13 +180,7 @@ fn check(resolved: &Resolved) -> Result<(), PlanError> {
                 "give serve, or a training engine",
             ));
         }
-        Workload::Embed { .. } => {
-            return Err(PlanError::not_planned_yet(
-                "workload.kind",
-                "embedding in SGLang",
-                "give serve, or another engine",
-            ));
-        }
+        Workload::Embed { .. } => return Err(accept::embedding_not_planned("SGLang")),
     }
     if plan.cache.is_some_and(|c| c.page_tokens == Some(0)) {
         return Err(PlanError::invalid(

@@ -61,10 +61,13 @@ struct TensorRtLlm {
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
     let plan = &resolved.plan;
     let layout = resolved.layout();
+    if resolved.embeds() {
+        return Err(accept::embedding_not_planned("TensorRT-LLM"));
+    }
     let Some(serve) = resolved.serve() else {
         return Err(PlanError::unsupported(
             "workload.kind",
-            "TensorRT-LLM generates; it neither trains nor embeds",
+            "TensorRT-LLM does not train",
             "give serve, or another engine",
         ));
     };

@@ -9,6 +9,7 @@ use crate::document::plan::{
     Workload,
 };
 use crate::document::precision::WeightPrecision;
+use crate::engine::accept;
 use crate::engine::fitted::Constant;
 use crate::engine::megatron::cost::Microbatch;
 use crate::engine::policy::{Breakdown, Numbers, Policy, Spread};
@@ -43,6 +44,9 @@ struct Torchtitan {
 /// The field that the engine refuses, and what it accepts.
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
     let plan = &resolved.plan;
+    if resolved.embeds() {
+        return Err(accept::embeds_nothing("torchtitan"));
+    }
     let Workload::Train(train) = &plan.workload else {
         return Err(PlanError::unsupported(
             "workload.kind",

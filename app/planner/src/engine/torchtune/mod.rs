@@ -14,7 +14,8 @@ use crate::error::PlanError;
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
     match &resolved.plan.workload {
         Workload::Train(plan) => train::prepare(resolved, plan),
-        Workload::Serve(_) | Workload::Embed { .. } => Err(PlanError::unsupported(
+        Workload::Embed { .. } => Err(super::accept::embeds_nothing("torchtune")),
+        Workload::Serve(_) => Err(PlanError::unsupported(
             "workload.kind",
             "torchtune is a trainer",
             "give train, or another engine",

@@ -1,5 +1,6 @@
 //! Hugging Face Transformers.
 
+mod embed;
 mod serve;
 pub(super) mod train;
 
@@ -16,6 +17,6 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     match &resolved.plan.workload {
         Workload::Serve(plan) => serve::prepare(resolved, plan),
         Workload::Train(plan) => train::prepare(resolved, plan),
-        Workload::Embed { .. } => Err(super::not_planned_yet(resolved)),
+        Workload::Embed { .. } => embed::prepare(resolved),
     }
 }

@@ -5,9 +5,9 @@
 //! are alive for a moment. Before 4.36, and in models whose code travels with the checkpoint and still passes tuples (the
 //! first Qwen), the old tensors of all layers live until the pass ends: twice the cache.
 
-mod activations;
-mod cache;
-mod weights;
+pub(super) mod activations;
+pub(super) mod cache;
+pub(super) mod weights;
 
 use self::activations::Widths;
 use self::cache::{Cache, Growth};
@@ -23,7 +23,7 @@ use crate::error::PlanError;
 use crate::model::Dtype;
 
 /// The version whose source was read.
-const VERSION: &str = "4.57";
+pub(super) const VERSION: &str = "4.57";
 
 struct Transformers {
     version: String,
@@ -97,7 +97,7 @@ pub(super) fn prepare(resolved: &Resolved, serve: &Serve) -> Result<Box<dyn Poli
 }
 
 /// Whether a version is 4.`minor` or later. What cannot be read is taken for the newest.
-fn at_least(version: &str, minor: u64) -> bool {
+pub(super) fn at_least(version: &str, minor: u64) -> bool {
     let mut numbers = version.trim_start_matches('v').split('.').map_while(|part| part.parse::<u64>().ok());
     match (numbers.next(), numbers.next()) {
         (Some(4), Some(given)) => given >= minor,
@@ -106,7 +106,7 @@ fn at_least(version: &str, minor: u64) -> bool {
     }
 }
 
-fn element_bytes(plan: &Plan, compute: Dtype) -> Result<u64, PlanError> {
+pub(super) fn element_bytes(plan: &Plan, compute: Dtype) -> Result<u64, PlanError> {
     let given = match plan.precision.kv_cache {
         None => return Ok(compute.bytes()),
         Some(CachePrecision::Fp32) => Dtype::F32,

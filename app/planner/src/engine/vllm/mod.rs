@@ -5,6 +5,7 @@
 
 pub(super) mod cache;
 pub(super) mod device;
+mod embed;
 pub(super) mod overhead;
 pub(super) mod profile;
 pub(super) mod rotary;
@@ -26,7 +27,7 @@ use crate::model::{Dtype, Mixer, Model};
 use device::Device;
 use overhead::GraphMemory;
 use profile::Profile;
-use version::Version;
+use version::{Graphs, Version};
 
 /// Tokens of a page (`CacheConfig.DEFAULT_BLOCK_SIZE`).
 const PAGE_TOKENS: u64 = 16;
@@ -52,6 +53,7 @@ struct Stage {
 
 struct Vllm {
     version: Version,
+    task: Task,
     name: String,
     stages: Vec<Stage>,
     pages: cache::Pages,
@@ -70,6 +72,27 @@ struct Vllm {
     command: String,
 }
 
+/// What the plan asks of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    /// Tokens after tokens.
+    Generate,
+    /// One vector for each sequence, of a decoder: as a prompt that nothing follows.
+    EmbedDecoder,
+    /// The same of an encoder, which keeps no cache.
+    EmbedEncoder,
+}
+
+impl Task {
+    fn of(resolved: &Resolved) -> Self {
+        match (resolved.embeds(), resolved.model.architecture.is_encoder()) {
+            (false, _) => Self::Generate,
+            (true, false) => Self::EmbedDecoder,
+            (true, true) => Self::EmbedEncoder,
+        }
+    }
+}
+
 /// What the scheduler takes a step.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -84,7 +107,7 @@ struct Limits {
 /// The field that the engine refuses, and what it accepts.
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
     let (plan, model) = (&resolved.plan, &resolved.model);
-    let (version, name) = version::version(plan.engine.version.as_deref())?;
+    let (mut version, name) = version::version(plan.engine.version.as_deref())?;
     let Some(gpu) = resolved.gpu else {
         return Err(PlanError::unsupported(
             "gpu.id",
@@ -93,6 +116,12 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         ));
     };
     check(resolved)?;
+    let task = Task::of(resolved);
+    if task != Task::Generate {
+        embed::check(resolved, task, &version)?;
+        // "Pooling models do not support full cudagraphs" (`VllmConfig.__post_init__`, `config/vllm.py`).
+        version.graphs = Graphs::Piecewise;
+    }
     let p = resolved.layout();
     let (tensor, pipeline, data) = (u64::from(p.tensor), u64::from(p.pipeline), u64::from(p.data));
     let expert = u64::from(p.expert);
@@ -101,7 +130,10 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let device = Device::supported("vLLM", gpu)?;
     let config = rotary::config(plan);
     let table = rotary::bytes(model, config, compute.bytes());
-    let tensors = weights::rank_tensors(model, tensor, expert, data);
+    let mut tensors = weights::rank_tensors(model, tensor, expert, data);
+    if task != Task::Generate {
+        tensors.retain(|t| embed::loads(t.role, model.head));
+    }
     check_serving(plan, &version, &name)?;
     let draft = weights::Draft::of(resolved, &stored, compute, version.widens_scales)?;
     let adapters = serving::Slots::of(resolved, &tensors, compute.bytes());
@@ -146,7 +178,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
                 compute,
                 copies_inputs: stored.copies_inputs,
                 widened: stored.widened(&tensors, compute),
-                samples: last,
+                samples: last && task == Task::Generate,
                 free_images,
                 adapters: adapters.token,
                 speculates: resolved.serve().is_some_and(|s| s.speculation.is_some()),
@@ -175,14 +207,20 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     Ok(Box::new(Vllm {
         hidden: model.hidden.saturating_mul(compute.bytes()),
         host: (serving::host_cache(resolved), whole_token(resolved, &cached, &paging)),
-        runtime: overhead::runtime(&outside, model.vocab, pipeline == 1 && data == 1),
+        // Nothing is sampled where sequences are embedded.
+        runtime: overhead::runtime(
+            &outside,
+            if task == Task::Generate { model.vocab } else { 0 },
+            pipeline == 1 && data == 1,
+        ),
+        task,
         stages,
         pages,
         data,
         device,
         rate: stored.rate,
-        warnings: warnings(resolved, &version),
-        command: command(plan, &stored),
+        warnings: warnings(resolved, &version, task),
+        command: command(plan, &stored, embed::flag(task, &version)),
         version,
         name,
     }))
@@ -211,13 +249,7 @@ fn check(resolved: &Resolved) -> Result<(), PlanError> {
                 "give serve, or a training engine",
             ));
         }
-        Workload::Embed { .. } => {
-            return Err(PlanError::not_planned_yet(
-                "workload.kind",
-                "embedding in vLLM",
-                "give serve, or another engine",
-            ));
-        }
+        Workload::Embed { .. } => {}
     }
     if let Some(tokens) = plan.cache.and_then(|c| c.page_tokens).filter(|t| *t == 0 || t % 16 != 0) {
         return Err(PlanError::invalid(
@@ -377,7 +409,14 @@ pub(super) fn image_prefix(model: &Model) -> bool {
     model.architecture == crate::model::Architecture::Gemma3 && !model.towers.is_empty()
 }
 
-fn warnings(resolved: &Resolved, version: &Version) -> Vec<Warning> {
+fn warnings(resolved: &Resolved, version: &Version, task: Task) -> Vec<Warning> {
+    if task == Task::EmbedEncoder {
+        return vec![Warning::new(
+            "no-cache",
+            "An encoder keeps no cache: vLLM neither profiles nor fills the GPU, it takes weights, graphs and a step's \
+             activations.",
+        )];
+    }
     let mut warnings = Vec::new();
     let tensor = u64::from(resolved.layout().tensor);
     let kv_heads = resolved
@@ -416,9 +455,9 @@ fn warnings(resolved: &Resolved, version: &Version) -> Vec<Warning> {
 }
 
 /// The command without the numbers that can change.
-fn command(plan: &Plan, stored: &weights::Stored) -> String {
+fn command(plan: &Plan, stored: &weights::Stored, task: &str) -> String {
     let model = plan.model.id.as_deref().or(plan.model.name.as_deref()).unwrap_or("MODEL");
-    let mut command = format!("vllm serve {model}");
+    let mut command = format!("vllm serve {model}{task}");
     let p = &plan.parallelism;
     for (flag, n) in [
         ("--tensor-parallel-size", p.tensor),
@@ -488,11 +527,12 @@ impl Vllm {
             |t| t.0,
         );
         let sequences = numbers.max_sequences.unwrap_or(if large && v.many_sequences { 1024 } else { 256 });
-        Limits {
+        let limits = Limits {
             tokens: tokens.max(1),
             sequences: sequences.clamp(1, tokens.max(1)),
             fraction: numbers.memory_fraction.unwrap_or(v.memory_fraction),
-        }
+        };
+        if self.task == Task::Generate { limits } else { embed::limits(limits, self.task, numbers) }
     }
 
     /// The tokens that the engine prints for a pool of `blocks`.
@@ -513,7 +553,11 @@ impl Policy for Vllm {
     }
 
     fn breakdown(&self, numbers: &Numbers) -> Result<Breakdown, PlanError> {
+        let numbers = &self.asked(numbers);
         let limits = self.limits(numbers);
+        if self.task == Task::EmbedEncoder {
+            return self.encoder(numbers, limits);
+        }
         let budget = share(numbers.memory.0, limits.fraction);
         let longest = numbers.max_model_len.0.max(1);
         let mut heaviest = (0u64, None);
@@ -603,7 +647,7 @@ impl Policy for Vllm {
 
     fn warnings(&self, numbers: &Numbers) -> Vec<Warning> {
         let mut warnings = self.warnings.clone();
-        let budget = share(numbers.memory.0, self.limits(numbers).fraction);
+        let budget = share(numbers.memory.0, self.limits(&self.asked(numbers)).fraction);
         if budget > numbers.free_memory().0 {
             warnings.push(Warning::new(
                 "fraction-exceeds-free-memory",
@@ -615,6 +659,9 @@ impl Policy for Vllm {
     }
 
     fn spread(&self) -> Spread {
+        if self.task != Task::Generate {
+            return embed::spread();
+        }
         Spread {
             weights: 0.005,
             cache: 0.01,
@@ -632,6 +679,7 @@ impl Policy for Vllm {
     }
 
     fn command(&self, numbers: &Numbers) -> Option<String> {
+        let numbers = &self.asked(numbers);
         let limits = self.limits(numbers);
         let mut command = self.command.clone();
         let _ = write!(

@@ -47,6 +47,8 @@ pub(in crate::engine) struct Sizes {
     reason = "each is one change of a release, independent of the others"
 )]
 pub(in crate::engine) struct Version {
+    /// Its minor number.
+    pub(in crate::engine) minor: u32,
     /// `gpu_memory_utilization` (`config/cache.py`).
     pub(in crate::engine) memory_fraction: f64,
     /// Whether the first engine runs (`VLLM_USE_V1` was off): no chunked prefill up to 32768 tokens, no cache groups.
@@ -87,6 +89,7 @@ impl Version {
     /// The release of minor number `minor` (0.`minor`).
     const fn of(minor: u32) -> Self {
         Self {
+            minor,
             memory_fraction: if minor >= 20 { 0.92 } else { 0.9 },
             first_engine: minor < 8,
             many_sequences: minor >= 9,

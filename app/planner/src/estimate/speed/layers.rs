@@ -70,7 +70,10 @@ impl Work {
                 None => {}
             }
         }
-        if head_parameters == 0.0 && model.is_decoder() {
+        if resolved.embeds() {
+            // Hidden states are the answer.
+            (head, head_parameters) = (0.0, 0.0);
+        } else if head_parameters == 0.0 && model.is_decoder() {
             (head, head_parameters) = embedding;
         }
         let mut layers: Vec<(f64, LayerWork)> = Vec::new();

@@ -5,7 +5,7 @@ use crate::model::{FeedForward, Layer, Mixer, Model};
 
 /// How the scores are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scores {
+pub(in crate::engine::transformers) enum Scores {
     /// As tensors: in the compute precision, in fp32 after the softmax, and cast back (`eager_attention_forward`).
     Eager,
     /// `scaled_dot_product_attention`: none, but keys and values repeated for every query head (`repeat_kv`).
@@ -16,7 +16,7 @@ pub(super) enum Scores {
 
 /// Bytes of one layer's pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Widths {
+pub(in crate::engine::transformers) struct Widths {
     /// For each token of the pass.
     per_token: u64,
     /// For each token seen by a sequence: keys and values repeated.
@@ -32,7 +32,13 @@ pub(super) struct Widths {
 
 impl Widths {
     /// The widest layer of `model`, its heads and inner widths divided over `tensor` ranks. `bytes` are an activation's.
-    pub(super) fn of(model: &Model, bytes: u64, tensor: u64, scores: Scores, all_logits: bool) -> Self {
+    pub(in crate::engine::transformers) fn of(
+        model: &Model,
+        bytes: u64,
+        tensor: u64,
+        scores: Scores,
+        all_logits: bool,
+    ) -> Self {
         let mut widths = Self {
             per_token: 0,
             per_seen: 0,
@@ -61,13 +67,24 @@ impl Widths {
         widths
     }
 
+    /// The same without logits: what `AutoModel` computes.
+    pub(in crate::engine::transformers) fn without_head(self) -> Self {
+        Self { logits: 0, ..self }
+    }
+
     /// Whether scores are tensors.
-    pub(super) fn eager(&self) -> bool {
+    pub(in crate::engine::transformers) fn eager(&self) -> bool {
         self.scores == Scores::Eager
     }
 
     /// A pass of `batch` sequences of `tokens` new tokens each that see `seen`.
-    pub(super) fn pass(&self, batch: u64, tokens: u64, seen: u64, prompt: bool) -> Bytes {
+    pub(in crate::engine::transformers) fn pass(
+        &self,
+        batch: u64,
+        tokens: u64,
+        seen: u64,
+        prompt: bool,
+    ) -> Bytes {
         let new = batch.saturating_mul(tokens);
         let layer = self
             .per_token

@@ -7,7 +7,7 @@ use crate::model::{Dtype, Mixer, Model};
 
 /// How long the old tensors live when new ones are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Growth {
+pub(in crate::engine::transformers) enum Growth {
     /// Until their layer's are made.
     ByLayer,
     /// Until the pass ends.
@@ -16,8 +16,8 @@ pub(super) enum Growth {
 
 /// The cache of the GPU that keeps most of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Cache {
-    pub(super) growth: Growth,
+pub(in crate::engine::transformers) struct Cache {
+    pub(in crate::engine::transformers) growth: Growth,
     /// Bytes of a token in the layers that keep all.
     full: u64,
     /// Window in tokens, and bytes of a token in the layers that keep no more.
@@ -29,7 +29,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn of(
+    pub(in crate::engine::transformers) fn of(
         model: &Model,
         bytes: u64,
         compute: Dtype,
@@ -90,19 +90,19 @@ impl Cache {
 
     /// One sequence of `tokens`, every layer keeping all: after a prompt's pass a window is a view of the whole, and the
     /// whole lives until the next token.
-    pub(super) fn unbounded(&self, tokens: u64) -> Bytes {
+    pub(in crate::engine::transformers) fn unbounded(&self, tokens: u64) -> Bytes {
         let all = self.windows.iter().map(|w| w.1).fold(self.full, u64::saturating_add);
         Bytes(all.saturating_mul(tokens))
     }
 
     /// One sequence of `tokens` once a token was generated: a window keeps one less than it sees.
-    pub(super) fn kept(&self, tokens: u64) -> Bytes {
+    pub(in crate::engine::transformers) fn kept(&self, tokens: u64) -> Bytes {
         let windows = self.windows.iter().map(|w| w.1.saturating_mul(tokens.min(w.0.max(1))));
         Bytes(windows.fold(self.full.saturating_mul(tokens), u64::saturating_add))
     }
 
     /// Old tensors of one sequence of `tokens` that are alive beside the new ones.
-    pub(super) fn copies(&self, tokens: u64) -> Bytes {
+    pub(in crate::engine::transformers) fn copies(&self, tokens: u64) -> Bytes {
         let before = tokens.saturating_sub(1);
         match self.growth {
             Growth::ByLayer => Bytes(self.widest_keys.saturating_mul(before)),
@@ -111,12 +111,12 @@ impl Cache {
     }
 
     /// Recurrent states of `sequences`.
-    pub(super) fn state(&self, sequences: u64) -> Bytes {
+    pub(in crate::engine::transformers) fn state(&self, sequences: u64) -> Bytes {
         Bytes(self.state) * sequences
     }
 
     /// Bytes of a token, averaged over one sequence of the longest length.
-    pub(super) fn per_token(&self, numbers: &Numbers) -> Bytes {
+    pub(in crate::engine::transformers) fn per_token(&self, numbers: &Numbers) -> Bytes {
         let tokens = numbers.max_model_len.0.max(1);
         Bytes(self.kept(tokens).0.div_ceil(tokens))
     }

@@ -10,7 +10,7 @@ use crate::model::{Dtype, Model, Role, WeightTensor};
 
 /// How the linear layers are stored; embedding, head, norms and biases stay in the compute precision.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stored {
+pub(in crate::engine::transformers) struct Stored {
     linear: Linear,
     plain: Dtype,
     experts_only: bool,
@@ -25,17 +25,21 @@ enum Linear {
 
 /// What a GPU holds.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Held {
+pub(in crate::engine::transformers) struct Held {
     /// Parameters.
-    pub(super) bytes: Bytes,
+    pub(in crate::engine::transformers) bytes: Bytes,
     /// What a product of many tokens dequantizes for its time.
-    pub(super) dequantized: Bytes,
+    pub(in crate::engine::transformers) dequantized: Bytes,
     /// A workspace of the kernels that stays.
-    pub(super) kept: Bytes,
+    pub(in crate::engine::transformers) kept: Bytes,
 }
 
 impl Stored {
-    pub(super) fn of(plan: &Plan, model: &Model, compute: Dtype) -> Result<Self, PlanError> {
+    pub(in crate::engine::transformers) fn of(
+        plan: &Plan,
+        model: &Model,
+        compute: Dtype,
+    ) -> Result<Self, PlanError> {
         let whole = |dtype: Dtype| Self {
             linear: Linear::Of(Format::Plain(dtype)),
             plain: dtype,
@@ -98,7 +102,12 @@ impl Stored {
 
     /// One tensor parallel rank of the stage that holds most. A layer split (`device_map`) keeps the embedding on the
     /// first and the head on the last GPU.
-    pub(super) fn heaviest_stage(&self, model: &Model, tensor: u64, pipeline: u64) -> Held {
+    pub(in crate::engine::transformers) fn heaviest_stage(
+        &self,
+        model: &Model,
+        tensor: u64,
+        pipeline: u64,
+    ) -> Held {
         let tensors = shard::rank_tensors(model, tensor, 1);
         let stages = pipeline.max(1);
         (0..stages)
