@@ -9,7 +9,7 @@ mod defaults;
 
 use std::fmt::Write as _;
 
-use super::policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
+use super::policy::{Breakdown, Numbers, Policy, Pool, Spread};
 use super::resolved::Resolved;
 use super::vllm::{self, cache, device::Device, overhead, profile, rotary, weights};
 use super::{accept, shard};
@@ -18,7 +18,7 @@ use crate::document::estimate::{Components, EngineVersion, KvEstimate, Warning};
 use crate::document::plan::{CacheKind, EngineName, Plan, Workload};
 use crate::document::precision::CachePrecision;
 use crate::error::PlanError;
-use crate::model::{Dtype, Mixer, Model};
+use crate::model::{Mixer, Model};
 use defaults::Rules;
 
 /// `FlashInfer`'s workspace (`SGLANG_FLASHINFER_WORKSPACE_SIZE`).
@@ -36,7 +36,6 @@ const LIKE_VLLM: &str = "0.22.1";
 #[derive(Debug, Clone, Copy)]
 struct Stage {
     weights: u64,
-    read: u64,
     /// Bytes of one token in its attention layers.
     token: u64,
     /// Bytes of one sequence's states.
@@ -56,7 +55,6 @@ struct Sglang {
     pipeline: u64,
     data: u64,
     page: u64,
-    rate: Dtype,
     warnings: Vec<Warning>,
     command: String,
 }
@@ -126,7 +124,6 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
             let (token, state) = token_and_state(model, &setting, from, to);
             Stage {
                 weights: held.bytes.saturating_add(table),
-                read: held.read,
                 token,
                 state,
                 profile: profile::Profile::of(model, &step, from, to),
@@ -144,7 +141,6 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         pipeline,
         data,
         page: plan.cache.and_then(|c| c.page_tokens).map_or(1, u64::from),
-        rate: stored.rate,
         warnings: warnings(resolved),
         command: command(plan),
     }))
@@ -393,11 +389,6 @@ impl Policy for Sglang {
                     assumed to be off by as much as a half"
                 .to_owned(),
         }
-    }
-
-    fn work(&self) -> Option<Work> {
-        let read = self.stages.iter().map(|s| s.read).fold(0, u64::saturating_add);
-        Some(Work { weights_read: Bytes(read), rate: self.rate })
     }
 
     fn command(&self, numbers: &Numbers) -> Option<String> {

@@ -14,7 +14,7 @@ pub(super) mod weights;
 use std::fmt::Write as _;
 
 use super::accept;
-use super::policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
+use super::policy::{Breakdown, Numbers, Policy, Pool, Spread};
 use super::resolved::Resolved;
 use super::{shard, stored};
 use crate::bytes::Bytes;
@@ -36,8 +36,6 @@ const PAGE_TOKENS: u64 = 16;
 struct Stage {
     /// Weights and persistent buffers in bytes.
     weights: u64,
-    /// Bytes that a pass reads.
-    read: u64,
     /// Its profile run.
     profile: Profile,
     /// Its graphs.
@@ -58,7 +56,6 @@ struct Vllm {
     /// Bytes of one sequence's states, padding included, in the stage that has most.
     data: u64,
     device: Device,
-    rate: Dtype,
     warnings: Vec<Warning>,
     /// The command without its numbers.
     command: String,
@@ -139,7 +136,6 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
             };
             Stage {
                 weights: held.bytes.saturating_add(table),
-                read: held.read,
                 profile: Profile::of(model, &setting, from, to),
                 graphs: GraphMemory::of(model, &outside, from, to),
                 block: pages.block_bytes(from, to),
@@ -153,7 +149,6 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         pages,
         data,
         device,
-        rate: stored.rate,
         warnings: warnings(resolved, &version),
         command: command(plan, &stored),
         version,
@@ -491,11 +486,6 @@ impl Policy for Vllm {
             basis: "n=31 published runs of 13 models, vLLM 0.19 on H100; other versions and GPUs from the source alone"
                 .to_owned(),
         }
-    }
-
-    fn work(&self) -> Option<Work> {
-        let read = self.stages.iter().map(|s| s.read).fold(0, u64::saturating_add);
-        Some(Work { weights_read: Bytes(read), rate: self.rate })
     }
 
     fn command(&self, numbers: &Numbers) -> Option<String> {
