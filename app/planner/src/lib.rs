@@ -19,6 +19,8 @@ pub mod model;
 pub mod recipe;
 pub mod safetensors;
 pub mod solve;
+#[cfg(test)]
+mod testing;
 
 pub use bytes::{Bytes, Tokens};
 pub use document::estimate::Estimate;

@@ -24,7 +24,7 @@ mod transformers;
 mod vllm;
 
 pub use fitted::{Constant, Fitted};
-pub use policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
+pub use policy::{Breakdown, Numbers, Policy, Pool, Spread};
 pub use request::{CandlePeaks, CandleRequest, CandleTask, Device, Peak, PhaseOfPeak, WeightStorage};
 
 use crate::document::plan::EngineName;

@@ -3,7 +3,6 @@
 use crate::bytes::{Bytes, Tokens};
 use crate::document::estimate::{Components, EngineVersion, Estimate, HostMemory, KvEstimate, Warning};
 use crate::error::PlanError;
-use crate::model::Dtype;
 
 /// The numbers of a plan that can change from one evaluation to the next while model, engine, precisions and layout stay.
 ///
@@ -140,15 +139,6 @@ pub struct Spread {
     pub basis: String,
 }
 
-/// What a forward pass of one GPU reads and computes in.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Work {
-    /// Bytes of weights that one pass reads.
-    pub weights_read: Bytes,
-    /// Number format of the matrix products.
-    pub rate: Dtype,
-}
-
 /// An engine, prepared for one model, one set of precisions and one layout.
 pub trait Policy: Send + Sync {
     /// The engine and the version that is planned.
@@ -179,11 +169,6 @@ pub trait Policy: Send + Sync {
 
     /// How sure the figures are.
     fn spread(&self) -> Spread;
-
-    /// What a forward pass reads and computes in; none: nothing is known of the engine's speed.
-    fn work(&self) -> Option<Work> {
-        None
-    }
 
     /// The command that runs the plan, where one command does.
     fn command(&self, numbers: &Numbers) -> Option<String> {

@@ -202,12 +202,19 @@ pub(crate) fn draft(resolved: &Resolved) -> Result<Option<Resolved>, PlanError> 
     }
 }
 
-/// Elements of the adapters' two matrices on one of `tensor` ranks. Without targets every linear module of a layer has them.
-fn adapter_elements(adapters: &LoraAdapters, model: &Model, parts: &[WeightTensor], tensor: u64) -> u64 {
+/// Elements of the adapters' two matrices in the layers `from..to` on one of `tensor` ranks. Without targets every linear module of
+/// a layer has them.
+fn adapter_elements(
+    adapters: &LoraAdapters,
+    model: &Model,
+    parts: &[WeightTensor],
+    layers: (u64, u64),
+    tensor: u64,
+) -> u64 {
     let rank = u64::from(adapters.rank);
     let divide = |n: u64| n.div_ceil(tensor.max(1));
     let Some(targets) = &adapters.targets else {
-        return linear(parts)
+        return linear(parts, layers)
             .map(|t| rank.saturating_mul(t.columns.saturating_add(t.rows)).saturating_mul(t.copies))
             .fold(0, u64::saturating_add);
     };
@@ -215,6 +222,7 @@ fn adapter_elements(adapters: &LoraAdapters, model: &Model, parts: &[WeightTenso
     let found = lora::adapters(model, &lora).unwrap_or_default();
     found
         .iter()
+        .filter(|a| (layers.0..layers.1).contains(&(a.layer as u64)))
         .map(|a| {
             // Inputs are divided where the module's are: behind the mixer and in the feed-forward's down projection.
             let width = match a.reads {
@@ -230,17 +238,23 @@ fn adapter_elements(adapters: &LoraAdapters, model: &Model, parts: &[WeightTenso
         .fold(0, u64::saturating_add)
 }
 
-/// The matrices of layers that can have an adapter.
-pub(super) fn linear(parts: &[WeightTensor]) -> impl Iterator<Item = &WeightTensor> {
-    parts.iter().filter(|t| {
-        t.layer.is_some() && matches!(stored::place(t), stored::Place::Linear | stored::Place::Expert)
+/// The matrices of the layers `from..to` that can have an adapter.
+fn linear(parts: &[WeightTensor], layers: (u64, u64)) -> impl Iterator<Item = &WeightTensor> {
+    parts.iter().filter(move |t| {
+        t.layer.is_some_and(|l| (layers.0..layers.1).contains(&l))
+            && matches!(stored::place(t), stored::Place::Linear | stored::Place::Expert)
     })
 }
 
-/// Bytes of all adapters of a plan on one of its tensor parallel ranks, each element `element` bytes.
-pub(super) fn adapter_bytes(resolved: &Resolved, parts: &[WeightTensor], element: u64) -> u64 {
+/// Bytes of all adapters of a plan in the layers `from..to` on one of its tensor parallel ranks, each element `element` bytes.
+pub(super) fn adapter_bytes(
+    resolved: &Resolved,
+    parts: &[WeightTensor],
+    layers: (u64, u64),
+    element: u64,
+) -> u64 {
     let Some(adapters) = resolved.serve().and_then(|s| s.lora_adapters.as_ref()) else { return 0 };
-    adapter_elements(adapters, &resolved.model, parts, u64::from(resolved.layout().tensor))
+    adapter_elements(adapters, &resolved.model, parts, layers, u64::from(resolved.layout().tensor))
         .saturating_mul(adapters.count)
         .saturating_mul(element)
 }
@@ -293,7 +307,7 @@ pub(super) fn beside(resolved: &Resolved, main: Box<dyn Policy>) -> Result<Box<d
     Ok(Box::new(Beside {
         main,
         draft,
-        adapters: adapter_bytes(resolved, &resolved.model.tensors(), element),
+        adapters: adapter_bytes(resolved, &resolved.model.tensors(), (0, u64::MAX), element),
         layers: resolved.model.layers.len() as u64 + 1,
         both: llama,
         flags,
@@ -368,15 +382,15 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Of the linear modules among `parts`, one tensor an adapter matrix and module for all slots together, as
+    /// Of the linear modules among `parts` in the layers `from..to`, one tensor an adapter matrix and module for all slots together, as
     /// `BaseLinearLayerWithLoRA.create_lora_weights` and `FusedMoEWithLoRA` make them (`vllm/lora/layers`).
-    pub(super) fn of(resolved: &Resolved, parts: &[WeightTensor], element: u64) -> Self {
+    pub(super) fn of(resolved: &Resolved, parts: &[WeightTensor], layers: (u64, u64), element: u64) -> Self {
         let Some(adapters) = resolved.serve().and_then(|s| s.lora_adapters.as_ref()) else {
             return Self::default();
         };
         let rank = u64::from(adapters.rank);
         let slots = adapters.count.saturating_mul(rank).saturating_mul(element);
-        let bytes = linear(parts)
+        let bytes = linear(parts, layers)
             .map(|t| {
                 let of =
                     |width: u64| vllm::weights::block(slots.saturating_mul(width).saturating_mul(t.copies));

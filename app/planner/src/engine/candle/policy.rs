@@ -6,11 +6,11 @@ use crate::bytes::{Bytes, Tokens};
 use crate::document::estimate::{Components, EngineVersion, Estimate, PhasePeak, Warning};
 use crate::document::plan::{Attention, CacheKind, EngineName, Parallelism, Plan, Workload};
 use crate::engine::accept;
-use crate::engine::policy::{Breakdown, Numbers, Policy, Spread, Work};
+use crate::engine::policy::{Breakdown, Numbers, Policy, Spread};
 use crate::engine::request::{CandlePeaks, CandleRequest, CandleTask, Device, WeightStorage};
 use crate::engine::resolved::Resolved;
 use crate::error::PlanError;
-use crate::model::{Dtype, Head, Model, Role};
+use crate::model::{Dtype, Head, Model};
 
 /// What the CUDA context and Candle's kernels take beside tensors. Assumed, not measured: the band carries it.
 const CUDA_CONTEXT: Bytes = Bytes::from_mib(450);
@@ -170,15 +170,6 @@ impl Policy for Candle {
         };
         Spread { weights: 0.03, cache: 0.03, activations: 0.03, states: 0.03, overhead: 0.5, basis }
     }
-
-    fn work(&self) -> Option<Work> {
-        // Quantized weights are multiplied in 16 bit or in integers; the 16-bit rate is the nearest published one.
-        let rate = match self.request.weights {
-            WeightStorage::Dense(dtype) => dtype,
-            WeightStorage::Gguf { .. } => Dtype::F16,
-        };
-        Some(Work { weights_read: weights_read(&self.model, &self.request.weights), rate })
-    }
 }
 
 fn largest_peak(peaks: &CandlePeaks) -> Bytes {
@@ -201,26 +192,6 @@ fn components(peaks: &CandlePeaks, on_gpu: bool) -> Components {
         runtime,
         context,
         ..Components::default()
-    }
-}
-
-/// Bytes of the weights that a pass reads: all but an embedding of which only single rows are looked up.
-fn weights_read(model: &Model, weights: &WeightStorage) -> Bytes {
-    let looked_up = |role: Role| {
-        (role == Role::TokenEmbedding && !model.tied_embeddings)
-            || matches!(role, Role::PositionEmbedding | Role::TokenTypeEmbedding)
-    };
-    let tensors = model.tensors();
-    match weights {
-        WeightStorage::Dense(dtype) => {
-            tensors.iter().filter(|t| !looked_up(t.role)).map(|t| Bytes(t.elements()) * dtype.bytes()).sum()
-        }
-        WeightStorage::Gguf { types, .. } => tensors
-            .iter()
-            .zip(types)
-            .filter(|(tensor, _)| !looked_up(tensor.role))
-            .map(|(tensor, kind)| Bytes(kind.tensor_bytes(tensor.rows, tensor.columns).unwrap_or_default()))
-            .sum(),
     }
 }
 

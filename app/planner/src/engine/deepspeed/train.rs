@@ -10,7 +10,7 @@ use crate::document::estimate::{HostMemory, Warning};
 use crate::document::plan::{Checkpointing, EngineName, Offload, OffloadTo, Train};
 use crate::engine::accept::absent;
 use crate::engine::fitted::Constant;
-use crate::engine::policy::{Numbers, Policy, Spread, Work};
+use crate::engine::policy::{Numbers, Policy, Spread};
 use crate::engine::resolved::Resolved;
 use crate::engine::stored::Format;
 use crate::engine::training::cost::Cost;
@@ -119,7 +119,6 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
         runtime: resolved.fitted.whole(Constant::TrainerSlack) + nccl,
         context: trainer::CONTEXT,
         spread: spread(),
-        work: Work { weights_read: Bytes(frozen), rate: dtype },
         warnings,
         command: Box::new(command(resolved, train, zero)),
     }))

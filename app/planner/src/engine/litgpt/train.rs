@@ -3,13 +3,12 @@
 //! Read in Lightning-AI/litgpt at 8641822 (`finetune/lora.py`, `finetune/full.py`, `lit_gpt/model.py`, `lit_gpt/lora.py`) on
 //! `PyTorch` 2.1 and bitsandbytes 0.41. What a block saves was checked with autograd's saved-tensor hooks on that code.
 
-use crate::bytes::Bytes;
 use crate::document::estimate::HostMemory;
 use crate::document::plan::{Attention, EngineName, OffloadTo, Optimizer, Train, TrainMethod};
 use crate::document::precision::WeightPrecision;
 use crate::engine::accept::absent;
 use crate::engine::fitted::Constant;
-use crate::engine::policy::{Numbers, Policy, Spread, Work};
+use crate::engine::policy::{Numbers, Policy, Spread};
 use crate::engine::resolved::Resolved;
 use crate::engine::stored::Format;
 use crate::engine::training::cost::Cost;
@@ -125,7 +124,6 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
         runtime: resolved.fitted.whole(Constant::TrainerSlack) + nccl,
         context: trainer::CONTEXT,
         spread: spread(),
-        work: Work { weights_read: Bytes(stored), rate: dtype },
         warnings,
         command: Box::new(command(resolved, train)),
     }))

@@ -6,8 +6,8 @@
 //! Transformer Engine 2 (`pytorch/module/layernorm_linear.py`, `linear.py`, `grouped_linear.py`,
 //! `attention/dot_product_attention/`). All sizes are of 16-bit elements unless said otherwise.
 
-use super::cost::Cost;
 use super::layout::Ranks;
+use crate::engine::training::cost::Cost;
 use crate::error::PlanError;
 use crate::model::{
     Attention, DenseFeedForward, Experts, FeedForward, LatentAttention, Layer, Mixer, QkNorm,
@@ -91,7 +91,7 @@ struct Divided {
 impl Divided {
     /// The residual stream in elements of `bytes`, divided along the sequence where that is asked.
     fn stream(&self, bytes: u64) -> Cost {
-        Cost::per_token((self.hidden.saturating_mul(bytes)).div_ceil(self.ranks.sequence_ranks()))
+        Cost::token((self.hidden.saturating_mul(bytes)).div_ceil(self.ranks.sequence_ranks()))
     }
 
     fn rows(&self, rows: u64) -> u64 {
@@ -105,7 +105,7 @@ impl Divided {
     }
 
     fn deviation(&self) -> Cost {
-        Cost::per_token(4u64.div_ceil(self.ranks.sequence_ranks()))
+        Cost::token(4u64.div_ceil(self.ranks.sequence_ranks()))
     }
 
     /// Key and value heads of one rank: repeated where there are fewer than ranks.
@@ -123,16 +123,16 @@ impl Divided {
         let core = self.core(a.heads);
         saved.core = core;
         saved.mixer = self.norm_and_linear()
-            + Cost::per_token((fused + gate).saturating_mul(e))
+            + Cost::token((fused + gate).saturating_mul(e))
             + core
-            + Cost::per_token(query.saturating_mul(self.n.linear_input));
+            + Cost::token(query.saturating_mul(self.n.linear_input));
         if a.qk_norm != QkNorm::None {
             // The norms' inputs; their outputs become the rotated query and key.
-            saved.mixer += Cost::per_token((query + kv).saturating_mul(e));
+            saved.mixer += Cost::token((query + kv).saturating_mul(e));
         }
         // Gradients of output, query, key and value, and those of the fused projection before they are let go.
         saved.mixer_backward =
-            Cost::per_token((query + 2 * fused).saturating_mul(e)) + self.stream(e) + self.scores(a.heads);
+            Cost::token((query + 2 * fused).saturating_mul(e)) + self.stream(e) + self.scores(a.heads);
         saved.linears.push((fused + gate, self.hidden));
         saved.linears.push((self.hidden, query));
     }
@@ -143,7 +143,7 @@ impl Divided {
         if self.n.eager {
             self.scores(heads.saturating_mul(self.ranks.tensor))
         } else {
-            Cost::per_token(4 * heads)
+            Cost::token(4 * heads)
         }
     }
 
@@ -163,18 +163,16 @@ impl Divided {
         let expanded = self.rows(a.heads.saturating_mul(a.nope_size + a.value_size));
         let low = |rank: u64| {
             // A compressed vector before its norm and after it; whole on every rank, divided along the sequence.
-            Cost::per_token(
-                rank.saturating_mul(e + self.n.linear_input).div_ceil(self.ranks.sequence_ranks()),
-            )
+            Cost::token(rank.saturating_mul(e + self.n.linear_input).div_ceil(self.ranks.sequence_ranks()))
         };
         let core = self.core(a.heads);
         saved.core = core;
         saved.mixer = self.norm_and_linear()
             + low(a.kv_rank)
-            + Cost::per_token(a.rope_size.saturating_mul(e))
-            + Cost::per_token((2 * query + value).saturating_mul(e))
+            + Cost::token(a.rope_size.saturating_mul(e))
+            + Cost::token((2 * query + value).saturating_mul(e))
             + core
-            + Cost::per_token(value.saturating_mul(self.n.linear_input));
+            + Cost::token(value.saturating_mul(self.n.linear_input));
         if let Some(rank) = a.query_rank {
             saved.mixer += low(rank);
             saved.linears.push((rank, self.hidden));
@@ -185,7 +183,7 @@ impl Divided {
         saved.linears.push((a.kv_rank + a.rope_size, self.hidden));
         saved.linears.push((expanded, a.kv_rank));
         saved.linears.push((self.hidden, value));
-        saved.mixer_backward = Cost::per_token((2 * query + 2 * value + expanded).saturating_mul(e))
+        saved.mixer_backward = Cost::token((2 * query + 2 * value + expanded).saturating_mul(e))
             + self.stream(e)
             + self.scores(a.heads);
     }
@@ -208,8 +206,8 @@ impl Divided {
         let first = if f.gated { 2 * inner } else { inner };
         let e = self.n.element;
         (
-            Cost::per_token(first.saturating_mul(e) + inner.saturating_mul(self.n.linear_input)),
-            Cost::per_token(first.saturating_mul(e)),
+            Cost::token(first.saturating_mul(e) + inner.saturating_mul(self.n.linear_input)),
+            Cost::token(first.saturating_mul(e)),
             [(first, self.hidden), (self.hidden, inner)],
         )
     }
@@ -220,7 +218,7 @@ impl Divided {
         // Tokens of one rank times the experts each takes; with experts divided over tensor ranks, those ranks' tokens are
         // gathered. Load is planned even.
         let taken = |bytes: u64| {
-            Cost::per_token(
+            Cost::token(
                 bytes.saturating_mul(x.active).saturating_mul(r.expert_tensor).div_ceil(r.sequence_ranks()),
             )
         };
@@ -228,7 +226,7 @@ impl Divided {
         let first = if x.expert.gated { 2 * inner } else { inner };
         // Router (core/transformer/moe/router.py): fp32 scores for the choice and for the balancing loss, chosen
         // probabilities twice in 16 bit, two maps of one byte.
-        let router = Cost::per_token((x.routed.saturating_mul(14)).div_ceil(r.sequence_ranks()));
+        let router = Cost::token((x.routed.saturating_mul(14)).div_ceil(r.sequence_ranks()));
         let mut kept = router
             + taken(self.hidden.saturating_mul(self.n.linear_input))
             + taken(first.saturating_mul(e) + inner.saturating_mul(self.n.linear_input))

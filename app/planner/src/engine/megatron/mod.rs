@@ -8,7 +8,6 @@
 //! asking every stage that can.
 
 mod command;
-pub(super) mod cost;
 mod layer;
 pub(super) mod layout;
 mod policy;

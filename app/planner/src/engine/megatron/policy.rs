@@ -1,7 +1,6 @@
 //! Megatron-LM as an engine of plans.
 
 use super::command;
-use super::cost::Microbatch;
 use super::layer::Numerics;
 use super::layout::Ranks;
 use super::stage::{self, Alive, Pipeline, Recipe, Stage};
@@ -14,8 +13,9 @@ use crate::document::plan::{
 };
 use crate::document::precision::{ActivationPrecision, WeightPrecision};
 use crate::engine::accept;
-use crate::engine::policy::{Breakdown, Numbers, Policy, Spread, Work};
+use crate::engine::policy::{Breakdown, Numbers, Policy, Spread};
 use crate::engine::resolved::Resolved;
+use crate::engine::training::cost::Microbatch;
 use crate::error::PlanError;
 use crate::model::Model;
 
@@ -503,10 +503,6 @@ impl Policy for Megatron {
                     allocator's slack assumed, from half to twice"
                 .to_owned(),
         }
-    }
-
-    fn work(&self) -> Option<Work> {
-        None
     }
 
     fn command(&self, numbers: &Numbers) -> Option<String> {

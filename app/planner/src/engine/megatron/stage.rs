@@ -1,10 +1,10 @@
 //! A pipeline stage: what it always holds, what each microbatch adds, and the moments at which most is alive.
 
-use super::cost::{Cost, Microbatch};
 use super::layer::{self, Numerics, Saved, Shape};
 use super::layout::{self, Ranks};
 use crate::document::plan::{Checkpointing, PipelineSchedule};
 use crate::engine::shard::{self, Split};
+use crate::engine::training::cost::{Cost, Microbatch};
 use crate::error::PlanError;
 use crate::model::{Head, Model, WeightTensor};
 
@@ -248,7 +248,7 @@ impl Build<'_> {
 
     fn kept_of(&self, range: (u64, u64)) -> Cost {
         // Token and position ids, labels (eight bytes each) and the loss mask.
-        let ids = Cost::per_token(28);
+        let ids = Cost::token(28);
         self.range(range).iter().fold(ids, |sum, saved| sum + self.kept(saved))
     }
 
@@ -257,7 +257,7 @@ impl Build<'_> {
     fn moments(&self, range: (u64, u64), ends: Ends) -> Vec<Moment> {
         let mut moments = Vec::new();
         let layers = self.range(range);
-        let mut before = Cost::per_token(28);
+        let mut before = Cost::token(28);
         for (i, saved) in layers.iter().enumerate() {
             let last_of_kind = layers.get(i + 1).is_none_or(|next| next != saved);
             if last_of_kind {
@@ -297,7 +297,7 @@ impl Build<'_> {
 
     /// The residual stream of whole sequences.
     fn stream_whole(&self) -> Cost {
-        Cost::per_token(self.model.hidden.saturating_mul(self.recipe.numerics.element))
+        Cost::token(self.model.hidden.saturating_mul(self.recipe.numerics.element))
     }
 
     /// The output layer and the loss. Megatron's output layer (`core/tensor_parallel/layers.py`,
@@ -311,9 +311,9 @@ impl Build<'_> {
         let r = self.ranks;
         let e = self.recipe.numerics.element;
         let rows = padded_vocabulary(self.model.vocab, r.tensor) / r.tensor;
-        let stream = Cost::per_token(self.model.hidden.saturating_mul(e).div_ceil(r.sequence_ranks()));
+        let stream = Cost::token(self.model.hidden.saturating_mul(e).div_ceil(r.sequence_ranks()));
         let kept = before + stream.times(2);
-        let logits = Cost::per_token(rows.saturating_mul(e));
+        let logits = Cost::token(rows.saturating_mul(e));
         let made_up = Cost::fixed(rows.saturating_mul(self.model.hidden).saturating_mul(e));
         let mut added = self.stream_whole() + made_up;
         if r.sequence {
@@ -323,7 +323,7 @@ impl Build<'_> {
         if self.recipe.fused_loss {
             vec![backward]
         } else {
-            let upcast = Cost::per_token(rows.saturating_mul(4));
+            let upcast = Cost::token(rows.saturating_mul(4));
             vec![backward, Moment { kept: kept + upcast, added: logits }]
         }
     }

@@ -8,18 +8,17 @@ use crate::document::plan::{Parallelism, PipelineSchedule, Plan};
 use crate::engine::Breakdown;
 use crate::engine::resolved::Resolved;
 use crate::error::PlanError;
-use crate::model::{DenseFeedForward, Experts, FeedForward, LatentAttention, Mixer, Model};
-
-fn llama(layers: u64, hidden: u64, inner: u64, heads: u64, vocab: u64) -> Value {
-    json!({
-        "model_type": "llama", "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
-        "num_attention_heads": heads, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": vocab,
-        "max_position_embeddings": 131_072, "tie_word_embeddings": false
-    })
-}
+use crate::model::{DenseFeedForward, FeedForward, Model};
+use crate::testing::{self, deepseek_v2_frame, llama};
 
 fn model(config: &Value) -> Model {
     Model::from_config("test", config).unwrap()
+}
+
+fn deepseek_v2(layers: u64) -> Model {
+    let mut deepseek = model(&deepseek_v2_frame(layers));
+    testing::deepseek_v2(&mut deepseek);
+    deepseek
 }
 
 /// GPT-3 175B (arXiv 2005.14165, table 2.1) in Megatron's terms.
@@ -37,34 +36,6 @@ fn gpt3() -> Model {
         });
     }
     gpt
-}
-
-/// DeepSeek-V2's layers (arXiv 2405.04434, section 3.1.2): one dense, the rest experts.
-fn deepseek_v2(layers: u64) -> Model {
-    let mut deepseek = model(&llama(layers, 5120, 12288, 128, 102_400));
-    let expert =
-        |intermediate| DenseFeedForward { intermediate, gated: true, fused_gate_up: false, bias: false };
-    for (i, layer) in deepseek.layers.iter_mut().enumerate() {
-        layer.mixer = Mixer::Latent(LatentAttention {
-            heads: 128,
-            query_rank: Some(1536),
-            kv_rank: 512,
-            nope_size: 128,
-            rope_size: 64,
-            value_size: 128,
-        });
-        if i > 0 {
-            layer.feed_forward = FeedForward::Experts(Experts {
-                routed: 160,
-                active: 6,
-                expert: expert(1536),
-                shared: Some(expert(3072)),
-                shared_gate: false,
-                router_bias: false,
-            });
-        }
-    }
-    deepseek
 }
 
 fn ranks(tensor: u64, pipeline: u64, data: u64) -> Ranks {
@@ -152,7 +123,7 @@ fn allocates_what_was_measured() {
     for (parallelism, gib) in deepseek_runs {
         let mut plain = parallelism.clone();
         plain["expert"] = json!(1);
-        let mut resolved = Resolved::of(&plan(&llama(4, 5120, 12288, 128, 102_400), 8, &plain, 4)).unwrap();
+        let mut resolved = Resolved::of(&plan(&deepseek_v2_frame(4), 8, &plain, 4)).unwrap();
         resolved.plan.parallelism = serde_json::from_value(parallelism.clone()).unwrap();
         resolved.model = deepseek_v2(4);
         let planned = breakdown(&resolved).unwrap().allocated.gib();

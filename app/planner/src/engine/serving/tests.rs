@@ -66,6 +66,15 @@ fn adapters_are_divided_as_their_modules_are() {
     let a_layer = columns.iter().map(|(i, o)| i + o / 2).sum::<u64>()
         + rows.iter().map(|(i, o)| i / 2 + o).sum::<u64>();
     assert_eq!(weights(&adapters) - weights(&nothing()), 32 * 16 * a_layer * 2);
+
+    // A pipeline stage has those of its layers.
+    let stages = json!({ "parallelism": { "pipeline": 2 } });
+    for engine in ["vllm", "sglang"] {
+        let weights = |workload: &Value| {
+            try_answer(LLAMA, engine, "bf16", workload, &stages).unwrap().per_gpu.weights.0
+        };
+        assert_eq!(weights(&adapters) - weights(&nothing()), ADAPTER / 2 * 2, "{engine}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod defaults;
 
 use std::fmt::Write as _;
 
-use super::policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
+use super::policy::{Breakdown, Numbers, Policy, Pool, Spread};
 use super::resolved::Resolved;
 use super::vllm::{self, cache, device::Device, overhead, profile, rotary, weights};
 use super::{accept, serving, shard};
@@ -18,7 +18,7 @@ use crate::document::estimate::{Components, EngineVersion, HostMemory, KvEstimat
 use crate::document::plan::{CacheKind, EngineName, Plan, Speculation, Workload};
 use crate::document::precision::CachePrecision;
 use crate::error::PlanError;
-use crate::model::{Dtype, Mixer, Model};
+use crate::model::{Mixer, Model};
 use defaults::Rules;
 
 /// `FlashInfer`'s workspace (`SGLANG_FLASHINFER_WORKSPACE_SIZE`).
@@ -36,7 +36,6 @@ const LIKE_VLLM: &str = "0.22.1";
 #[derive(Debug, Clone, Copy)]
 struct Stage {
     weights: u64,
-    read: u64,
     /// Bytes of one token in its attention layers.
     token: u64,
     /// Bytes of one sequence's states.
@@ -56,7 +55,6 @@ struct Sglang {
     pipeline: u64,
     data: u64,
     page: u64,
-    rate: Dtype,
     warnings: Vec<Warning>,
     /// Host memory for cache, and the bytes of one token in all GPUs of a replica.
     host: (Bytes, u64),
@@ -88,7 +86,6 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let table = rotary::bytes(model, config, compute.bytes());
     let tensors = weights::rank_tensors(model, tensor, expert, 1);
     let draft = weights::Draft::of(resolved, &stored, compute, true)?;
-    let adapters = serving::adapter_bytes(resolved, &tensors, compute.bytes());
     let rank = resolved.serve().and_then(|s| s.lora_adapters.as_ref()).map_or(0, |a| u64::from(a.rank));
     let cached = draft.as_ref().map_or_else(|| model.clone(), |d| d.beside(model));
     let setting = cache::Setting {
@@ -110,7 +107,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         fitted: resolved.fitted,
         chunked: false,
         image_prefix: true,
-        adapters: adapters > 0,
+        adapters: rank > 0,
     };
     let layers = model.layers.len() as u64;
     let stages = (0..pipeline)
@@ -135,10 +132,10 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
             // Speculation has one stage.
             let cached_to = if last { cached.layers.len() as u64 } else { to };
             let (token, state) = token_and_state(&cached, &setting, from, cached_to);
+            let adapters = serving::adapter_bytes(resolved, &tensors, (from, to), compute.bytes());
             let drafted = draft.as_ref().map_or(0, |d| d.weights);
             Stage {
                 weights: held.bytes.saturating_add(table).saturating_add(drafted).saturating_add(adapters),
-                read: held.read,
                 token,
                 state,
                 profile: profile::Profile::of(model, &step, from, to),
@@ -158,7 +155,6 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         pipeline,
         data,
         page: plan.cache.and_then(|c| c.page_tokens).map_or(1, u64::from),
-        rate: stored.rate,
         warnings: warnings(resolved),
         command: command(plan),
     }))
@@ -448,11 +444,6 @@ impl Policy for Sglang {
                     assumed to be off by as much as a half"
                 .to_owned(),
         }
-    }
-
-    fn work(&self) -> Option<Work> {
-        let read = self.stages.iter().map(|s| s.read).fold(0, u64::saturating_add);
-        Some(Work { weights_read: Bytes(read), rate: self.rate })
     }
 
     fn command(&self, numbers: &Numbers) -> Option<String> {

@@ -11,9 +11,9 @@ use crate::document::plan::{
 use crate::document::precision::WeightPrecision;
 use crate::engine::accept;
 use crate::engine::fitted::Constant;
-use crate::engine::megatron::cost::Microbatch;
 use crate::engine::policy::{Breakdown, Numbers, Policy, Spread};
 use crate::engine::resolved::Resolved;
+use crate::engine::training::cost::Microbatch;
 use crate::error::PlanError;
 
 /// The commit that is planned.

@@ -1,7 +1,7 @@
 //! What a block of torchtitan's Llama keeps for its backward pass (`torchtitan/models/llama/model.py`).
 
 use crate::document::plan::Checkpointing;
-use crate::engine::megatron::cost::Cost;
+use crate::engine::training::cost::Cost;
 use crate::model::{Attention, DenseFeedForward};
 
 /// How blocks are run.
@@ -53,7 +53,7 @@ pub(super) fn block(hidden: u64, a: &Attention, f: &DenseFeedForward, mode: Mode
     let gradients = f.matrices() * inner + 2 * stream;
     // Context parallelism gathers the keys and values of all ranks, repeated for each query head.
     let gathered = if mode.context > 1 { 2 * query * mode.context } else { 0 };
-    Block { kept: Cost::per_token(kept), backward: Cost::per_token(again + gradients + gathered) }
+    Block { kept: Cost::token(kept), backward: Cost::token(again + gradients + gathered) }
 }
 
 /// Selective checkpointing by operation (`_apply_ac_to_transformer_block`, option `op`): the outputs of attention, of

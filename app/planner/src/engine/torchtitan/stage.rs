@@ -1,9 +1,9 @@
 //! A pipeline stage under FSDP2, and the moments at which most is alive.
 
 use super::saved::{self, Block, Mode};
-use crate::engine::megatron::cost::{Cost, Microbatch};
 use crate::engine::megatron::layout;
 use crate::engine::shard;
+use crate::engine::training::cost::{Cost, Microbatch};
 use crate::error::PlanError;
 use crate::model::{FeedForward, Mixer, Model, Role};
 
@@ -273,9 +273,9 @@ impl Build<'_> {
         let norm = 3 * stream + stream.saturating_mul(4) / e;
         let tensors = if self.s.tensor > 1 { 4 } else { 3 };
         Loss {
-            kept: Cost::per_token(norm + rows.saturating_mul(4)),
-            added: Cost::per_token(rows.saturating_mul(4 * (tensors - 1))),
-            outputs: Cost::per_token(rows.saturating_mul(e)),
+            kept: Cost::token(norm + rows.saturating_mul(4)),
+            added: Cost::token(rows.saturating_mul(4 * (tensors - 1))),
+            outputs: Cost::token(rows.saturating_mul(e)),
         }
     }
 }

@@ -4,12 +4,11 @@
 //! `torchtune/modules/loss/ce_chunked_output_loss.py`) with torchao's NF4 and bitsandbytes' optimizers. Everything is in the
 //! recipe's one dtype; `log_peak_memory_stats` reads the allocator.
 
-use crate::bytes::Bytes;
 use crate::document::estimate::HostMemory;
 use crate::document::plan::{Attention, Checkpointing, EngineName, OffloadTo, Optimizer, Train, TrainMethod};
 use crate::engine::accept::absent;
 use crate::engine::fitted::Constant;
-use crate::engine::policy::{Numbers, Policy, Spread, Work};
+use crate::engine::policy::{Numbers, Policy, Spread};
 use crate::engine::resolved::Resolved;
 use crate::engine::stored::Format;
 use crate::engine::training::cost::Cost;
@@ -118,7 +117,6 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
         runtime: resolved.fitted.whole(Constant::TrainerSlack) + nccl,
         context: trainer::CONTEXT,
         spread: spread(),
-        work: Work { weights_read: Bytes(stored), rate: dtype },
         warnings,
         command: Box::new(command(resolved, train)),
     }))

@@ -9,10 +9,27 @@ use crate::engine::policy::Numbers;
 pub(in crate::engine) struct Cost {
     /// Whatever the numbers are.
     pub(in crate::engine) fixed: u64,
-    /// For each token of the micro-batch.
+    /// For each token of the micro-batch (of this GPU's part of the sequence under context parallelism).
     pub(in crate::engine) token: u64,
     /// For each pair of a query and a key of one sequence, where scores are materialised.
     pub(in crate::engine) pair: u64,
+}
+
+/// What a micro-batch is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) struct Microbatch {
+    /// Tokens on one GPU: sequences times their length, divided over context parallel ranks.
+    pub(in crate::engine) tokens: u64,
+    /// Pairs of queries and keys on one GPU.
+    pub(in crate::engine) pairs: u64,
+}
+
+/// The micro-batch of numbers, whole sequences on one GPU.
+impl From<&Numbers> for Microbatch {
+    fn from(numbers: &Numbers) -> Self {
+        let tokens = numbers.micro_batch.saturating_mul(numbers.sequence.0);
+        Self { tokens, pairs: tokens.saturating_mul(numbers.sequence.0) }
+    }
 }
 
 impl Cost {
@@ -52,12 +69,12 @@ impl Cost {
         }
     }
 
-    /// Bytes for one micro-batch of `numbers`.
-    pub(in crate::engine) fn at(self, numbers: &Numbers) -> u64 {
-        let tokens = numbers.micro_batch.saturating_mul(numbers.sequence.0);
+    /// Bytes for one micro-batch.
+    pub(in crate::engine) fn at(self, batch: impl Into<Microbatch>) -> u64 {
+        let batch = batch.into();
         self.fixed
-            .saturating_add(self.token.saturating_mul(tokens))
-            .saturating_add(self.pair.saturating_mul(tokens.saturating_mul(numbers.sequence.0)))
+            .saturating_add(self.token.saturating_mul(batch.tokens))
+            .saturating_add(self.pair.saturating_mul(batch.pairs))
     }
 }
 

@@ -5,7 +5,7 @@ use super::loss::Loss;
 use super::teacher::TeacherCost;
 use crate::bytes::Bytes;
 use crate::document::estimate::{Components, EngineVersion, Estimate, HostMemory, PhasePeak, Warning};
-use crate::engine::policy::{Breakdown, Numbers, Policy, Spread, Work};
+use crate::engine::policy::{Breakdown, Numbers, Policy, Spread};
 use crate::error::PlanError;
 
 /// What stays whatever phase it is, in bytes of one GPU.
@@ -60,8 +60,6 @@ pub(in crate::engine) struct Trainer {
     pub(in crate::engine) context: u64,
     /// How sure it is.
     pub(in crate::engine) spread: Spread,
-    /// What a pass computes in.
-    pub(in crate::engine) work: Work,
     /// What the reader should know.
     pub(in crate::engine) warnings: Vec<Warning>,
     /// Writes the command.
@@ -204,10 +202,6 @@ impl Policy for Trainer {
 
     fn spread(&self) -> Spread {
         self.spread.clone()
-    }
-
-    fn work(&self) -> Option<Work> {
-        Some(self.work)
     }
 
     fn command(&self, numbers: &Numbers) -> Option<String> {

@@ -8,7 +8,7 @@ use crate::document::plan::{Attention, Checkpointing, EngineName, OffloadTo, Opt
 use crate::document::precision::{ActivationPrecision, WeightPrecision};
 use crate::engine::accept::absent;
 use crate::engine::fitted::Constant;
-use crate::engine::policy::{Numbers, Policy, Spread, Work};
+use crate::engine::policy::{Numbers, Policy, Spread};
 use crate::engine::resolved::Resolved;
 use crate::engine::stored::Format;
 use crate::engine::training::cost::Cost;
@@ -244,7 +244,6 @@ pub(super) fn prepare(resolved: &Resolved, train: &Train) -> Result<Box<dyn Poli
         runtime: resolved.fitted.whole(Constant::TrainerSlack) + nccl,
         context: CONTEXT,
         spread: spread(),
-        work: Work { weights_read: Bytes(stored), rate: dtype },
         warnings,
         command: Box::new(command(plan, model, train, zero.ranks)),
     }))

@@ -15,7 +15,7 @@ pub(super) mod weights;
 use std::fmt::Write as _;
 
 use super::accept;
-use super::policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
+use super::policy::{Breakdown, Numbers, Policy, Pool, Spread};
 use super::resolved::Resolved;
 use super::{serving, shard, stored};
 use crate::bytes::Bytes;
@@ -23,7 +23,7 @@ use crate::document::estimate::{Components, EngineVersion, HostMemory, KvEstimat
 use crate::document::plan::{CacheKind, EngineName, Plan, Speculation, Workload};
 use crate::document::precision::{ActivationPrecision, CachePrecision};
 use crate::error::PlanError;
-use crate::model::{Dtype, Mixer, Model};
+use crate::model::{Dtype, Mixer, Model, WeightTensor};
 use device::Device;
 use overhead::GraphMemory;
 use profile::Profile;
@@ -37,8 +37,6 @@ const PAGE_TOKENS: u64 = 16;
 struct Stage {
     /// Weights and persistent buffers in bytes.
     weights: u64,
-    /// Bytes that a pass reads.
-    read: u64,
     /// Its profile run.
     profile: Profile,
     /// The draft's profile run, while the hidden states of the model's are alive.
@@ -62,7 +60,6 @@ struct Vllm {
     /// Bytes of one sequence's states, padding included, in the stage that has most.
     data: u64,
     device: Device,
-    rate: Dtype,
     warnings: Vec<Warning>,
     /// Bytes of one token's hidden state.
     hidden: u64,
@@ -136,7 +133,6 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     }
     check_serving(plan, &version, &name)?;
     let draft = weights::Draft::of(resolved, &stored, compute, version.widens_scales)?;
-    let adapters = serving::Slots::of(resolved, &tensors, compute.bytes());
     let element = cache_element("vLLM", plan, compute)?;
     let kept_states = if version.recurrent_prefixes { 2 } else { 1 };
     let paging = cache::Setting {
@@ -160,50 +156,36 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         fitted: resolved.fitted,
         chunked: config.is_some_and(|c| rotary::field(c, "attention_chunk_size").is_some()),
         image_prefix: image_prefix(model),
-        adapters: adapters.bytes > 0,
+        adapters: resolved.serve().is_some_and(|s| s.lora_adapters.is_some()),
     };
-    let free_images = rotary::free_images(config);
-    let layers = model.layers.len() as u64;
-    let stages = (0..pipeline)
-        .map(|index| {
-            let (from, to) = shard::stage_layers(layers, index, pipeline);
-            let (first, last) = (index == 0, index + 1 == pipeline);
-            let held = weights::held(model, &tensors, &stored, (from, to), (first, last));
-            let setting = profile::Setting {
-                version: &version,
-                device,
-                tensor,
-                expert,
-                data,
-                compute,
-                copies_inputs: stored.copies_inputs,
-                widened: stored.widened(&tensors, compute),
-                samples: last && task == Task::Generate,
-                free_images,
-                adapters: adapters.token,
-                speculates: resolved.serve().is_some_and(|s| s.speculation.is_some()),
-            };
-            let drafted = draft.as_ref().map_or(0, |d| d.weights);
-            // Speculation has one stage.
-            let cached_to = if last { cached.layers.len() as u64 } else { to };
-            Stage {
-                weights: held
-                    .bytes
-                    .saturating_add(table)
-                    .saturating_add(drafted)
-                    .saturating_add(adapters.bytes),
-                read: held.read,
-                profile: Profile::of(model, &setting, from, to),
-                drafting: draft.as_ref().map(|d| {
-                    let setting = profile::Setting { samples: false, adapters: 0, ..setting };
-                    Profile::of(&d.model, &setting, 0, d.model.layers.len() as u64)
-                }),
-                graphs: GraphMemory::of(model, &outside, from, to),
-                block: pages.block_bytes(from, cached_to),
-                token: cache::TokenBytes::of(&cached, &paging, from, cached_to),
-            }
-        })
-        .collect();
+    let setting = profile::Setting {
+        version: &version,
+        device,
+        tensor,
+        expert,
+        data,
+        compute,
+        copies_inputs: stored.copies_inputs,
+        widened: stored.widened(&tensors, compute),
+        samples: false,
+        free_images: rotary::free_images(config),
+        adapters: 0,
+        speculates: resolved.serve().is_some_and(|s| s.speculation.is_some()),
+    };
+    let ranks = Ranks {
+        resolved,
+        tensors: &tensors,
+        stored: &stored,
+        table,
+        draft: draft.as_ref(),
+        cached: &cached,
+        pages: &pages,
+        paging: &paging,
+        outside: &outside,
+        setting,
+        generates: task == Task::Generate,
+    };
+    let stages = (0..pipeline).map(|index| ranks.stage(index, pipeline)).collect();
     Ok(Box::new(Vllm {
         hidden: model.hidden.saturating_mul(compute.bytes()),
         host: (serving::host_cache(resolved), whole_token(resolved, &cached, &paging)),
@@ -218,12 +200,58 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         pages,
         data,
         device,
-        rate: stored.rate,
         warnings: warnings(resolved, &version, task),
         command: command(plan, &stored, embed::flag(task, &version)),
         version,
         name,
     }))
+}
+
+/// What every stage is made of.
+struct Ranks<'a> {
+    resolved: &'a Resolved,
+    tensors: &'a [WeightTensor],
+    stored: &'a weights::Stored,
+    /// Bytes of the rotary tables.
+    table: u64,
+    draft: Option<&'a weights::Draft>,
+    /// The model with its draft's layers.
+    cached: &'a Model,
+    pages: &'a cache::Pages,
+    paging: &'a cache::Setting,
+    outside: &'a overhead::Setting<'a>,
+    /// A profile run that does not sample and has no adapters.
+    setting: profile::Setting<'a>,
+    generates: bool,
+}
+
+impl Ranks<'_> {
+    fn stage(&self, index: u64, pipeline: u64) -> Stage {
+        let model = &self.resolved.model;
+        let (from, to) = shard::stage_layers(model.layers.len() as u64, index, pipeline);
+        let (first, last) = (index == 0, index + 1 == pipeline);
+        let held = weights::held(model, self.tensors, self.stored, (from, to), (first, last));
+        let adapters =
+            serving::Slots::of(self.resolved, self.tensors, (from, to), self.setting.compute.bytes());
+        let setting =
+            profile::Setting { samples: last && self.generates, adapters: adapters.token, ..self.setting };
+        // Speculation has one stage.
+        let cached_to = if last { self.cached.layers.len() as u64 } else { to };
+        Stage {
+            weights: held
+                .bytes
+                .saturating_add(self.table)
+                .saturating_add(self.draft.map_or(0, |d| d.weights))
+                .saturating_add(adapters.bytes),
+            profile: Profile::of(model, &setting, from, to),
+            drafting: self
+                .draft
+                .map(|d| Profile::of(&d.model, &self.setting, 0, d.model.layers.len() as u64)),
+            graphs: GraphMemory::of(model, self.outside, from, to),
+            block: self.pages.block_bytes(from, cached_to),
+            token: cache::TokenBytes::of(self.cached, self.paging, from, cached_to),
+        }
+    }
 }
 
 /// Bytes of one token of the longest sequence in all ranks of a replica.
@@ -671,11 +699,6 @@ impl Policy for Vllm {
             basis: "n=31 published runs of 13 models, vLLM 0.19 on H100; other versions and GPUs from the source alone"
                 .to_owned(),
         }
-    }
-
-    fn work(&self) -> Option<Work> {
-        let read = self.stages.iter().map(|s| s.read).fold(0, u64::saturating_add);
-        Some(Work { weights_read: Bytes(read), rate: self.rate })
     }
 
     fn command(&self, numbers: &Numbers) -> Option<String> {

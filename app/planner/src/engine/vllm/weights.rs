@@ -24,8 +24,6 @@ pub(in crate::engine) struct Stored {
     pub(in crate::engine) copies_inputs: bool,
     /// Whether a matrix is widened to 16 bit for its product.
     pub(in crate::engine) widens: bool,
-    /// Number format of the products.
-    pub(in crate::engine) rate: Dtype,
 }
 
 /// The formats of the plan's precision in `engine`; `compute` is the precision of activations. `SGLang` loads weights by vLLM's
@@ -47,7 +45,6 @@ pub(in crate::engine) fn stored(
         flag: None,
         copies_inputs: false,
         widens: false,
-        rate: compute,
     };
     let both = |format: Format| Stored { linear: format, experts: format, ..whole };
     let Some(precision) = plan.precision.weights else {
@@ -134,8 +131,6 @@ impl Stored {
 pub(in crate::engine) struct Held {
     /// Bytes that the allocator has given out for them.
     pub(in crate::engine) bytes: u64,
-    /// Bytes that one pass reads.
-    pub(in crate::engine) read: u64,
 }
 
 /// Rows of the vocabulary are padded to 64 (`DEFAULT_VOCAB_PADDING_SIZE`) before they are divided.
@@ -237,12 +232,6 @@ pub(in crate::engine) fn held(
             continue;
         }
         let bytes = stored.bytes(t);
-        // A looked-up embedding is read by single rows; a tower only when there is an image.
-        let looked_up = (t.role == Role::TokenEmbedding && !(model.tied_embeddings && last))
-            || matches!(t.role, Role::PositionEmbedding | Role::Tower(_));
-        if !looked_up {
-            held.read = held.read.saturating_add(bytes);
-        }
         let counted = match (module(t.role), t.layer) {
             (0, _) | (_, None) if matches!(t.role, Role::Tower(_)) => bytes,
             (0, _) | (_, None) => block(bytes),

@@ -6,7 +6,7 @@ use super::speed;
 use crate::document::estimate::Speed;
 use crate::document::plan::Plan;
 use crate::engine::resolved::Resolved;
-use crate::model::{DenseFeedForward, Experts, FeedForward, LatentAttention, Mixer};
+use crate::testing::{deepseek_v2, deepseek_v2_frame, llama};
 
 fn resolved(document: Value) -> Resolved {
     let plan: Plan = serde_json::from_value(document).unwrap();
@@ -17,17 +17,9 @@ fn of(resolved: &Resolved) -> Speed {
     speed(resolved, &resolved.numbers).unwrap()
 }
 
-fn llama(layers: u64, hidden: u64, inner: u64, heads: u64, vocab: u64) -> Value {
-    json!({ "name": "test", "config": {
-        "model_type": "llama", "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
-        "num_attention_heads": heads, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": vocab,
-        "max_position_embeddings": 131_072, "tie_word_embeddings": false
-    }})
-}
-
 fn megatron(model: &Value, parallelism: &Value, microbatches: u64) -> Resolved {
     resolved(json!({
-        "schema": 1, "model": model, "gpu": { "id": "b200-sxm-192gb", "count": 8 }, "engine": { "name": "megatron" },
+        "schema": 1, "model": { "name": "test", "config": model }, "gpu": { "id": "b200-sxm-192gb", "count": 8 }, "engine": { "name": "megatron" },
         "parallelism": parallelism,
         "workload": {
             "kind": "train", "method": "full", "sequence_tokens": 4096, "gradient_accumulation": microbatches,
@@ -40,30 +32,9 @@ fn megatron(model: &Value, parallelism: &Value, microbatches: u64) -> Resolved {
 fn deepseek(parallelism: &Value, microbatches: u64) -> Resolved {
     let mut plain = parallelism.clone();
     plain["expert"] = json!(1);
-    let mut resolved = megatron(&llama(4, 5120, 12288, 128, 102_400), &plain, microbatches);
+    let mut resolved = megatron(&deepseek_v2_frame(4), &plain, microbatches);
     resolved.plan.parallelism = serde_json::from_value(parallelism.clone()).unwrap();
-    let expert =
-        |intermediate| DenseFeedForward { intermediate, gated: true, fused_gate_up: false, bias: false };
-    for (i, layer) in resolved.model.layers.iter_mut().enumerate() {
-        layer.mixer = Mixer::Latent(LatentAttention {
-            heads: 128,
-            query_rank: Some(1536),
-            kv_rank: 512,
-            nope_size: 128,
-            rope_size: 64,
-            value_size: 128,
-        });
-        if i > 0 {
-            layer.feed_forward = FeedForward::Experts(Experts {
-                routed: 160,
-                active: 6,
-                expert: expert(1536),
-                shared: Some(expert(3072)),
-                shared_gate: false,
-                router_bias: false,
-            });
-        }
-    }
+    deepseek_v2(&mut resolved.model);
     resolved
 }
 
