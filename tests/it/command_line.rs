@@ -31,7 +31,7 @@ fn bad_input_is_named() -> Result<()> {
     write(&weights.join("config.json"), br#"{"model_type":"llama","hidden_size":-1}"#)?;
 
     let shape = "HuggingFaceTB/SmolLM2-135M";
-    let table: [(&str, &[&str], &str); 13] = [
+    let table: [(&str, &[&str], &str); 16] = [
         ("lying GGUF", &["run", "--model", "lying.gguf", "--no-db"], "lying.gguf"),
         ("truncated GGUF", &["run", "--model", "short.gguf", "--no-db"], "short.gguf"),
         ("no GGUF at all", &["run", "--model", "not.gguf", "--no-db"], "GGUF"),
@@ -45,6 +45,13 @@ fn bad_input_is_named() -> Result<()> {
         ("unknown option", &["run", "--modle", shape], "--model"),
         ("no document", &["plan", "--json", "absent.json"], "absent.json"),
         ("no rows", &["validate", "absent.jsonl"], "absent.jsonl"),
+        ("no question", &["solve", "--json", "absent.json"], "absent.json"),
+        (
+            "a price of no GPU",
+            &["solve", "cheapest-gpu", "--model", shape, "--price", "h1000=1"],
+            "\"h1000\" is not in the catalogue",
+        ),
+        ("unknown preset", &["plan", "--model", shape, "--preset", "zeppelin"], "zeppelin"),
     ];
     for (what, arguments, said) in table {
         let (code, out, err) = run_to_end("bench-runner", arguments, dir.path())?;

@@ -1,6 +1,6 @@
 //! An estimate for a person.
 
-use planner::document::estimate::{Estimate, Speed};
+use planner::document::estimate::{AgentEstimate, Estimate, Speed};
 
 use crate::report::{Align, Column, render};
 
@@ -28,6 +28,7 @@ pub(super) fn describe(estimate: &Estimate) -> String {
             host.total, host.weights, host.kv_cache, host.optimizer
         ));
     }
+    lines.extend(estimate.agent.as_ref().map(agent));
     lines.extend(estimate.speed.as_ref().map(speed));
     lines.extend(
         estimate.advice.iter().map(|a| format!("advice: {} → {}: {}", a.change, a.total_bytes, a.cost)),
@@ -75,6 +76,22 @@ fn verdict(estimate: &Estimate) -> String {
     }
     let verdict = if estimate.fits { "fits" } else { "does not fit" };
     format!("{verdict} in {} ({by})", estimate.capacity_bytes)
+}
+
+fn agent(agent: &AgentEstimate) -> String {
+    let longest = agent.tokens_after_turn.iter().max().copied().unwrap_or(0);
+    let end = match agent.exhausted_turn {
+        Some(turn) => format!("memory runs out in turn {turn}"),
+        None => "memory does not run out".to_owned(),
+    };
+    format!(
+        "agent memory: {} turns, {longest} tokens held at most, {end}; {} tokens prefilled again; embedding model {}, \
+         index {}",
+        agent.tokens_after_turn.len(),
+        agent.reprefill_tokens,
+        agent.embedding_bytes,
+        agent.index_bytes
+    )
 }
 
 fn speed(speed: &Speed) -> String {
