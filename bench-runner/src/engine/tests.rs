@@ -64,7 +64,7 @@ fn what_cannot_run_is_refused_with_the_reason() {
             "generate 4: sentence-transformers/all-MiniLM-L6-v2 is an encoder (bert)",
         ),
         (BERT, |s| s.generate_tokens = Tokens(0), "NaN in 16 bit"),
-        (BERT, |s| s.precision = "gguf:q8_0".into(), "accepted: native, fp32"),
+        (BERT, |s| s.precision = "gguf:q8_0".into(), "quantised synthetic weights of bert: not made"),
         (
             BERT,
             |s| (s.precision, s.generate_tokens, s.prompt_tokens) = ("fp32".into(), Tokens(0), Tokens(513)),
