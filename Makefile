@@ -27,7 +27,7 @@ serve: build ## Build everything and serve http://127.0.0.1:3000 with a runner b
 
 .PHONY: build
 build: site ## The two binaries, the site embedded in the server
-	cargo build --release -p server -p bench-runner
+	cargo build $(NATIVE) --bins
 
 .PHONY: site
 site: tools ## The WASM bundle and the style sheet
