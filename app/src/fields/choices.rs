@@ -42,13 +42,15 @@ pub fn models(workload: &str) -> Vec<Choice> {
         .collect()
 }
 
-/// The smallest model that generates with the vocabulary of another: what can draft for it.
+/// The smallest model of the same maker that generates with the vocabulary of another: what can draft for it.
 pub(super) fn draft(model: &str) -> Option<&'static str> {
+    let maker = model.split_once('/').map_or(model, |(maker, _)| maker);
     let vocabulary = catalogue::model(model)?.model().ok()?.vocab;
     MODELS
         .iter()
         .filter(|(entry, generates)| *generates && entry.id != model)
-        .filter(|(entry, _)| entry.model().is_ok_and(|m| m.vocab.abs_diff(vocabulary) <= 1024))
+        .filter(|(entry, _)| entry.id.split_once('/').is_some_and(|(own, _)| own == maker))
+        .filter(|(entry, _)| entry.model().is_ok_and(|m| m.vocab == vocabulary))
         .min_by_key(|(entry, _)| entry.parameters)
         .map(|(entry, _)| entry.id.as_str())
 }

@@ -529,7 +529,7 @@ pub static GROUPS: [Group; 10] = [
             field(
                 "workload.images.width",
                 "Width",
-                "pixels; empty: the model's largest",
+                "pixels; empty: the tower's own, 1024 where it is free",
                 Kind::Optional,
                 &[IMAGES],
             ),

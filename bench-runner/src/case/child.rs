@@ -272,11 +272,11 @@ fn embed(
     device.synchronize()?;
     sample.prefill_ms = milliseconds(start);
     drop((ids, mask));
-    let first: f32 = vectors.flatten_all()?.to_vec1::<f32>()?.into_iter().take(1).sum();
+    let numbers = vectors.flatten_all()?.to_vec1::<f32>()?;
     sample.ttft_ms = milliseconds(start);
     high.prefill = Some(higher(high.prefill, probe.read()?));
     // A time of vectors that are no numbers is no result.
-    if first.is_finite() {
+    if numbers.iter().all(|n| n.is_finite()) {
         Ok(())
     } else {
         Err(EngineError::from(Refusal("the embeddings are not finite".to_owned())).into())

@@ -34,7 +34,15 @@ pub(super) async fn estimate(Body(plan): Body<Plan>) -> Result<Json<Estimate>, P
               (status = 400, body = ApiError, description = "Not the JSON of a question"),
               (status = 422, body = ApiError, description = "The plan cannot be solved, or the question contradicts itself; field says where")))]
 pub(super) async fn solve(Body(question): Body<Question>) -> Result<Json<Answer>, Problem> {
-    Ok(Json(question.answer()?))
+    // A search of layouts takes milliseconds that other requests should not wait for.
+    match tokio::task::spawn_blocking(move || question.answer()).await {
+        Ok(answer) => Ok(Json(answer?)),
+        Err(_) => Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the search for an answer failed; the server's log says why",
+        )),
+    }
 }
 
 /// Store a plan with its answer under a short link that never changes.

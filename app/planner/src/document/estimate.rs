@@ -114,7 +114,7 @@ pub struct HostMemory {
     pub kv_cache: Bytes,
     /// Optimizer states kept on the host.
     pub optimizer: Bytes,
-    /// Tokens that the host's cache holds beside the GPUs' pool.
+    /// Tokens that the host's cache holds.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub kv_tokens: u64,
     /// All of the above.

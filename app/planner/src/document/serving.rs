@@ -12,7 +12,8 @@ use super::precision::WeightPrecision;
 pub struct Images {
     /// Images of one prompt.
     pub per_prompt: u64,
-    /// Width in pixels; left out: the largest (or only) size that the model takes whole.
+    /// Width in pixels; left out: as the height, or where that is left out too 1024 × 1024 in a tower of free size and the
+    /// tower's own size in any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<u64>,
     /// Height in pixels; left out: as the width.

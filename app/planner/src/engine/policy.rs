@@ -48,10 +48,10 @@ impl Numbers {
         self.prompt + self.output
     }
 
-    /// Serve: prompt, output and what is proposed beyond it.
+    /// Serve: prompt, output and what is proposed beyond it, which ends where the longest sequence does.
     #[must_use]
     pub fn sequence_held(&self) -> Tokens {
-        self.sequence_end() + Tokens(self.proposed)
+        (self.sequence_end() + Tokens(self.proposed)).min(self.max_model_len.max(self.sequence_end()))
     }
 
     /// Serve: tokens that a sequence has in common with all others.

@@ -54,16 +54,7 @@ impl Resolved {
         let sparse = crate::compress::apply(plan, &mut model, &mut warnings)?;
         check_gpu_facts(plan)?;
         let gpu = resolve_gpu(&plan.gpu)?;
-        let gpus = check_layout(plan)?;
-        let p = &plan.parallelism;
-        if let Some(slice) = gpu.filter(|g| g.id.contains(':') && p.tensor.max(p.pipeline).max(p.context) > 1)
-        {
-            return Err(PlanError::unsupported(
-                "gpu.id",
-                format!("{} reaches no other GPU: a model cannot be divided over slices", slice.name),
-                "give a whole GPU, or parallelism.data only",
-            ));
-        }
+        let gpus = check_layout(plan, gpu)?;
         if plan.host.threads == Some(0) {
             return Err(PlanError::invalid(
                 "host.threads",
@@ -100,7 +91,7 @@ impl Resolved {
         let mut changed = self.clone();
         changed.plan.parallelism = layout;
         changed.plan.gpu.count = None;
-        changed.gpus = check_layout(&changed.plan)?;
+        changed.gpus = check_layout(&changed.plan, changed.gpu)?;
         check_stages(&changed.plan, &changed.model)?;
         Ok(changed)
     }
@@ -179,8 +170,20 @@ fn check_gpu_facts(plan: &Plan) -> Result<(), PlanError> {
 }
 
 /// Ranks along each axis, and their product.
-fn check_layout(plan: &Plan) -> Result<u64, PlanError> {
+fn check_layout(plan: &Plan, gpu: Option<&Gpu>) -> Result<u64, PlanError> {
     let p = &plan.parallelism;
+    let talking = match plan.workload {
+        Workload::Train(_) => p.data.max(p.expert),
+        Workload::Serve(_) | Workload::Embed { .. } => p.expert,
+    };
+    let divided = p.tensor.max(p.pipeline).max(p.context).max(talking) > 1;
+    if let Some(slice) = gpu.filter(|g| g.id.contains(':') && divided) {
+        return Err(PlanError::unsupported(
+            "gpu.id",
+            format!("{} reaches no other GPU: a model cannot be divided over slices", slice.name),
+            "give a whole GPU, or replicas that serve (parallelism.data) only",
+        ));
+    }
     let axes = [
         ("parallelism.tensor", p.tensor),
         ("parallelism.pipeline", p.pipeline),
@@ -254,10 +257,21 @@ fn workload(plan: &Plan, model: &Model) -> Result<Numbers, PlanError> {
     }
 }
 
-/// The tokens of the images in each prompt: what the tower gives for its own size, or one for each merged patch of an image
-/// of free size (Qwen2-VL, arXiv 2409.12191, section 2.1).
+/// Most tokens of one image in Qwen's towers: 12845056 pixels of 28² or 16777216 of 32² to a token, and the least: 3136 or 65536
+/// pixels (`preprocessor_config.json` of Qwen2.5-VL and of Qwen3-VL).
+const QWEN_TOKENS: u64 = 16_384;
+const QWEN_LEAST: [u64; 2] = [4, 64];
+
+/// The tokens of the images in each prompt.
 fn image_tokens(serve: &Serve, plan: &Plan, model: &Model) -> Result<Tokens, PlanError> {
     let Some(images) = serve.images else { return Ok(Tokens(0)) };
+    if !(1..=MAX_TOKENS).contains(&images.per_prompt) {
+        return Err(out_of_range(
+            "workload.images.per_prompt",
+            images.per_prompt,
+            "at least 1, or leave images out",
+        ));
+    }
     let Some(shape) = model.towers.iter().find_map(|t| t.shape).filter(|s| s.tokens_per_image > 0) else {
         return Err(PlanError::unsupported(
             "workload.images",
@@ -265,9 +279,6 @@ fn image_tokens(serve: &Serve, plan: &Plan, model: &Model) -> Result<Tokens, Pla
             "leave it out, or give a model with a vision tower",
         ));
     };
-    if images.per_prompt > MAX_TOKENS {
-        return Err(out_of_range("workload.images.per_prompt", images.per_prompt, "a number of images"));
-    }
     for (field, pixels) in
         [("workload.images.width", images.width), ("workload.images.height", images.height)]
     {
@@ -275,10 +286,27 @@ fn image_tokens(serve: &Serve, plan: &Plan, model: &Model) -> Result<Tokens, Pla
             return Err(out_of_range(field, pixels, "1 to 65536 pixels, or leave it out"));
         }
     }
-    let each = match (rotary::free_images(rotary::config(plan)), images.width) {
-        (true, Some(width)) => shape.free_tokens(width, images.height.unwrap_or(width)),
-        // Scaled to the tower's size.
-        _ => shape.tokens_per_image,
+    let config = rotary::config(plan);
+    let kind =
+        config.and_then(|c| c.get("model_type")).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let each = match (images.width.or(images.height), kind) {
+        // Scaled to the tower's size, whatever it is.
+        (None, _) | (_, "gemma3") => shape.tokens_per_image,
+        (Some(edge), "mistral3") => {
+            shape.row_tokens(images.width.unwrap_or(edge), images.height.unwrap_or(edge))
+        }
+        (Some(edge), _) if rotary::free_images(config) => {
+            let least = QWEN_LEAST[usize::from(kind != "qwen2_5_vl")];
+            let (width, height) = (images.width.unwrap_or(edge), images.height.unwrap_or(edge));
+            shape.resized_tokens(width, height, least, QWEN_TOKENS)
+        }
+        _ => {
+            return Err(PlanError::not_planned_yet(
+                "workload.images.width",
+                format!("how {} divides an image into tiles", model.name),
+                "leave width and height out for one tile, and count the tiles as images",
+            ));
+        }
     };
     Ok(Tokens(each.saturating_mul(images.per_prompt)))
 }

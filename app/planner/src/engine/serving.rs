@@ -72,9 +72,9 @@ pub(super) fn check(resolved: &Resolved) -> Result<(), PlanError> {
     let engine = resolved.plan.engine.name;
     if let Some(setting) = SETTINGS.iter().find(|s| (s.given)(serve) && !s.engines.contains(&engine)) {
         let have: Vec<String> = setting.engines.iter().map(|e| name_of(*e)).collect();
-        return Err(PlanError::unsupported(
+        return Err(PlanError::not_planned_yet(
             setting.field,
-            format!("{} is not planned with it", name_of(engine)),
+            format!("it in {}", name_of(engine)),
             format!("give the engine {}, or leave it out", have.join(", ")),
         ));
     }
@@ -136,15 +136,37 @@ fn check_speculation(speculation: &Speculation, resolved: &Resolved) -> Result<(
             "give draft-model or ngram, or a model that has them (DeepSeek-V3, GLM-4.5, Qwen3-Next)",
         ));
     }
-    if resolved.layout().pipeline > 1 {
+    let layout = resolved.layout();
+    if layout.pipeline > 1 {
         return Err(PlanError::not_planned_yet(
             "workload.speculation",
             "speculation over pipeline stages",
             "leave it or parallelism.pipeline out",
         ));
     }
-    let draft = draft(resolved)?;
-    if let Some(draft) = draft.filter(|d| d.model.vocab.abs_diff(resolved.model.vocab) > 1024) {
+    let engine = resolved.plan.engine.name;
+    if engine == EngineName::Transformers && resolved.numbers.sequences > u64::from(layout.data) {
+        return Err(PlanError::unsupported(
+            "workload.concurrent_sequences",
+            "Transformers speculates for one sequence at a time (`assisted generate is only supported for batch_size = 1`)",
+            "give 1, or leave workload.speculation out",
+        ));
+    }
+    let Some(draft) = draft(resolved)?.filter(|_| matches!(speculation, Speculation::DraftModel { .. }))
+    else {
+        return Ok(());
+    };
+    // llama.cpp lets a few padded rows differ (`SPEC_VOCAB_MAX_SIZE_DIFFERENCE`).
+    let apart = if engine == EngineName::LlamaCpp { 128 } else { 0 };
+    let heads = draft.model.layers.iter().filter_map(|l| l.attention()).map(|a| a.heads).min();
+    if let Some(heads) = heads.filter(|h| h % u64::from(layout.tensor.max(1)) != 0) {
+        return Err(PlanError::unsupported(
+            "workload.speculation.model",
+            format!("{} tensor parallel ranks do not divide the draft's {heads} query heads", layout.tensor),
+            "give another draft, or other ranks",
+        ));
+    }
+    if draft.model.vocab.abs_diff(resolved.model.vocab) > apart {
         return Err(PlanError::unsupported(
             "workload.speculation.model",
             format!(
@@ -193,6 +215,10 @@ pub(crate) fn draft(resolved: &Resolved) -> Result<Option<Resolved>, PlanError> 
                 ));
             }
             drafting.plan.model = (**model).clone();
+            if drafting.plan.engine.name == EngineName::LlamaCpp {
+                // The draft's cache has a type of its own, fp16 where nothing is said (`-ctkd`, `-ctvd`).
+                drafting.plan.precision.kv_cache = None;
+            }
             drafting.plan.precision.weights = *precision;
             drafting.plan.compression = crate::document::plan::Compression::default();
             drafting.sparse = false;
@@ -264,14 +290,21 @@ pub(super) fn host_cache(resolved: &Resolved) -> Bytes {
     resolved.serve().map_or(Bytes::ZERO, |s| Bytes::from_mib(s.host_cache_mib))
 }
 
+/// An error of a draft's own plan, at the fields that say what the draft is.
+pub(super) fn of_draft(error: PlanError) -> PlanError {
+    let field = match error.field.as_str() {
+        "precision.weights" => "workload.speculation.precision",
+        _ => "workload.speculation.model",
+    };
+    PlanError { field: field.to_owned(), ..error }
+}
+
 /// An engine that holds adapters and a draft beside its model, each with buffers of its own.
 struct Beside {
     main: Box<dyn Policy>,
     draft: Option<Box<dyn Policy>>,
-    /// Bytes of all adapters.
-    adapters: u64,
-    /// Layers of the model and its head, of which `-ngl` says how many are on the GPU.
-    layers: u64,
+    /// Bytes of all adapters in each layer.
+    adapters: Vec<u64>,
     /// Whether both models' compute buffers stay (llama.cpp), or only the larger is alive (`PyTorch`).
     both: bool,
     flags: String,
@@ -284,31 +317,39 @@ pub(super) fn beside(resolved: &Resolved, main: Box<dyn Policy>) -> Result<Box<d
     if serve.lora_adapters.is_none() && serve.speculation.is_none() {
         return Ok(main);
     }
-    let draft = draft(resolved)?.map(|d| super::prepare(&d)).transpose().map_err(|e| PlanError {
-        field: e.field.replacen("precision.weights", "workload.speculation.precision", 1),
-        ..e
-    })?;
+    let layout = resolved.layout();
+    if layout.tensor > 1 || layout.pipeline > 1 {
+        return Err(PlanError::not_planned_yet(
+            "workload.lora_adapters",
+            format!("adapters or a draft beside a model that {} divides over GPUs", name_of(engine)),
+            "leave them or parallelism out",
+        ));
+    }
+    let draft = draft(resolved)?.map(|d| super::prepare(&d)).transpose().map_err(of_draft)?;
     let llama = engine == EngineName::LlamaCpp;
     // llama.cpp's converter writes adapters in fp16; PEFT widens them to fp32 (`autocast_adapter_dtype`).
     let element = if llama { 2 } else { 4 };
+    let tensors = resolved.model.tensors();
     let mut flags = String::new();
     if llama {
         for n in 0..serve.lora_adapters.as_ref().map_or(0, |a| a.count) {
             use std::fmt::Write as _;
             let _ = write!(flags, " --lora ADAPTER_{}.gguf", n + 1);
         }
-        if let Some(Speculation::DraftModel { model, tokens, .. }) = &serve.speculation {
+        // How many tokens it proposes has another flag from build to build.
+        if let Some(Speculation::DraftModel { model, .. }) = &serve.speculation {
             use std::fmt::Write as _;
             let name = model.id.as_deref().or(model.name.as_deref()).unwrap_or("DRAFT");
             let name = name.rsplit('/').next().unwrap_or(name);
-            let _ = write!(flags, " -md {name}.gguf --draft-max {tokens} -ngld 99");
+            let _ = write!(flags, " -md {name}.gguf");
         }
     }
     Ok(Box::new(Beside {
         main,
         draft,
-        adapters: adapter_bytes(resolved, &resolved.model.tensors(), (0, u64::MAX), element),
-        layers: resolved.model.layers.len() as u64 + 1,
+        adapters: (0..resolved.model.layers.len() as u64)
+            .map(|layer| adapter_bytes(resolved, &tensors, (layer, layer + 1), element))
+            .collect(),
         both: llama,
         flags,
     }))
@@ -321,12 +362,13 @@ impl Policy for Beside {
 
     fn breakdown(&self, numbers: &Numbers) -> Result<Breakdown, PlanError> {
         let mut answer = self.main.breakdown(numbers)?;
-        // An adapter's matrices lie where its layer's are.
-        let on_gpu = numbers.gpu_layers.map_or(self.layers, |n| u64::from(n).min(self.layers));
-        let adapters = Bytes(self.adapters / self.layers.max(1) * on_gpu);
-        let mut added = adapters;
-        answer.parts.weights += adapters;
-        answer.host.weights += Bytes(self.adapters) - adapters;
+        // An adapter's matrices lie where its layer's are: the last of -ngl on the GPU, the head counted as one.
+        let layers = self.adapters.len();
+        let on_gpu = numbers.gpu_layers.map_or(layers, |n| (n as usize).saturating_sub(1).min(layers));
+        let (on_host, on_gpu) = self.adapters.split_at(layers - on_gpu);
+        let mut added = Bytes(on_gpu.iter().copied().fold(0, u64::saturating_add));
+        answer.parts.weights += added;
+        answer.host.weights += Bytes(on_host.iter().copied().fold(0, u64::saturating_add));
         if let Some(draft) = &self.draft {
             let beside = draft.breakdown(&Numbers { gpu_layers: None, ..*numbers })?;
             let (p, d) = (&mut answer.parts, &beside.parts);
@@ -372,6 +414,12 @@ impl Policy for Beside {
     }
 }
 
+/// Whether vLLM's class of a model has `embedding_modules`: `LlamaForCausalLM` and what derives from it, and a few more.
+pub(super) const fn names_embeddings(model: &Model) -> bool {
+    use crate::model::Architecture as A;
+    matches!(model.architecture, A::Llama | A::Mistral | A::Mixtral | A::Phi3 | A::Granite)
+}
+
 /// What vLLM sets aside for adapters and what its layers compute for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Slots {
@@ -399,6 +447,20 @@ impl Slots {
             .fold(0, u64::saturating_add);
         // Query, key and value in one buffer (`add_lora_linear`).
         Self { bytes, token: rank.saturating_mul(3 * 4) }
+    }
+
+    /// What the embedding and the head have of them, whole on every rank (`VocabParallelEmbeddingWithLoRA`,
+    /// `LogitsProcessorWithLoRA`), where the model's class names them (`embedding_modules`).
+    pub(super) fn of_vocabulary(resolved: &Resolved, first: bool, last: bool, element: u64) -> u64 {
+        let model = &resolved.model;
+        let Some(adapters) = resolved.serve().and_then(|s| s.lora_adapters.as_ref()) else { return 0 };
+        if !names_embeddings(model) {
+            return 0;
+        }
+        let slots = adapters.count.saturating_mul(u64::from(adapters.rank)).saturating_mul(element);
+        let both = vllm::weights::block(slots.saturating_mul(model.vocab))
+            .saturating_add(vllm::weights::block(slots.saturating_mul(model.hidden)));
+        both.saturating_mul(u64::from(first) + u64::from(last && !model.tied_embeddings))
     }
 }
 

@@ -189,7 +189,13 @@ impl Roofline {
         prefill.launches *= steps;
         let seen = prompt + output / 2.0;
         let (decode, each) = self.decode(batch, seen, on_gpu);
-        let first = prefill.total() + self.efficiency.step;
+        // A draft reads the prompt too.
+        let drafted = self
+            .speculation
+            .as_ref()
+            .and_then(|s| s.draft.as_ref())
+            .map_or(0.0, |draft| draft.step(batch, new, common + new * draft.causal, steps, 1.0).total());
+        let first = prefill.total() + drafted + self.efficiency.step;
         let whole = self.efficiency.first_call + first + each * (output - 1.0).max(0.0);
         // Embedding has no output: what it is asked for is its input.
         let (counted, step) = if numbers.sequence.0 > 0 {
@@ -222,16 +228,22 @@ impl Roofline {
             return (step, step.total() + self.efficiency.step);
         };
         // All proposed tokens and the one after them are checked in one pass.
-        let check = self.step(batch, speculation.proposed + 1.0, seen, 1.0, on_gpu);
-        let proposing = speculation
-            .draft
-            .as_ref()
-            .map_or(0.0, |draft| draft.step(batch, 1.0, seen, 1.0, 1.0).total() * speculation.proposed);
+        let checked = speculation.proposed + 1.0;
+        let check = self.step_with(batch, checked, seen, 1.0, on_gpu, checked);
+        let proposing = speculation.draft.as_ref().map_or(0.0, |draft| {
+            (draft.step(batch, 1.0, seen, 1.0, 1.0).total() + draft.efficiency.step) * speculation.proposed
+        });
         (check, (check.total() + proposing + self.efficiency.step) / speculation.yielded())
     }
 
-    /// One step of `batch` sequences with `new` tokens each that see `seen` on average, weights read `reads` times.
+    /// One step of `batch` sequences with `new` tokens each that see `seen` on average, weights read `reads` times, and logits for
+    /// the last token of each.
     fn step(&self, batch: f64, new: f64, seen: f64, reads: f64, on_gpu: f64) -> Parts {
+        self.step_with(batch, new, seen, reads, on_gpu, 1.0)
+    }
+
+    /// The same with logits for the last `logits` tokens of each sequence.
+    fn step_with(&self, batch: f64, new: f64, seen: f64, reads: f64, on_gpu: f64, logits: f64) -> Parts {
         let (machine, e) = (&self.machine, &self.efficiency);
         let tokens = batch * new / self.context;
         let bandwidth = machine.bandwidth * e.bandwidth;
@@ -268,9 +280,8 @@ impl Roofline {
             parts.launches += on_device * layer.launches * e.launch;
             parts.link += on_device * self.exchange(tokens, layer.active);
         }
-        // The head reads the last token of each sequence, or every new one in decode.
         let head = (self.work.head / self.tensor / bandwidth / self.unpacking.max(0.85))
-            .max(2.0 * self.work.head_parameters * batch / self.tensor / compute);
+            .max(2.0 * self.work.head_parameters * batch * logits / self.tensor / compute);
         parts.memory += head;
         // Embedding, final norm, head, sampling: about as much as half a layer.
         parts.launches += 25.0 * e.launch;

@@ -379,14 +379,54 @@ pub struct TowerShape {
 }
 
 impl TowerShape {
-    /// Tokens of an image of `width` × `height` pixels in its own resolution: its patches, as many of them to a token as for
-    /// the largest image.
+    /// Pixels of the square that gives one token.
+    fn token_edge(&self) -> u64 {
+        let patches = (self.image / self.patch.max(1)).saturating_pow(2);
+        // To the nearest: Pixtral's tokens count a break for each row too.
+        let tokens = self.tokens_per_image.max(1);
+        let merged = patches.saturating_add(tokens / 2) / tokens;
+        self.patch.saturating_mul(merged.isqrt().max(1)).max(1)
+    }
+
+    /// Tokens of an image of `width` × `height` pixels in Qwen's towers: scaled to whole squares of a token and to between
+    /// `least` and `most` tokens (`smart_resize` in Transformers' `image_processing_qwen2_vl.py`).
     #[must_use]
-    pub fn free_tokens(&self, width: u64, height: u64) -> u64 {
-        let patches = |pixels: u64| pixels.div_ceil(self.patch.max(1));
-        let merged = (self.image / self.patch.max(1)).saturating_pow(2) / self.tokens_per_image.max(1);
-        let edge = merged.isqrt().max(1);
-        patches(width).div_ceil(edge).saturating_mul(patches(height).div_ceil(edge))
+    pub fn resized_tokens(&self, width: u64, height: u64, least: u64, most: u64) -> u64 {
+        let edge = self.token_edge() as f64;
+        let (w, h) = (width as f64 / edge, height as f64 / edge);
+        // Python rounds halves to even.
+        let (columns, rows) = (libm::rint(w), libm::rint(h));
+        let (columns, rows) = if columns * rows > most as f64 {
+            let shrink = libm::sqrt(w * h / most as f64);
+            (libm::floor(w / shrink).max(1.0), libm::floor(h / shrink).max(1.0))
+        } else if columns * rows < least as f64 {
+            let grow = libm::sqrt(least as f64 / (w * h));
+            (libm::ceil(w * grow), libm::ceil(h * grow))
+        } else {
+            (columns, rows)
+        };
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a product of two whole numbers of at least 1, of at most some millions"
+        )]
+        let tokens = (columns * rows) as u64;
+        tokens
+    }
+
+    /// Tokens of an image of `width` × `height` pixels in Pixtral's tower: scaled down to its largest edge, a token for each
+    /// square and one more at the end of each row (`PixtralProcessor.__call__` in Transformers' `processing_pixtral.py`).
+    #[must_use]
+    pub fn row_tokens(&self, width: u64, height: u64) -> u64 {
+        let edge = self.token_edge();
+        let ratio = (width.max(height) as f64 / self.image.max(1) as f64).max(1.0);
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an edge in pixels, made smaller"
+        )]
+        let squares = |pixels: u64| (libm::floor(pixels as f64 / ratio) as u64).max(1).div_ceil(edge);
+        squares(height).saturating_mul(squares(width) + 1)
     }
 }
 

@@ -173,7 +173,7 @@ struct Beside {
     /// Images in each prompt
     #[arg(long, env = "PLIMSOLL_IMAGES", value_name = "N")]
     images: Option<u64>,
-    /// Size of each image in pixels [default: the largest that the model takes whole]
+    /// Size of each image in pixels [default: the tower's own, 1024x1024 where it is free]
     #[arg(long, env = "PLIMSOLL_IMAGE_SIZE", value_name = "WIDTHxHEIGHT", requires = "images")]
     image_size: Option<String>,
     /// Low-rank adapters on the GPU at once
@@ -188,27 +188,51 @@ struct Beside {
         requires = "adapters"
     )]
     adapter_rank: u32,
+    /// Modules that the adapters change, suffixes in the checkpoint [default: every linear module]
+    #[arg(
+        long,
+        env = "PLIMSOLL_ADAPTER_TARGETS",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "adapters"
+    )]
+    adapter_targets: Vec<String>,
     /// Speculative decoding by a draft model: its catalogue id
-    #[arg(long, env = "PLIMSOLL_DRAFT", value_name = "MODEL", conflicts_with_all = ["mtp", "ngram"])]
+    #[arg(long, env = "PLIMSOLL_DRAFT", value_name = "MODEL", group = "speculates")]
     draft: Option<String>,
     /// How the draft's weights are stored [default: as its checkpoint is]
     #[arg(long, env = "PLIMSOLL_DRAFT_PRECISION", value_name = "PRECISION", requires = "draft")]
     draft_precision: Option<String>,
     /// Speculative decoding by the model's own layers for further tokens
-    #[arg(long, env = "PLIMSOLL_MTP", conflicts_with = "ngram")]
+    #[arg(long, env = "PLIMSOLL_MTP", group = "speculates")]
     mtp: bool,
     /// Speculative decoding by n-grams of the prompt
-    #[arg(long, env = "PLIMSOLL_NGRAM")]
+    #[arg(long, env = "PLIMSOLL_NGRAM", group = "speculates")]
     ngram: bool,
     /// Tokens proposed at once [default: 4; with --mtp 1]
-    #[arg(long, env = "PLIMSOLL_PROPOSED", value_name = "N")]
+    #[arg(long, env = "PLIMSOLL_PROPOSED", value_name = "N", requires = "speculates")]
     proposed: Option<u32>,
     /// Share of proposed tokens that are accepted, for the speed
-    #[arg(long, env = "PLIMSOLL_ACCEPTANCE", value_name = "SHARE")]
+    #[arg(long, env = "PLIMSOLL_ACCEPTANCE", value_name = "SHARE", requires = "speculates")]
     acceptance: Option<f64>,
 }
 
 impl Beside {
+    /// The first option that is given, and means something only where the plan serves.
+    fn given(&self) -> Option<&'static str> {
+        [
+            ("--shared-prefix", self.shared_prefix.is_some()),
+            ("--host-cache-mib", self.host_cache_mib.is_some()),
+            ("--images", self.images.is_some()),
+            ("--adapters", self.adapters.is_some()),
+            ("--draft", self.draft.is_some()),
+            ("--mtp", self.mtp),
+            ("--ngram", self.ngram),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name))
+    }
+
     fn write(&self, document: &mut Document) {
         document.given("workload.shared_prefix_tokens", self.shared_prefix);
         document.given("workload.host_cache_mib", self.host_cache_mib);
@@ -225,6 +249,9 @@ impl Beside {
         if let Some(count) = self.adapters {
             document.put("workload.lora_adapters.count", json!(count));
             document.put("workload.lora_adapters.rank", json!(self.adapter_rank));
+            if !self.adapter_targets.is_empty() {
+                document.put("workload.lora_adapters.targets", json!(self.adapter_targets));
+            }
         }
         let kind = match (&self.draft, self.mtp, self.ngram) {
             (Some(_), _, _) => "draft-model",
@@ -345,6 +372,12 @@ impl PlanOptions {
         self.place(&mut document);
         self.how(&mut document)?;
         self.layout(&mut document);
+        let serves = !self.training.embed && self.training.train.is_none();
+        if let Some(option) = self.what.beside.given().filter(|_| !serves) {
+            return Err(CliError::Input(format!(
+                "{option}: stands beside a served model; leave it out, or leave --train and --embed out"
+            )));
+        }
         self.workload(&mut document);
         add(&mut document);
         for pair in &self.set {
@@ -523,6 +556,11 @@ mod tests {
             ("--shared-prefix 512", "/workload/shared_prefix_tokens", json!(512)),
             ("--images 2 --image-size 1280x720", "/workload/images/height", json!(720)),
             ("--adapters 4 --adapter-rank 32", "/workload/lora_adapters/rank", json!(32)),
+            (
+                "--adapters 1 --adapter-targets q_proj,v_proj",
+                "/workload/lora_adapters/targets/1",
+                json!("v_proj"),
+            ),
             ("--draft meta-llama/Llama-3.2-1B", "/workload/speculation/tokens", json!(4)),
             ("--mtp --acceptance 0.8", "/workload/speculation/kind", json!("mtp")),
             ("--host-cache-mib 65536", "/workload/host_cache_mib", json!(65536)),

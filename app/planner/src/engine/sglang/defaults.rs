@@ -57,7 +57,8 @@ pub(super) fn rules(given: Option<&str>) -> Result<(Rules, String), PlanError> {
 }
 
 impl Rules {
-    /// The defaults for a GPU of `mib` MiB, `tensor` · `pipeline` ranks, and what the plan says of step and batch.
+    /// The defaults for a GPU of `mib` MiB, `tensor` · `pipeline` ranks, and what the plan says of step and batch; `reserve` MiB
+    /// more are left free for speculation.
     pub(super) fn defaults(
         self,
         mib: u64,
@@ -65,6 +66,7 @@ impl Rules {
         pipeline: u64,
         step: Option<u64>,
         batch: Option<u64>,
+        reserve: u64,
     ) -> Defaults {
         let gib = |n: u64| n * 1024;
         let ranks = tensor * pipeline;
@@ -100,14 +102,14 @@ impl Rules {
         };
         let largest_batch = batch.map_or(largest, |b| b.min(largest)).max(1);
         Defaults {
-            fraction: self.fraction(mib, tensor, ranks, step, largest),
+            fraction: self.fraction(mib, (tensor, ranks), step, largest, reserve),
             step,
             largest_batch,
             graphs: self.captures(largest_batch),
         }
     }
 
-    fn fraction(self, mib: u64, tensor: u64, ranks: u64, step: u64, largest: u64) -> f64 {
+    fn fraction(self, mib: u64, (tensor, ranks): (u64, u64), step: u64, largest: u64, reserve: u64) -> f64 {
         let memory = mib.max(1) as f64;
         let reserved = match self {
             Self::Ranks if mib <= 81_920 => {
@@ -136,6 +138,7 @@ impl Rules {
                 if mib > 61_440 { reserved.max(10.0 * 1024.0) } else { reserved }
             }
         };
+        let reserved = reserved + reserve as f64;
         (((memory - reserved) / memory) * 1000.0).round().max(0.0) / 1000.0
     }
 

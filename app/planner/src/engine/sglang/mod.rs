@@ -58,7 +58,28 @@ struct Sglang {
     warnings: Vec<Warning>,
     /// Host memory for cache, and the bytes of one token in all GPUs of a replica.
     host: (Bytes, u64),
+    /// MiB that speculation adds to what is left free.
+    reserve: u64,
+    drafting: Option<Drafting>,
     command: String,
+}
+
+/// What proposes tokens: loaded when the model's pool is there already, with a pool of as many tokens beside it.
+#[derive(Debug, Clone, Copy)]
+struct Drafting {
+    weights: u64,
+    /// Bytes of one token in its layers.
+    token: u64,
+}
+
+/// MiB that are left free for speculation: 6 GiB for a draft model, 2 GiB for the model's own layers
+/// (`_handle_gpu_memory_settings` in `srt/server_args.py`).
+fn reserve(resolved: &Resolved) -> u64 {
+    match resolved.serve().and_then(|s| s.speculation.as_ref()) {
+        Some(Speculation::DraftModel { .. }) => 6 * 1024,
+        Some(Speculation::Mtp { .. }) => 2 * 1024,
+        Some(Speculation::Ngram { .. }) | None => 0,
+    }
 }
 
 /// Prepares a plan.
@@ -85,7 +106,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let config = rotary::config(plan);
     let table = rotary::bytes(model, config, compute.bytes());
     let tensors = weights::rank_tensors(model, tensor, expert, 1);
-    let draft = weights::Draft::of(resolved, &stored, compute, true)?;
+    let draft = weights::Draft::of("SGLang", resolved, &stored, compute, true)?;
     let rank = resolved.serve().and_then(|s| s.lora_adapters.as_ref()).map_or(0, |a| u64::from(a.rank));
     let cached = draft.as_ref().map_or_else(|| model.clone(), |d| d.beside(model));
     let setting = cache::Setting {
@@ -129,13 +150,10 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
                 adapters: rank.saturating_mul(3 * 4),
                 speculates: resolved.serve().is_some_and(|s| s.speculation.is_some()),
             };
-            // Speculation has one stage.
-            let cached_to = if last { cached.layers.len() as u64 } else { to };
-            let (token, state) = token_and_state(&cached, &setting, from, cached_to);
+            let (token, state) = token_and_state(model, &setting, from, to);
             let adapters = serving::adapter_bytes(resolved, &tensors, (from, to), compute.bytes());
-            let drafted = draft.as_ref().map_or(0, |d| d.weights);
             Stage {
-                weights: held.bytes.saturating_add(table).saturating_add(drafted).saturating_add(adapters),
+                weights: held.bytes.saturating_add(table).saturating_add(adapters),
                 token,
                 state,
                 profile: profile::Profile::of(model, &step, from, to),
@@ -143,9 +161,15 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
             }
         })
         .collect();
+    let drafting = draft.as_ref().map(|d| {
+        let layers = d.model.layers.len() as u64;
+        Drafting { weights: d.weights, token: token_and_state(&d.model, &setting, 0, layers).0 }
+    });
     let (per_token, _) = token_and_state(&cached, &cache::Setting { tensor: 1, ..setting }, 0, u64::MAX);
     Ok(Box::new(Sglang {
         host: (serving::host_cache(resolved), per_token),
+        reserve: reserve(resolved),
+        drafting,
         runtime: overhead::runtime(&outside, model.vocab, false),
         reported_mib: gpu.physical_mib.unwrap_or(resolved.numbers.memory.0 >> 20),
         stages,
@@ -291,24 +315,42 @@ fn serving_flags(plan: &Plan) -> String {
             let draft = model.id.as_deref().or(model.name.as_deref()).unwrap_or("DRAFT");
             let _ = write!(
                 flags,
-                " --speculative-algorithm STANDALONE --speculative-draft-model-path {draft} \
-                 --speculative-num-draft-tokens {tokens}"
+                " --speculative-algorithm STANDALONE --speculative-draft-model-path {draft}{}",
+                steps(*tokens)
             );
         }
         Some(Speculation::Mtp { tokens, .. }) => {
-            let _ = write!(flags, " --speculative-algorithm NEXTN --speculative-num-draft-tokens {tokens}");
+            let _ = write!(flags, " --speculative-algorithm NEXTN{}", steps(*tokens));
         }
         Some(Speculation::Ngram { tokens, .. }) => {
             let _ = write!(flags, " --speculative-algorithm NGRAM --speculative-num-draft-tokens {tokens}");
         }
     }
     if serve.host_cache_mib > 0 {
-        // In GB for each rank.
-        let ranks = u64::from(plan.parallelism.tensor) * u64::from(plan.parallelism.pipeline);
-        let gb = serve.host_cache_mib as f64 * 1_048_576.0 / 1e9 / ranks.max(1) as f64;
+        // In GB for each rank; 0 would be a ratio.
+        let p = &plan.parallelism;
+        let ranks = u64::from(p.tensor) * u64::from(p.pipeline) * u64::from(p.data);
+        let gb = (serve.host_cache_mib as f64 * 1_048_576.0 / 1e9 / ranks.max(1) as f64).ceil();
         let _ = write!(flags, " --enable-hierarchical-cache --hicache-size {gb:.0}");
     }
+    if serve.concurrent_sequences > SPECULATING
+        && !matches!(serve.speculation, None | Some(Speculation::Ngram { .. }))
+        && serve.max_sequences.is_none()
+    {
+        let _ = write!(flags, " --max-running-requests {}", serve.concurrent_sequences);
+    }
     flags
+}
+
+/// `max_running_requests` where a draft proposes and nothing is given.
+const SPECULATING: u64 = 48;
+
+/// One chain of `tokens` proposed tokens: as many steps, of one candidate each, and the token that the check adds.
+fn steps(tokens: u32) -> String {
+    format!(
+        " --speculative-num-steps {tokens} --speculative-eagle-topk 1 --speculative-num-draft-tokens {}",
+        u64::from(tokens) + 1
+    )
 }
 
 /// What a plan leaves out.
@@ -318,6 +360,20 @@ struct Settings {
 }
 
 impl Sglang {
+    /// The host's pool mirrors the GPUs', and must be larger (`HostKVCache.__init__`, `srt/mem_cache/memory_pool_host.py`).
+    fn check_host(&self, pool_bytes: u64) -> Result<(), PlanError> {
+        let ranks = self.tensor.saturating_mul(self.pipeline).saturating_mul(self.data);
+        let pools = Bytes(pool_bytes.saturating_mul(ranks));
+        if self.host.0 == Bytes::ZERO || self.host.0 > pools {
+            return Ok(());
+        }
+        Err(PlanError::unsupported(
+            "workload.host_cache_mib",
+            format!("SGLang's pool in host memory must be larger than the GPUs', {pools} here"),
+            format!("give more than {}, or leave it out", pools.0.div_ceil(1 << 20)),
+        ))
+    }
+
     fn settings(&self, numbers: &Numbers) -> Settings {
         let defaults = self.rules.defaults(
             self.reported_mib,
@@ -325,6 +381,7 @@ impl Sglang {
             self.pipeline,
             numbers.max_batched_tokens.map(|t| t.0),
             numbers.max_sequences,
+            self.reserve,
         );
         Settings { defaults, fraction: numbers.memory_fraction.unwrap_or(defaults.fraction) }
     }
@@ -380,10 +437,13 @@ impl Policy for Sglang {
         } else {
             0
         };
-        let pool_bytes = tokens.saturating_mul(stage.token);
+        let drafting = self.drafting.unwrap_or(Drafting { weights: 0, token: 0 });
+        let token = stage.token.saturating_add(drafting.token);
+        let pool_bytes = tokens.saturating_mul(token);
+        self.check_host(pool_bytes)?;
         let parts = Components {
-            weights: Bytes(stage.weights),
-            kv_cache: Bytes(needed.saturating_mul(stage.token)),
+            weights: Bytes(stage.weights.saturating_add(drafting.weights)),
+            kv_cache: Bytes(needed.saturating_mul(token)),
             recurrent_state: Bytes(state_pool),
             activations: Bytes(activations),
             temporary: Bytes(temporary.saturating_add(WORKSPACE).saturating_add(table)),
@@ -413,7 +473,7 @@ impl Policy for Sglang {
             allocated,
             reserved: allocated,
             kv: KvEstimate {
-                bytes_per_token: Bytes(stage.token),
+                bytes_per_token: Bytes(token),
                 pool_bytes: Bytes(pool_bytes),
                 pool_tokens: tokens,
                 max_concurrent_sequences: tokens.checked_div(paged(longest)).unwrap_or(0),

@@ -24,7 +24,7 @@ fn defaults_follow_the_release_the_gpu_and_the_ranks() {
         // 512 + 3072 + 32 + 128 MiB of 24564.
         (Rules::Steps, 24_564, 1, 0.848, 2048, 16),
     ] {
-        let got = rules.defaults(mib, tensor, 1, None, None);
+        let got = rules.defaults(mib, tensor, 1, None, None, 0);
         assert_eq!(
             (got.fraction, got.step, got.largest_batch),
             (fraction, step, batch),
@@ -39,7 +39,7 @@ fn captured_batches_are_those_of_the_list() {
     for (rules, mib, tensor, graphs) in
         [(Rules::Size, 81_559, 1, 23), (Rules::Steps, 81_559, 1, 36), (Rules::Steps, 81_559, 8, 52)]
     {
-        assert_eq!(rules.defaults(mib, tensor, 1, None, None).graphs, graphs);
+        assert_eq!(rules.defaults(mib, tensor, 1, None, None, 0).graphs, graphs);
     }
 }
 

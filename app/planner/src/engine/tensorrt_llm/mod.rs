@@ -303,9 +303,14 @@ impl Policy for TensorRtLlm {
             options.push("dtype: fp8".to_owned());
         }
         if self.host > Bytes::ZERO {
-            options.push(format!("host_cache_size: {}", self.host.0));
+            // Each rank's own.
+            let ranks = u64::from(self.tensor) * u64::from(self.pipeline);
+            options.push(format!("host_cache_size: {}", self.host.0 / ranks.max(1)));
         }
         if !options.is_empty() {
+            // A kv_cache_config replaces the whole of what the command line says of it.
+            let fraction = numbers.memory_fraction.unwrap_or(FRACTION);
+            options.push(format!("free_gpu_memory_fraction: {fraction}"));
             let _ = write!(
                 command,
                 " --extra_llm_api_options <(echo 'kv_cache_config: {{{}}}')",

@@ -81,7 +81,7 @@ fn an_eight_bit_cache_holds_twice_the_tokens() {
     let narrow = run(LLAMA, H100, &json!({"precision": {"kv_cache": "fp8"}})).unwrap();
     assert_eq!(narrow.kv.bytes_per_token.0 * 2, wide.kv.bytes_per_token.0);
     assert!(narrow.kv.pool_tokens.abs_diff(wide.kv.pool_tokens * 2) <= 32, "but for one block");
-    assert!(narrow.command.unwrap().contains("kv_cache_config: {dtype: fp8}"));
+    assert!(narrow.command.unwrap().contains("kv_cache_config: {dtype: fp8, free_gpu_memory_fraction: 0.9}"));
 }
 
 #[test]

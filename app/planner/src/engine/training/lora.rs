@@ -2,7 +2,7 @@
 
 use crate::document::plan::Lora;
 use crate::error::PlanError;
-use crate::model::{FeedForward, Layer, Mixer, Model, Recurrent};
+use crate::model::{Architecture, FeedForward, Layer, Mixer, Model, Recurrent};
 
 /// A linear module of a layer that can have an adapter, by what it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,8 +55,8 @@ const NAMES: &[(&str, &[Module])] = &[
     ("down_proj", &[Module::Down]),
     ("gate_up_proj", &[Module::GateUp]),
     ("w1", &[Module::Gate]),
-    ("w2", &[Module::Up]),
-    ("w3", &[Module::Down]),
+    ("w2", &[Module::Down]),
+    ("w3", &[Module::Up]),
     ("c_proj", &[Module::Output, Module::Down]),
     ("c_fc", &[Module::Up]),
     ("fc1", &[Module::Up]),
@@ -112,7 +112,8 @@ pub(in crate::engine) fn adapters(model: &Model, lora: &Lora) -> Result<Vec<Adap
     }
     let mut modules: Vec<Module> = Vec::new();
     for target in &lora.targets {
-        let found = NAMES.iter().find(|(name, _)| name == target).map_or(&[][..], |(_, modules)| modules);
+        let found =
+            NAMES.iter().find(|(name, _)| name == target).map_or(&[][..], |(n, m)| named(model, n, m));
         if !found.iter().any(|m| model.layers.iter().any(|l| shape(model, l, *m).is_some())) {
             let shown: String = target.chars().take(40).collect();
             return Err(PlanError::invalid(
@@ -138,11 +139,22 @@ pub(in crate::engine) fn adapters(model: &Model, lora: &Lora) -> Result<Vec<Adap
     Ok(list)
 }
 
+/// The modules of a name in this model: the first Qwen's `w2` is not what everybody else calls so.
+fn named(model: &Model, name: &str, modules: &'static [Module]) -> &'static [Module] {
+    match name {
+        "w2" if model.architecture == Architecture::Qwen => &[Module::Up],
+        "w3" if model.architecture == Architecture::Qwen => &[],
+        _ => modules,
+    }
+}
+
 fn known(model: &Model) -> String {
     let mut names: Vec<&str> = NAMES
         .iter()
-        .filter(|(_, modules)| {
-            modules.iter().any(|m| model.layers.iter().any(|l| shape(model, l, *m).is_some()))
+        .filter(|(name, modules)| {
+            named(model, name, modules)
+                .iter()
+                .any(|m| model.layers.iter().any(|l| shape(model, l, *m).is_some()))
         })
         .map(|(name, _)| *name)
         .collect();

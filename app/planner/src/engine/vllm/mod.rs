@@ -131,8 +131,8 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     if task != Task::Generate {
         tensors.retain(|t| embed::loads(t.role, model.head));
     }
-    check_serving(plan, &version, &name)?;
-    let draft = weights::Draft::of(resolved, &stored, compute, version.widens_scales)?;
+    check_serving(resolved, &version, &name)?;
+    let draft = weights::Draft::of("vLLM", resolved, &stored, compute, version.widens_scales)?;
     let element = cache_element("vLLM", plan, compute)?;
     let kept_states = if version.recurrent_prefixes { 2 } else { 1 };
     let paging = cache::Setting {
@@ -242,7 +242,13 @@ impl Ranks<'_> {
                 .bytes
                 .saturating_add(self.table)
                 .saturating_add(self.draft.map_or(0, |d| d.weights))
-                .saturating_add(adapters.bytes),
+                .saturating_add(adapters.bytes)
+                .saturating_add(serving::Slots::of_vocabulary(
+                    self.resolved,
+                    first,
+                    last,
+                    self.setting.compute.bytes(),
+                )),
             profile: Profile::of(model, &setting, from, to),
             drafting: self
                 .draft
@@ -322,9 +328,13 @@ fn check(resolved: &Resolved) -> Result<(), PlanError> {
 /// Ranks that `--max-lora-rank` takes (`MaxLoRARanks` in `config/lora.py`).
 const ADAPTER_RANKS: [u32; 9] = [1, 8, 16, 32, 64, 128, 256, 320, 512];
 
+/// The largest vocabulary of a head with adapters (`LogitsProcessorWithLoRA.create_lora_weights`).
+const ADAPTED_VOCABULARY: u64 = 258_048;
+
 /// What stands beside the model and is not in every release.
-fn check_serving(plan: &Plan, version: &Version, name: &str) -> Result<(), PlanError> {
-    let Workload::Serve(serve) = &plan.workload else { return Ok(()) };
+fn check_serving(resolved: &Resolved, version: &Version, name: &str) -> Result<(), PlanError> {
+    let (plan, model) = (&resolved.plan, &resolved.model);
+    let Some(serve) = resolved.serve() else { return Ok(()) };
     if let Some(adapters) = &serve.lora_adapters {
         if !ADAPTER_RANKS.contains(&adapters.rank) {
             return Err(PlanError::unsupported(
@@ -338,6 +348,23 @@ fn check_serving(plan: &Plan, version: &Version, name: &str) -> Result<(), PlanE
                 "workload.lora_adapters.targets",
                 "vLLM sets room aside for every linear module, whatever the adapters change",
                 "leave it out",
+            ));
+        }
+        if !version.adapted_experts && model.layers.iter().any(|l| l.experts().is_some()) {
+            return Err(PlanError::unsupported(
+                "workload.lora_adapters",
+                format!("vLLM {name} has no adapters for experts"),
+                "give version 0.12 or later, or leave it out",
+            ));
+        }
+        if serving::names_embeddings(model) && !model.tied_embeddings && model.vocab > ADAPTED_VOCABULARY {
+            return Err(PlanError::unsupported(
+                "workload.lora_adapters",
+                format!(
+                    "vLLM adapts heads of at most {ADAPTED_VOCABULARY} tokens; {} has {}",
+                    model.name, model.vocab
+                ),
+                "leave it out, or give another engine",
             ));
         }
         if plan.parallelism.expert > 1 {
@@ -387,10 +414,12 @@ fn serving_flags(plan: &Plan) -> String {
         let _ = write!(flags, " --speculative-config '{json}'");
     }
     if serve.host_cache_mib > 0 {
-        let _ = write!(flags, " --kv-offloading-size {}", serve.host_cache_mib as f64 / 1024.0);
+        // Each replica takes its own.
+        let each = serve.host_cache_mib as f64 / f64::from(plan.parallelism.data.max(1));
+        let _ = write!(flags, " --kv-offloading-size {}", each / 1024.0);
     }
     if let Some(images) = serve.images {
-        let _ = write!(flags, r#" --limit-mm-per-prompt '{{"image":{}}}'"#, images.per_prompt.max(1));
+        let _ = write!(flags, r#" --limit-mm-per-prompt '{{"image":{}}}'"#, images.per_prompt);
     }
     flags
 }

@@ -79,6 +79,8 @@ pub(in crate::engine) struct Version {
     pub(in crate::engine) fused_all_reduce: bool,
     /// Whether graphs are captured once with and once without adapters (`cudagraph_specialize_lora`).
     pub(in crate::engine) adapter_graphs: bool,
+    /// Whether experts have adapters (`FusedMoEWithLoRA`).
+    pub(in crate::engine) adapted_experts: bool,
     /// Whether pages can go to host memory (`--kv-offloading-size`).
     pub(in crate::engine) offloads_pages: bool,
     /// Whether any draft model may propose; the first engine did it, the second one only with EAGLE and MTP until then.
@@ -120,6 +122,7 @@ impl Version {
             recurrent_prefixes: minor >= 29,
             fused_all_reduce: minor >= 17,
             adapter_graphs: minor >= 12,
+            adapted_experts: minor >= 12,
             offloads_pages: minor >= 12,
             draft_models: minor < 8 || minor >= 16,
         }

@@ -272,6 +272,7 @@ impl Draft {
     /// # Errors
     /// `workload.speculation…`.
     pub(in crate::engine) fn of(
+        engine: &str,
         resolved: &crate::engine::resolved::Resolved,
         stored: &Stored,
         compute: Dtype,
@@ -292,12 +293,8 @@ impl Draft {
             let parts = rank_parts(&whole, &tensors, tensor, expert, data);
             held(&whole, &parts, stored, (from, whole.layers.len() as u64), (false, false))
         } else {
-            let named = |e: PlanError| PlanError {
-                field: e.field.replacen("precision.weights", "workload.speculation.precision", 1),
-                ..e
-            };
-            let stored =
-                self::stored("vLLM", &draft.plan, &draft.model, compute, widens_scales).map_err(named)?;
+            let stored = self::stored(engine, &draft.plan, &draft.model, compute, widens_scales)
+                .map_err(crate::engine::serving::of_draft)?;
             let parts = rank_tensors(&draft.model, tensor, expert, data);
             held(&draft.model, &parts, &stored, (0, draft.model.layers.len() as u64), (true, true))
         };
