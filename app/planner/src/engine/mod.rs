@@ -22,7 +22,9 @@ mod transformers;
 mod vllm;
 
 pub use policy::{Breakdown, Numbers, Policy, Pool, Spread, Work};
-pub use request::{CandlePeaks, CandleRequest, Device, Peak, PhaseOfPeak, WeightStorage};
+pub use request::{
+    CacheElement, CandlePeaks, CandleRequest, Decoder, Device, Peak, PhaseOfPeak, WeightStorage,
+};
 
 use crate::document::plan::EngineName;
 use crate::error::PlanError;
