@@ -88,7 +88,9 @@ impl FeedForward {
         match self {
             Self::Dense(gated) => gated.activation = activation,
             Self::Experts { experts, .. } => {
-                experts.iter_mut().for_each(|expert| expert.activation = activation);
+                for expert in experts {
+                    expert.activation = activation;
+                }
             }
         }
     }

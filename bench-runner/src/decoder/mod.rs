@@ -33,7 +33,7 @@ pub use attention::Variant;
 pub use cache::{Element, Growth};
 pub(crate) use names::gguf as gguf_name;
 
-use crate::engine::{EngineError, Precision, Refusal, Session};
+use crate::engine::{EngineError, Precision, RandomMatrices, Refusal, Session};
 use crate::model::Model;
 use attention::Pass;
 use cache::LayerCache;
@@ -123,6 +123,7 @@ impl Options {
 }
 
 /// The type that a precision computes in.
+#[must_use]
 pub fn compute_type(precision: Precision, device: case::Device) -> DType {
     match (precision, device) {
         (Precision::Dense(dtype), _) => dtype,
@@ -160,13 +161,13 @@ pub struct Decoder {
 
 /// Where a decoder's weights come from.
 #[derive(Debug)]
-pub enum From<'a> {
+pub(crate) enum From<'a> {
     /// A folder of safetensors.
     Files(&'a Path),
     /// An opened GGUF file.
     Gguf(&'a File),
-    /// Random numbers.
-    Random,
+    /// Random numbers, and the tiles that blocks are made of.
+    Random(RandomMatrices),
 }
 
 impl Decoder {
@@ -174,7 +175,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Where a file is not what its configuration says, the device has no memory, or Candle fails.
-    pub fn load(
+    pub(crate) fn load(
         from: &From<'_>,
         config: &Value,
         precision: Precision,
@@ -199,9 +200,9 @@ impl Decoder {
                 let weights = Weights::gguf(content, reader, &model, compute, device);
                 Self::build(weights, &model, numbers, options, compute, device)
             }
-            From::Random => {
+            From::Random(matrices) => {
                 let numbers = Numbers::of_config(family, config)?;
-                let weights = Weights::random(&model, precision, compute, device);
+                let weights = Weights::random(matrices.clone(), &model, precision, compute, device);
                 Self::build(weights, &model, numbers, options, compute, device)
             }
         }
@@ -228,21 +229,17 @@ impl Decoder {
             let visibility = options.attention.visibility(window);
             let rotation = if window.is_some() { &numbers.windowed_rotation } else { &numbers.rotation };
             let rotated = (rotation.clone(), as_size(attention.rotary_size));
-            let rope = match rotations.iter().position(|known| *known == rotated) {
-                Some(rope) => rope,
-                None => {
-                    ropes.push(Rope::new(rotation, rotated.1, options.tokens, compute, device)?);
-                    rotations.push(rotated);
-                    ropes.len() - 1
-                }
-            };
-            let kind = match kinds.iter().position(|k| k.visibility == visibility && k.rope == rope) {
-                Some(kind) => kind,
-                None => {
-                    kinds.push(Kind { visibility, rope });
-                    kinds.len() - 1
-                }
-            };
+            let known = rotations.iter().position(|known| *known == rotated);
+            let rope = known.unwrap_or(ropes.len());
+            if known.is_none() {
+                ropes.push(Rope::new(rotation, rotated.1, options.tokens, compute, device)?);
+                rotations.push(rotated);
+            }
+            let kind = kinds.iter().position(|k| k.visibility == visibility && k.rope == rope);
+            let kind = kind.unwrap_or_else(|| {
+                kinds.push(Kind { visibility, rope });
+                kinds.len() - 1
+            });
             let (growth, room) = match (options.growth, visibility.reach().map(as_size)) {
                 (Growth::Rotating, Some(reach)) if reach < options.tokens => (Growth::Rotating, reach),
                 (Growth::Rotating, _) => (Growth::Slab, options.tokens),

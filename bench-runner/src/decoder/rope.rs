@@ -36,10 +36,11 @@ impl Rope {
     ) -> Result<Self> {
         let (frequencies, factor) = rotation.frequencies(size, tokens);
         let table = |f: fn(f64) -> f64| -> Result<Tensor> {
-            let values: Vec<f32> = (0..tokens)
-                .flat_map(|position| frequencies.iter().map(move |a| (position as f64, *a)))
-                .map(|(position, a)| (f(position * a) * factor) as f32)
-                .collect();
+            // Room for exactly these: what a list has to spare stays with its tensor.
+            let mut values: Vec<f32> = Vec::with_capacity(tokens * (size / 2));
+            for position in 0..tokens {
+                values.extend(frequencies.iter().map(|angle| (f(position as f64 * angle) * factor) as f32));
+            }
             Tensor::from_vec(values, (tokens, size / 2), device)?.to_dtype(dtype)
         };
         Ok(Self { cos: table(f64::cos)?, sin: table(f64::sin)?, size })

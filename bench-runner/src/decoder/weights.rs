@@ -88,14 +88,15 @@ impl<'a> Weights<'a> {
         Self::new(source, model, Precision::AsStored, compute, device)
     }
 
-    /// Random ones.
+    /// Random ones; `matrices` makes those in blocks.
     pub(super) fn random(
+        matrices: RandomMatrices,
         model: &planner::Model,
         precision: Precision,
         compute: DType,
         device: &Device,
     ) -> Self {
-        Self::new(Source::Random(RandomMatrices::default()), model, precision, compute, device)
+        Self::new(Source::Random(matrices), model, precision, compute, device)
     }
 
     fn find(&self, role: Role, layer: Option<u64>) -> Option<WeightTensor> {
@@ -147,12 +148,11 @@ impl<'a> Weights<'a> {
         };
         let (rows, columns) = dims(&found)?;
         let name = self.name(&found, expert)?;
-        let quantised = match &mut self.source {
-            Source::Random(random) => random.matrix(&name, (rows, columns), kind, &self.device)?,
-            _ => {
-                let wide = self.dense(&found, expert)?.to_dtype(DType::F32)?;
-                QTensor::quantize(&wide, kind)?
-            }
+        let quantised = if let Source::Random(random) = &mut self.source {
+            random.matrix(&name, (rows, columns), kind, &self.device)?
+        } else {
+            let wide = self.dense(&found, expert)?.to_dtype(DType::F32)?;
+            QTensor::quantize(&wide, kind)?
         };
         Ok(Matrix::Quantised(QMatMul::from_qtensor(quantised)?))
     }

@@ -240,7 +240,13 @@ impl Prepared {
             }
             _ => None,
         };
-        Ok(Staged { gguf })
+        let random = match (&self.source, self.precision) {
+            (ModelSource::Synthetic { .. }, Precision::Quantised(kind)) if gguf.is_none() => {
+                RandomMatrices::of_config(&self.config, kind)?
+            }
+            _ => RandomMatrices::default(),
+        };
+        Ok(Staged { gguf, random })
     }
 
     /// Loads the model onto `device`.
@@ -258,7 +264,7 @@ impl Prepared {
                 let from = match (&staged.gguf, &self.source) {
                     (Some(file), _) => decoder::From::Gguf(file),
                     (None, ModelSource::Safetensors { dir }) => decoder::From::Files(dir),
-                    (None, _) => decoder::From::Random,
+                    (None, _) => decoder::From::Random(staged.random.clone()),
                 };
                 let compute = decoder::compute_type(self.precision, self.device);
                 let options = options.clone();
@@ -280,6 +286,8 @@ impl Prepared {
 #[derive(Debug)]
 pub struct Staged {
     gguf: Option<File>,
+    /// Tiles of random blocks.
+    random: RandomMatrices,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufWriter, Seek};
+use std::sync::Arc;
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
@@ -166,13 +167,41 @@ fn tensor(entry: &Entry, matrices: &mut RandomMatrices) -> Result<QTensor, Engin
     Ok(matrices.matrix(&entry.name, (entry.rows, entry.columns), entry.kind, &Device::Cpu)?)
 }
 
-/// Makes random matrices in blocks: numbers of a tile are quantised once for each type and repeated.
-#[derive(Debug, Default)]
+/// Makes random matrices in blocks: numbers of a tile are quantised once for each type and repeated. Clones share them.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct RandomMatrices {
-    tiles: Vec<(GgmlDType, Vec<u8>)>,
+    tiles: Vec<(GgmlDType, Arc<[u8]>)>,
 }
 
 impl RandomMatrices {
+    /// With the tiles that the matrices of a configuration need in `kind`.
+    ///
+    /// # Errors
+    /// Where the configuration is none.
+    pub(crate) fn of_config(config: &serde_json::Value, kind: GgmlDType) -> Result<Self, EngineError> {
+        let text = config.get("text_config").unwrap_or(config);
+        let model = Model::from_config("synthetic", text).map_err(|e| Refusal(e.to_string()))?;
+        let mut matrices = Self::default();
+        for tensor in model.tensors().iter().filter(|t| t.is_matrix()) {
+            matrices.tile(fitting(kind, tensor.columns))?;
+        }
+        Ok(matrices)
+    }
+
+    /// The tile of a type, made when first asked for.
+    fn tile(&mut self, kind: GgmlDType) -> candle_core::Result<Arc<[u8]>> {
+        if let Some((_, tile)) = self.tiles.iter().find(|(k, _)| *k == kind) {
+            return Ok(Arc::clone(tile));
+        }
+        let mut random = Random::seeded("tile");
+        let (centre, spread) = distribution("tile");
+        let values: Vec<f32> = (0..TILE).map(|_| random.around(centre, spread)).collect();
+        let tile = QTensor::quantize(&Tensor::from_vec(values, (TILE / 256, 256), &Device::Cpu)?, kind)?;
+        let tile: Arc<[u8]> = Arc::from(tile.data()?.as_ref());
+        self.tiles.push((kind, Arc::clone(&tile)));
+        Ok(tile)
+    }
+
     /// A matrix of that name.
     ///
     /// # Errors
@@ -185,14 +214,7 @@ impl RandomMatrices {
         device: &Device,
     ) -> candle_core::Result<QTensor> {
         let mut random = Random::seeded(name);
-        if !self.tiles.iter().any(|(k, _)| *k == kind) {
-            let (centre, spread) = distribution("tile");
-            let values: Vec<f32> = (0..TILE).map(|_| random.around(centre, spread)).collect();
-            let tile = QTensor::quantize(&Tensor::from_vec(values, (TILE / 256, 256), &Device::Cpu)?, kind)?;
-            self.tiles.push((kind, tile.data()?.into_owned()));
-        }
-        let tile =
-            self.tiles.iter().find_map(|(k, bytes)| (*k == kind).then_some(bytes.as_slice())).unwrap_or(&[]);
+        let tile = self.tile(kind)?;
         let bytes = rows * columns / kind.block_size() * kind.type_size();
         // Each tensor begins at another block of the tile, so that layers differ.
         let tile_blocks = u32::try_from(TILE / kind.block_size()).unwrap_or(1);

@@ -4,12 +4,9 @@
 use candle_core::{D, DType, Result, Tensor};
 use planner::pattern::{self, Segment};
 
-use super::{Pass, Scores, UNSEEN, Visibility, grouped, masked, product_type, ungrouped};
+use super::{Pass, QUERIES, Scores, UNSEEN, Visibility, grouped, masked, product_type, ungrouped};
 use crate::decoder::cache::View;
 use crate::decoder::weights::as_size;
-
-/// Queries of a block.
-const QUERIES: usize = pattern::QUERIES as usize;
 
 pub(super) fn attend(
     query: &Tensor,

@@ -4,15 +4,11 @@ use candle_core::{DType, Result, Tensor};
 use candle_nn::attention::cpu_flash::{causal, standard};
 use contract::case::Device;
 use half::{bf16, f16};
-use planner::pattern;
 
-use super::{Pass, Scores, Seen, Stretch, Visibility};
+use super::{Pass, QUERIES, Scores, Seen, Stretch, Visibility};
 use crate::decoder::cache::{Places, View};
 use crate::decoder::weights::as_size;
 use crate::engine::Refusal;
-
-/// Queries at once where a window cuts through them.
-const QUERIES: usize = pattern::QUERIES as usize;
 
 /// Whether a device has kernels for it.
 ///
@@ -20,7 +16,6 @@ const QUERIES: usize = pattern::QUERIES as usize;
 /// Says what is missing.
 pub(super) fn check(device: Device, compute: DType) -> std::result::Result<(), Refusal> {
     match device {
-        Device::Cpu => Ok(()),
         Device::Cuda(_) if !cfg!(feature = "flash-attn") => Err(Refusal(
             "attention flash: this build has no flash-attn in it (cargo build --features flash-attn); accepted: \
              eager, memory-efficient"
@@ -29,7 +24,7 @@ pub(super) fn check(device: Device, compute: DType) -> std::result::Result<(), R
         Device::Cuda(_) if !matches!(compute, DType::F16 | DType::BF16) => Err(Refusal(
             "attention flash: flash-attn's kernels take fp16 and bf16 only; accepted: eager, memory-efficient".into(),
         )),
-        Device::Cuda(_) => Ok(()),
+        Device::Cpu | Device::Cuda(_) => Ok(()),
     }
 }
 
@@ -96,6 +91,7 @@ fn sequences(batch: usize, mut one: impl FnMut(usize) -> Result<Tensor>) -> Resu
 }
 
 /// Where a sequence's own queries and keys begin.
+#[derive(Clone, Copy)]
 struct Own {
     start: usize,
     first: usize,

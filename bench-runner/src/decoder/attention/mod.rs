@@ -25,6 +25,10 @@ pub struct Variant(Asked);
 /// First and last place of a stretch.
 type Stretch = (usize, usize);
 
+/// Queries of a block, where attention is computed in blocks: what the planner counts with.
+const QUERIES: usize = 128;
+const _: () = assert!(QUERIES as u64 == planner::pattern::QUERIES, "the planner counts other blocks");
+
 /// What stands in a mask for what is not seen: far below any score, and finite, so that a row of nothing but these is
 /// still a row of numbers.
 const UNSEEN: f32 = -1e30;
@@ -43,7 +47,7 @@ impl Variant {
             Asked::Eager | Asked::MemoryEfficient => {}
             Asked::Flash => flash::check(spec.device, compute)?,
             Asked::SlidingWindow { window } | Asked::Longformer { window, .. } => {
-                positive("window", window.0)?
+                positive("window", window.0)?;
             }
             Asked::BigBird { block, window_blocks, .. } => {
                 positive("block", block.0)?;
