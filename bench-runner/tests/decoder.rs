@@ -19,7 +19,7 @@ fn shape(dir: &Path, family: &str, hidden: u32) -> String {
     let mut config = serde_json::json!({
         "model_type": family, "hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": hidden / 4, "vocab_size": 512,
-        "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "torch_dtype": "float32",
+        "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "torch_dtype": "float32",
         "tie_word_embeddings": family == "gemma2"
     });
     if family == "gemma2" {
@@ -165,12 +165,12 @@ fn the_planner_predicts_our_decoders_peaks() {
 fn memory_of_attention_in_blocks_grows_with_the_sequence_and_not_with_its_square() {
     let dir = tempfile::tempdir().unwrap();
     let model = shape(dir.path(), "llama", 256);
-    // What a prefill takes beside the weights, by attention, for 120 and 480 tokens.
+    // What a prefill takes beside the weights, by attention, for 256 and 1024 tokens.
     let attentions = "eager,memory-efficient,flash,sliding-window:16,longformer:16:4,big-bird:8:2:1:1";
     let cases = sweep(
         dir.path(),
         &model,
-        &["--variant", "plimsoll", "--precision", "fp32", "--attention", attentions, "--prompt", "120,480"],
+        &["--variant", "plimsoll", "--precision", "fp32", "--attention", attentions, "--prompt", "256,1024"],
     );
     for pair in cases.chunks(2) {
         let [short, long] = pair else { panic!("{} cases", cases.len()) };
@@ -182,7 +182,7 @@ fn memory_of_attention_in_blocks_grows_with_the_sequence_and_not_with_its_square
         let growth = taken(long) / taken(short);
         let key = long.spec.key();
         if key.contains("\"eager\"") {
-            assert!(growth > 6.0, "{key}: {growth}, four times the tokens");
+            assert!(growth > 7.0, "{key}: {growth}, four times the tokens");
         } else {
             assert!(growth < 5.0, "{key}: {growth}, four times the tokens");
         }
