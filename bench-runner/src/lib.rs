@@ -1,7 +1,8 @@
 //! Runs Candle models across precisions, batches and lengths, and records memory and speed by phase.
 //!
 //! The binary is a thin shell around this library: [`cli`] reads the command line, [`sweep`] executes a run, [`case`]
-//! runs each case in a process of its own, [`engine`] computes, [`memory`] measures, [`daemon`] pulls jobs of a server.
+//! runs each case in a process of its own, [`engine`] computes with candle's
+//! models or our own [`decoder`], [`memory`] measures, [`daemon`] pulls jobs of a server.
 
 pub mod build_info;
 pub mod case;
@@ -9,6 +10,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod clock;
 pub mod daemon;
+pub mod decoder;
 pub mod engine;
 pub mod machine;
 pub mod memory;

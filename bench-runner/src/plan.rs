@@ -3,32 +3,40 @@
 use contract::case::{CaseSpec, Device};
 use contract::machine::Machine;
 use planner::Plan;
-use planner::document::plan::{EngineName, EngineRef, GpuRef, Host, Precisions, SCHEMA, Serve, Workload};
+use planner::document::plan::{
+    Cache, EngineName, EngineRef, GpuRef, Host, Precisions, SCHEMA, Serve, Workload,
+};
 use planner::document::precision::{ActivationPrecision, WeightPrecision};
 
-use crate::engine::{CANDLE_VERSION, Precision, Prepared};
+use crate::decoder::compute_type;
+use crate::engine::{CANDLE_VERSION, Precision, Prepared, Runs};
 use crate::model::Model;
 
 /// The plan of `spec` on `machine`.
 #[must_use]
 pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Machine, threads: u32) -> Plan {
-    let dense = match prepared.precision() {
-        Precision::Dense(dtype) => Some(dtype),
-        Precision::AsStored | Precision::Quantised(_) => None,
-    };
-    let activations = match dense {
-        Some(candle_core::DType::BF16) => ActivationPrecision::Bf16,
-        Some(candle_core::DType::F16) => ActivationPrecision::Fp16,
-        // Candle computes in fp32 on quantised weights.
+    let activations = match compute_type(prepared.precision(), spec.device) {
+        candle_core::DType::BF16 => ActivationPrecision::Bf16,
+        candle_core::DType::F16 => ActivationPrecision::Fp16,
         _ => ActivationPrecision::Fp32,
     };
-    let weights = dense.map(|dtype| match dtype {
-        candle_core::DType::BF16 => WeightPrecision::Bf16,
-        candle_core::DType::F16 => WeightPrecision::Fp16,
-        _ => WeightPrecision::Fp32,
-    });
+    let weights = match prepared.precision() {
+        Precision::Dense(candle_core::DType::BF16) => Some(WeightPrecision::Bf16),
+        Precision::Dense(candle_core::DType::F16) => Some(WeightPrecision::Fp16),
+        Precision::Dense(_) => Some(WeightPrecision::Fp32),
+        Precision::Fp8 => Some(WeightPrecision::Fp8),
+        Precision::AsStored | Precision::Quantised(_) => None,
+    };
+    let (cache, kv_cache) = match prepared.runs() {
+        Runs::Stock { .. } => (None, None),
+        Runs::Decoder { options, .. } => {
+            let cache = Cache { kind: options.growth.kind(), page_tokens: None };
+            (Some(cache), Some(options.element.precision()))
+        }
+    };
     let on_cpu = spec.device == Device::Cpu;
-    let workload = if prepared.stock().is_encoder() {
+    let encodes = matches!(prepared.runs(), Runs::Stock { module, .. } if module.is_encoder());
+    let workload = if encodes {
         Workload::Embed { sequence_tokens: spec.prompt_tokens, batch: spec.batch }
     } else {
         Workload::Serve(Serve {
@@ -54,11 +62,11 @@ pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Ma
         engine: EngineRef {
             name: EngineName::Candle,
             version: Some(CANDLE_VERSION.to_owned()),
-            variant: Some("stock".to_owned()),
+            variant: Some(prepared.runs().variant().as_str().to_owned()),
         },
-        precision: Precisions { weights, kv_cache: None, activations: Some(activations) },
+        precision: Precisions { weights, kv_cache, activations: Some(activations) },
         attention: spec.attention.clone(),
-        cache: None,
+        cache,
         parallelism: planner::document::plan::Parallelism::default(),
         workload,
         compression: planner::document::plan::Compression::default(),

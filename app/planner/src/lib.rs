@@ -16,6 +16,7 @@ pub mod ggml;
 pub mod gguf;
 pub mod link;
 pub mod model;
+pub mod pattern;
 pub mod recipe;
 pub mod safetensors;
 pub mod solve;

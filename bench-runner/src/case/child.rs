@@ -111,7 +111,6 @@ fn measure(
     device.synchronize()?;
     let load_ms = milliseconds(start);
     let mut high = HighMarks { load: probe.read()?, ..HighMarks::default() };
-    drop(staged);
     inject_fault(&spec.key());
 
     let mut runner = Repetition { model: &mut model, device: &device, prompt: &prompt };
@@ -121,6 +120,8 @@ fn measure(
         report(format!("repetition {} of {}", index + 1, spec.repetitions))?;
         runner.run(sample, further, probe.as_mut(), &mut high)?;
     }
+    // What was made before the probe's zero stays as long as it counts from there.
+    drop(staged);
     let threads = match device {
         Device::Cpu => u32::try_from(candle_core::utils::get_num_threads()).ok(),
         _ => None,

@@ -5,16 +5,18 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
-use contract::case::{Case, CaseStatus, Device};
+use contract::case::{Case, CaseStatus, Device, Variant};
 use contract::ids::RunId;
 use contract::machine::Machine;
 use contract::run::{Run, RunDetail, RunOrigin, RunStatus};
 use contract::sweep::Sweep;
 use planner::Tokens;
+use planner::document::plan::CacheKind;
+use planner::document::precision::CachePrecision;
 use uuid::Uuid;
 
 use super::CliError;
-use super::axes::{Attentions, Batches, Numbers, Words, default_name, option_of};
+use super::axes::{Attentions, Batches, Named, Numbers, Words, default_name, option_of};
 use super::output;
 use crate::engine::Precision;
 use crate::model::Model;
@@ -41,7 +43,8 @@ pub(super) struct RunArgs {
     /// that shape), a name from --models-dir
     #[arg(short, long, env = "PLIMSOLL_MODEL", value_name = "M[,M…]", help_heading = "Axes")]
     model: Words,
-    /// Precisions: native, fp32, bf16, fp16; for random weights also gguf:q8_0, gguf:q6_k, gguf:q5_k, gguf:q4_k, gguf:q4_0, …
+    /// Precisions: native, fp32, bf16, fp16, fp8, gguf:q8_0, gguf:q6_k, gguf:q5_k, gguf:q4_k, gguf:q4_0, …; a GGUF file has
+    /// its own
     #[arg(
         short,
         long,
@@ -73,7 +76,18 @@ pub(super) struct RunArgs {
     /// Tokens generated after the prompt [default: 32; 0 for encoders, which embed the prompt]
     #[arg(short, long, env = "PLIMSOLL_GENERATE", value_name = "N[,N…]", help_heading = "Axes")]
     generate: Option<Numbers>,
-    /// Attention: default (what the engine takes by itself), eager, memory-efficient, flash, sliding-window:TOKENS
+    /// Decoders: stock (candle-transformers' models), plimsoll (our own) [default: stock]
+    #[arg(
+        long,
+        env = "PLIMSOLL_VARIANT",
+        value_name = "V[,V…]",
+        default_value = "default",
+        hide_default_value = true,
+        help_heading = "Axes"
+    )]
+    variant: Named<Variant>,
+    /// Attention: default (what the engine takes by itself), eager, memory-efficient, flash, sliding-window:TOKENS,
+    /// longformer:WINDOW:GLOBALS, big-bird:BLOCK:WINDOW:GLOBALS:RANDOM
     #[arg(
         long,
         env = "PLIMSOLL_ATTENTION",
@@ -82,6 +96,24 @@ pub(super) struct RunArgs {
         help_heading = "Axes"
     )]
     attention: Attentions,
+    /// Caches of our decoder: growing, slab, rotating
+    #[arg(
+        long,
+        env = "PLIMSOLL_CACHE",
+        value_name = "C[,C…]",
+        default_value = "default",
+        help_heading = "Axes"
+    )]
+    cache: Named<CacheKind>,
+    /// Numbers of its cache: fp32, bf16, fp16, fp8, int8
+    #[arg(
+        long,
+        env = "PLIMSOLL_KV_CACHE",
+        value_name = "P[,P…]",
+        default_value = "default",
+        help_heading = "Axes"
+    )]
+    kv_cache: Named<CachePrecision>,
 
     /// Where to compute: cpu, cuda:0, cuda:1, …
     #[arg(
@@ -186,7 +218,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let sweep = Sweep {
         models: models.keys_in_order,
         precisions: args.precision.0.clone(),
+        variants: args.variant.0.clone(),
         attentions: args.attention.0.clone(),
+        caches: args.cache.0.clone(),
+        kv_caches: args.kv_cache.0.clone(),
         batches: args.batch.0.clone(),
         prompts: args.prompt.tokens(),
         generates,

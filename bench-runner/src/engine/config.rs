@@ -67,7 +67,7 @@ fn complete(stock: Stock, config: &Value) -> Value {
 }
 
 /// transformers 5 keeps the rotary settings in `rope_parameters`, per kind of layer for Gemma 3.
-fn move_rope(fields: &mut Map<String, Value>) {
+pub(crate) fn move_rope(fields: &mut Map<String, Value>) {
     let Some(Value::Object(rope)) = fields.remove("rope_parameters") else {
         return drop_default_scaling(fields);
     };

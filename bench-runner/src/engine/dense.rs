@@ -63,7 +63,7 @@ pub(super) fn load_files(
 }
 
 /// The folder's weight files, in order.
-fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, EngineError> {
+pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, EngineError> {
     let io = |source| EngineError::Io { path: dir.display().to_string(), source };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(io)? {
@@ -101,7 +101,7 @@ pub(super) fn load_random(
 fn dtype(precision: Precision) -> Result<DType, Refusal> {
     match precision {
         Precision::Dense(dtype) => Ok(dtype),
-        other => Err(Refusal(format!("{other:?} weights are not dense"))),
+        other => Err(Refusal(format!("{} weights are not dense", String::from(other)))),
     }
 }
 

@@ -17,7 +17,7 @@ mod synthetic;
 use std::fs::File;
 
 use candle_core::Tensor;
-use contract::case::{CaseSpec, Device};
+use contract::case::{CaseSpec, Device, Variant};
 use serde::{Deserialize, Serialize};
 
 pub use precision::Precision;
@@ -26,6 +26,13 @@ pub use session::{Encoder, Loaded, Session};
 pub use stock::Stock;
 pub use synthetic::{GgufLayout, quantised_types};
 
+pub(crate) use config::move_rope;
+pub(crate) use dense::weight_files;
+pub(crate) use random::random_tensor;
+pub(crate) use stock::is_readable;
+pub(crate) use synthetic::{RandomMatrices, fitting};
+
+use crate::decoder::{self, Decoder};
 use crate::model::{Model, ModelSource};
 
 /// Candle's version, as the lock file of this build had it.
@@ -76,13 +83,46 @@ impl EngineError {
 pub struct Prepared {
     source: ModelSource,
     config: serde_json::Value,
-    stock: Stock,
+    runs: Runs,
     precision: Precision,
     device: Device,
-    flash: bool,
 }
 
-/// Decides whether the stock engine can run `spec` on `model`.
+/// What computes a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Runs {
+    /// A model of candle-transformers.
+    Stock {
+        /// Which.
+        module: Stock,
+        /// Whether it is asked for flash attention.
+        flash: bool,
+    },
+    /// Our decoder.
+    Decoder {
+        /// What of it.
+        options: decoder::Options,
+        /// `model_type` of the family.
+        family: String,
+    },
+}
+
+impl Runs {
+    /// Which of Candle's decoders.
+    #[must_use]
+    pub const fn variant(&self) -> Variant {
+        match self {
+            Self::Stock { .. } => Variant::Stock,
+            Self::Decoder { .. } => Variant::Plimsoll,
+        }
+    }
+}
+
+/// The decoder of cases that name none.
+pub const DEFAULT_VARIANT: Variant = Variant::Stock;
+
+/// Decides whether the engine can run `spec` on `model`.
 ///
 /// # Errors
 /// A [`Refusal`] that says what it cannot do and what is accepted instead.
@@ -95,15 +135,27 @@ pub fn prepare(spec: &CaseSpec, model: &Model) -> Result<Prepared, Refusal> {
     }
     device_is_built(spec.device)?;
     let precision = Precision::parse(&spec.precision, model)?;
-    let stock = Stock::choose(model, precision)?;
-    stock.check(model, spec)?;
-    if stock.is_encoder() && spec.generate_tokens.0 > 0 {
-        return Err(Refusal(format!(
-            "generate {}: {} is an encoder ({}), which generates nothing; accepted: generate 0",
-            spec.generate_tokens, model.name, model.family
-        )));
-    }
-    let context = stock.context_tokens(model);
+    let runs = match spec.variant.unwrap_or(DEFAULT_VARIANT) {
+        Variant::Stock => {
+            let module = Stock::choose(model, precision)?;
+            module.check(model, spec)?;
+            if module.is_encoder() && spec.generate_tokens.0 > 0 {
+                return Err(Refusal(format!(
+                    "generate {}: {} is an encoder ({}), which generates nothing; accepted: generate 0",
+                    spec.generate_tokens, model.name, model.family
+                )));
+            }
+            Runs::Stock { module, flash: module.flash(spec, precision)? }
+        }
+        Variant::Plimsoll => Runs::Decoder {
+            options: decoder::Options::of_case(spec, model, precision)?,
+            family: model.shape.architecture.model_type().to_owned(),
+        },
+    };
+    let context = match &runs {
+        Runs::Stock { module, .. } => module.context_tokens(model),
+        Runs::Decoder { .. } => model.context_tokens,
+    };
     let asked = spec.prompt_tokens + spec.generate_tokens;
     if asked.0 > context {
         return Err(Refusal(format!(
@@ -111,21 +163,20 @@ pub fn prepare(spec: &CaseSpec, model: &Model) -> Result<Prepared, Refusal> {
             spec.prompt_tokens,
             spec.generate_tokens,
             model.name,
-            if context < model.context_tokens {
-                format!("can have under Candle's stock {} (its rotary table ends there)", stock.module())
-            } else {
-                "was made for".to_owned()
+            match &runs {
+                Runs::Stock { module, .. } if context < model.context_tokens => {
+                    format!("can have under Candle's stock {} (its rotary table ends there)", module.module())
+                }
+                _ => "was made for".to_owned(),
             }
         )));
     }
-    let flash = stock.flash(spec, precision)?;
     Ok(Prepared {
         source: model.source.clone(),
         config: model.config.clone(),
-        stock,
+        runs,
         precision,
         device: spec.device,
-        flash,
     })
 }
 
@@ -144,16 +195,20 @@ pub fn device_is_built(device: Device) -> Result<(), Refusal> {
 }
 
 impl Prepared {
-    /// The engine's name as results carry it: `candle 0.11.1 stock quantized_llama`.
+    /// The engine's name as results carry it: `candle 0.11.1 stock quantized_llama`, `candle 0.11.1 plimsoll llama`.
     #[must_use]
     pub fn engine(&self) -> String {
-        format!("candle {CANDLE_VERSION} stock {}", self.stock.module())
+        let variant = self.runs.variant().as_str();
+        match &self.runs {
+            Runs::Stock { module, .. } => format!("candle {CANDLE_VERSION} {variant} {}", module.module()),
+            Runs::Decoder { family, .. } => format!("candle {CANDLE_VERSION} {variant} {family}"),
+        }
     }
 
-    /// The stock model that will run.
+    /// What will run.
     #[must_use]
-    pub const fn stock(&self) -> Stock {
-        self.stock
+    pub const fn runs(&self) -> &Runs {
+        &self.runs
     }
 
     /// How weights are stored.
@@ -184,12 +239,21 @@ impl Prepared {
                 File::open(path)
                     .map_err(|source| EngineError::Io { path: path.display().to_string(), source })?,
             ),
-            (ModelSource::Synthetic { .. }, Precision::Quantised(kind)) => {
+            // Our decoder makes random blocks in memory.
+            (ModelSource::Synthetic { .. }, Precision::Quantised(kind))
+                if self.runs.variant() == Variant::Stock =>
+            {
                 Some(synthetic::write_gguf(&self.config, kind)?)
             }
             _ => None,
         };
-        Ok(Staged { gguf })
+        let random = match (&self.source, self.precision) {
+            (ModelSource::Synthetic { .. }, Precision::Quantised(kind)) if gguf.is_none() => {
+                RandomMatrices::of_config(&self.config, kind)?
+            }
+            _ => RandomMatrices::default(),
+        };
+        Ok(Staged { gguf, random })
     }
 
     /// Loads the model onto `device`.
@@ -197,13 +261,26 @@ impl Prepared {
     /// # Errors
     /// Where a file is not what it says, the device has no memory, or Candle fails.
     pub fn load(&self, staged: &Staged, device: &candle_core::Device) -> Result<Loaded, EngineError> {
-        let (stock, precision, flash) = (self.stock, self.precision, self.flash);
+        let (stock, flash) = match &self.runs {
+            Runs::Stock { module, flash } => (*module, *flash),
+            Runs::Decoder { options, .. } => {
+                let from = match (&staged.gguf, &self.source) {
+                    (Some(file), _) => decoder::From::Gguf(file),
+                    (None, ModelSource::Safetensors { dir }) => decoder::From::Files(dir),
+                    (None, _) => decoder::From::Random(staged.random.clone()),
+                };
+                let compute = decoder::compute_type(self.precision, self.device);
+                let options = options.clone();
+                let loaded = Decoder::load(&from, &self.config, self.precision, options, compute, device)?;
+                return Ok(Loaded::Decoder(Box::new(loaded)));
+            }
+        };
         match (&staged.gguf, &self.source) {
             (Some(file), _) => gguf::load(file, stock, flash, device).map(Loaded::Decoder),
             (None, ModelSource::Safetensors { dir }) => {
-                dense::load_files(dir, &self.config, stock, precision, flash, device)
+                dense::load_files(dir, &self.config, stock, self.precision, flash, device)
             }
-            (None, _) => dense::load_random(&self.config, stock, precision, flash, device),
+            (None, _) => dense::load_random(&self.config, stock, self.precision, flash, device),
         }
     }
 }
@@ -212,6 +289,16 @@ impl Prepared {
 #[derive(Debug)]
 pub struct Staged {
     gguf: Option<File>,
+    /// Tiles of random blocks.
+    random: RandomMatrices,
+}
+
+#[cfg(test)]
+impl Staged {
+    /// The GGUF file, opened.
+    pub(crate) const fn gguf_file(&self) -> Option<&File> {
+        self.gguf.as_ref()
+    }
 }
 
 /// The most likely next token of every sequence, chosen on the device: (batch, 1) from logits of (batch, vocabulary) or

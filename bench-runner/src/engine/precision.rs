@@ -16,7 +16,9 @@ pub enum Precision {
     AsStored,
     /// Dense, in this type; activations and cache as well.
     Dense(DType),
-    /// A synthetic GGUF with matrices of this type.
+    /// Matrices in fp8 (E4M3) with a scale for each row, widened whenever they are used.
+    Fp8,
+    /// Matrices in blocks of this type, quantised while loading.
     Quantised(GgmlDType),
 }
 
@@ -45,13 +47,13 @@ impl Precision {
             "bf16" | "fp16" if knows_fp32_alone(model) => refuse(NAN),
             "bf16" => Ok(Self::Dense(DType::BF16)),
             "fp16" => Ok(Self::Dense(DType::F16)),
-            _ => match (given.strip_prefix("gguf:"), &model.source) {
-                (Some(kind), ModelSource::Synthetic { .. }) => match synthetic::quantised_type(kind) {
+            "fp8" => Ok(Self::Fp8),
+            _ => match given.strip_prefix("gguf:") {
+                Some(kind) => match synthetic::quantised_type(kind) {
                     Some(kind) => Ok(Self::Quantised(kind)),
                     None => refuse("not a type that Candle can quantise to"),
                 },
-                (Some(_), _) => refuse("only synthetic weights are quantised on the fly"),
-                (None, _) => refuse("unknown"),
+                None => refuse("unknown"),
             },
         }
     }
@@ -59,15 +61,14 @@ impl Precision {
     /// The precisions that a model can be run in.
     #[must_use]
     pub fn accepted(model: &Model) -> Vec<String> {
-        let dense = ["native", "fp32", "bf16", "fp16"].map(str::to_owned);
+        let dense = ["native", "fp32", "bf16", "fp16", "fp8"].map(str::to_owned);
         match model.source {
             _ if knows_fp32_alone(model) => {
                 let native = (native(model) == DType::F32).then(|| "native".to_owned());
                 native.into_iter().chain(["fp32".to_owned()]).collect()
             }
             ModelSource::Gguf { .. } => vec!["native".into()],
-            ModelSource::Safetensors { .. } => dense.into(),
-            ModelSource::Synthetic { .. } => {
+            ModelSource::Safetensors { .. } | ModelSource::Synthetic { .. } => {
                 let quantised = synthetic::quantised_types().map(|(name, _)| format!("gguf:{name}"));
                 dense.into_iter().chain(quantised).collect()
             }
@@ -91,6 +92,7 @@ impl From<Precision> for String {
         match precision {
             Precision::AsStored => "as-stored".to_owned(),
             Precision::Dense(dtype) => dtype.as_str().to_owned(),
+            Precision::Fp8 => "fp8".to_owned(),
             Precision::Quantised(kind) => format!("gguf:{}", synthetic::type_name(kind)),
         }
     }
@@ -100,8 +102,10 @@ impl TryFrom<String> for Precision {
     type Error = Refusal;
 
     fn try_from(text: String) -> Result<Self, Refusal> {
-        if text == "as-stored" {
-            return Ok(Self::AsStored);
+        match text.as_str() {
+            "as-stored" => return Ok(Self::AsStored),
+            "fp8" => return Ok(Self::Fp8),
+            _ => {}
         }
         if let Some(kind) = text.strip_prefix("gguf:").and_then(synthetic::quantised_type) {
             return Ok(Self::Quantised(kind));

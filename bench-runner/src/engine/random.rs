@@ -44,6 +44,22 @@ pub(super) fn distribution(name: &str) -> (f32, f32) {
     if name.contains("norm") { (1.0, 0.1) } else { (0.0, 0.035) }
 }
 
+/// The random tensor of that name.
+///
+/// # Errors
+/// For a type that is not made, and where the device has no memory.
+pub(crate) fn random_tensor(name: &str, shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+    let mut random = Random::seeded(name);
+    let (centre, spread) = distribution(name);
+    let values = (0..shape.elem_count()).map(move |_| random.around(centre, spread));
+    match dtype {
+        DType::F32 => Tensor::from_vec(values.collect::<Vec<f32>>(), shape, device),
+        DType::F16 => Tensor::from_vec(values.map(f16::from_f32).collect::<Vec<f16>>(), shape, device),
+        DType::BF16 => Tensor::from_vec(values.map(bf16::from_f32).collect::<Vec<bf16>>(), shape, device),
+        other => candle_core::bail!("synthetic weights are fp32, fp16 or bf16, not {other:?}"),
+    }
+}
+
 /// Makes every tensor that a model asks for, in the type asked, without a copy in another type.
 pub(super) struct RandomTensors {
     /// Whether the output matrix is the embedding.
@@ -59,15 +75,7 @@ impl SimpleBackend for RandomTensors {
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor> {
-        let mut random = Random::seeded(name);
-        let (centre, spread) = distribution(name);
-        let values = (0..shape.elem_count()).map(move |_| random.around(centre, spread));
-        match dtype {
-            DType::F32 => Tensor::from_vec(values.collect::<Vec<f32>>(), shape, device),
-            DType::F16 => Tensor::from_vec(values.map(f16::from_f32).collect::<Vec<f16>>(), shape, device),
-            DType::BF16 => Tensor::from_vec(values.map(bf16::from_f32).collect::<Vec<bf16>>(), shape, device),
-            other => candle_core::bail!("synthetic weights are fp32, fp16 or bf16, not {other:?}"),
-        }
+        random_tensor(name, shape, dtype, device)
     }
 
     fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {

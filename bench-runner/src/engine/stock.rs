@@ -52,6 +52,16 @@ impl Stock {
                     "GGUF architecture {other}: not run by this engine; accepted: llama, qwen2, qwen3, gemma3, phi3"
                 ))),
             },
+            Precision::Fp8 => Err(Refusal(
+                "precision fp8: candle's stock models compute no fp8; accepted: native, fp32, bf16, fp16, or the variant \
+                 plimsoll"
+                    .into(),
+            )),
+            Precision::Quantised(_) if !matches!(model.source, ModelSource::Synthetic { .. }) => Err(Refusal(
+                "candle's stock models quantise no weights while loading; accepted: native, fp32, bf16, fp16, or the \
+                 variant plimsoll"
+                    .into(),
+            )),
             Precision::Quantised(_) => match model.shape.architecture {
                 Architecture::Llama | Architecture::Mistral => Ok(Self::QuantizedLlama),
                 Architecture::Qwen2 => Ok(Self::QuantizedQwen2),
@@ -136,6 +146,18 @@ impl Stock {
     /// Says what.
     pub fn check(self, model: &Model, spec: &CaseSpec) -> Result<(), Refusal> {
         let refuse = |why: String| Err(Refusal(format!("candle's stock {}: {why}", self.module())));
+        if let Some(cache) = spec.cache {
+            return refuse(format!(
+                "its cache is its own, {} cannot be asked of it; accepted: default, or the variant plimsoll",
+                cache.as_str()
+            ));
+        }
+        if let Some(kv_cache) = spec.kv_cache {
+            return refuse(format!(
+                "its cache is of the type that it computes in, {kv_cache} cannot be asked of it; accepted: default, or \
+                 the variant plimsoll"
+            ));
+        }
         if self.is_quantized() && spec.batch > 1 {
             return refuse(if self == Self::QuantizedQwen3 {
                 "it has no cache for more than one sequence on a CPU; accepted: batch 1".into()
@@ -251,7 +273,7 @@ fn is_buffer(kind: &str) -> bool {
 }
 
 /// Whether `candle_core::quantized::GgmlDType` has the type (its `from_u32`).
-fn is_readable(kind: &str) -> bool {
+pub(crate) fn is_readable(kind: &str) -> bool {
     matches!(
         kind,
         "f32"

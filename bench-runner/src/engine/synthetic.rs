@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufWriter, Seek};
+use std::sync::Arc;
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Tensor};
 use planner::Bytes;
 use planner::document::plan::StoredBlock;
-use planner::model::{Architecture, Model, NormPlace, Role, WeightTensor};
+use planner::model::{Architecture, Model};
 
 use super::random::{Random, distribution};
 use super::{EngineError, Refusal};
@@ -63,7 +64,7 @@ impl GgufLayout {
             .tensors()
             .iter()
             .map(|t| {
-                let name = name(t)
+                let name = crate::decoder::gguf_name(t.role, t.layer)
                     .ok_or_else(|| Refusal(format!("{:?} has no place in a GGUF file here", t.role)))?;
                 let kind = if t.is_matrix() { fitting(kind, t.columns) } else { GgmlDType::F32 };
                 let size = |n: u64| {
@@ -71,7 +72,7 @@ impl GgufLayout {
                         .map_err(|_| Refusal(format!("{name}: {n} is more than this machine can index")))
                 };
                 Ok(Entry {
-                    rows: size(t.rows)?,
+                    rows: size(t.rows.saturating_mul(t.copies))?,
                     columns: size(t.columns)?,
                     kind,
                     vector: !t.is_matrix(),
@@ -111,7 +112,7 @@ pub(super) fn type_name(kind: GgmlDType) -> &'static str {
 }
 
 /// `kind`, or what llama.cpp's quantiser takes instead where a row is not whole blocks of it.
-fn fitting(kind: GgmlDType, columns: u64) -> GgmlDType {
+pub(crate) fn fitting(kind: GgmlDType, columns: u64) -> GgmlDType {
     let fits = |k: GgmlDType| columns.is_multiple_of(k.block_size() as u64);
     let instead = match kind {
         GgmlDType::Q2K | GgmlDType::Q3K => GgmlDType::Q4_0,
@@ -121,39 +122,6 @@ fn fitting(kind: GgmlDType, columns: u64) -> GgmlDType {
         other => other,
     };
     [kind, instead].into_iter().find(|k| fits(*k)).unwrap_or(GgmlDType::F16)
-}
-
-/// A tensor's name in a GGUF file (llama.cpp `gguf-py/gguf/constants.py`, `TENSOR_NAMES`).
-fn name(tensor: &WeightTensor) -> Option<String> {
-    let outside = match tensor.role {
-        Role::TokenEmbedding => Some("token_embd.weight"),
-        Role::FinalNorm => Some("output_norm.weight"),
-        Role::OutputHead => Some("output.weight"),
-        _ => None,
-    };
-    if let Some(name) = outside {
-        return Some(name.to_owned());
-    }
-    let part = match tensor.role {
-        Role::Query => "attn_q.weight",
-        Role::Key => "attn_k.weight",
-        Role::Value => "attn_v.weight",
-        Role::QueryBias => "attn_q.bias",
-        Role::KeyBias => "attn_k.bias",
-        Role::ValueBias => "attn_v.bias",
-        Role::QueryNorm => "attn_q_norm.weight",
-        Role::KeyNorm => "attn_k_norm.weight",
-        Role::AttentionOutput => "attn_output.weight",
-        Role::Gate => "ffn_gate.weight",
-        Role::Up => "ffn_up.weight",
-        Role::Down => "ffn_down.weight",
-        Role::LayerNorm(NormPlace::BeforeAttention) => "attn_norm.weight",
-        Role::LayerNorm(NormPlace::AfterAttention) => "post_attention_norm.weight",
-        Role::LayerNorm(NormPlace::BeforeFeedForward) => "ffn_norm.weight",
-        Role::LayerNorm(NormPlace::AfterFeedForward) => "post_ffw_norm.weight",
-        _ => return None,
-    };
-    tensor.layer.map(|layer| format!("blk.{layer}.{part}"))
 }
 
 /// Elements that are quantised once and then repeated: a multiple of every block size, and long enough that no cache
@@ -176,10 +144,10 @@ pub(super) fn write_gguf(config: &serde_json::Value, kind: GgmlDType) -> Result<
     let mut writer = BufWriter::new(file);
     let metadata = metadata(&model, config)?;
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
-    let mut tiles: Vec<(GgmlDType, Vec<u8>)> = Vec::new();
+    let mut matrices = RandomMatrices::default();
     let mut tensors = Vec::with_capacity(layout.entries.len());
     for entry in &layout.entries {
-        tensors.push((entry.name.as_str(), tensor(entry, &mut tiles)?));
+        tensors.push((entry.name.as_str(), tensor(entry, &mut matrices)?));
     }
     let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, t)| (*name, t)).collect();
     gguf_file::write(&mut writer, &metadata, &tensors)?;
@@ -188,33 +156,72 @@ pub(super) fn write_gguf(config: &serde_json::Value, kind: GgmlDType) -> Result<
     Ok(file)
 }
 
-fn tensor(entry: &Entry, tiles: &mut Vec<(GgmlDType, Vec<u8>)>) -> Result<QTensor, EngineError> {
-    let mut random = Random::seeded(&entry.name);
+fn tensor(entry: &Entry, matrices: &mut RandomMatrices) -> Result<QTensor, EngineError> {
     if entry.vector {
+        let mut random = Random::seeded(&entry.name);
         let (centre, spread) = distribution(&entry.name);
         let values: Vec<f32> = (0..entry.columns).map(|_| random.around(centre, spread)).collect();
         let tensor = Tensor::from_vec(values, entry.columns, &Device::Cpu)?;
         return Ok(QTensor::quantize(&tensor, GgmlDType::F32)?);
     }
-    if !tiles.iter().any(|(kind, _)| *kind == entry.kind) {
+    Ok(matrices.matrix(&entry.name, (entry.rows, entry.columns), entry.kind, &Device::Cpu)?)
+}
+
+/// Makes random matrices in blocks: numbers of a tile are quantised once for each type and repeated. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RandomMatrices {
+    tiles: Vec<(GgmlDType, Arc<[u8]>)>,
+}
+
+impl RandomMatrices {
+    /// With the tiles that the matrices of a configuration need in `kind`.
+    ///
+    /// # Errors
+    /// Where the configuration is none.
+    pub(crate) fn of_config(config: &serde_json::Value, kind: GgmlDType) -> Result<Self, EngineError> {
+        let text = config.get("text_config").unwrap_or(config);
+        let model = Model::from_config("synthetic", text).map_err(|e| Refusal(e.to_string()))?;
+        let mut matrices = Self::default();
+        for tensor in model.tensors().iter().filter(|t| t.is_matrix()) {
+            matrices.tile(fitting(kind, tensor.columns))?;
+        }
+        Ok(matrices)
+    }
+
+    /// The tile of a type, made when first asked for.
+    fn tile(&mut self, kind: GgmlDType) -> candle_core::Result<Arc<[u8]>> {
+        if let Some((_, tile)) = self.tiles.iter().find(|(k, _)| *k == kind) {
+            return Ok(Arc::clone(tile));
+        }
+        let mut random = Random::seeded("tile");
         let (centre, spread) = distribution("tile");
         let values: Vec<f32> = (0..TILE).map(|_| random.around(centre, spread)).collect();
-        let tile =
-            QTensor::quantize(&Tensor::from_vec(values, (TILE / 256, 256), &Device::Cpu)?, entry.kind)?;
-        tiles.push((entry.kind, tile.data()?.into_owned()));
+        let tile = QTensor::quantize(&Tensor::from_vec(values, (TILE / 256, 256), &Device::Cpu)?, kind)?;
+        let tile: Arc<[u8]> = Arc::from(tile.data()?.as_ref());
+        self.tiles.push((kind, Arc::clone(&tile)));
+        Ok(tile)
     }
-    let tile = tiles
-        .iter()
-        .find_map(|(kind, bytes)| (*kind == entry.kind).then_some(bytes.as_slice()))
-        .unwrap_or(&[]);
-    let blocks = entry.rows * entry.columns / entry.kind.block_size();
-    let bytes = blocks * entry.kind.type_size();
-    // Each tensor begins at another block of the tile, so that layers differ.
-    let tile_blocks = u32::try_from(TILE / entry.kind.block_size()).unwrap_or(1);
-    let start = random.below(tile_blocks) as usize * entry.kind.type_size();
-    let data: Vec<u8> = tile.iter().cycle().skip(start).take(bytes).copied().collect();
-    let storage = QStorage::from_data(Cow::Owned(data), &Device::Cpu, entry.kind)?;
-    Ok(QTensor::new(storage, (entry.rows, entry.columns))?)
+
+    /// A matrix of that name.
+    ///
+    /// # Errors
+    /// Where the device has no memory.
+    pub(crate) fn matrix(
+        &mut self,
+        name: &str,
+        (rows, columns): (usize, usize),
+        kind: GgmlDType,
+        device: &Device,
+    ) -> candle_core::Result<QTensor> {
+        let mut random = Random::seeded(name);
+        let tile = self.tile(kind)?;
+        let bytes = rows * columns / kind.block_size() * kind.type_size();
+        // Each tensor begins at another block of the tile, so that layers differ.
+        let tile_blocks = u32::try_from(TILE / kind.block_size()).unwrap_or(1);
+        let start = random.below(tile_blocks) as usize * kind.type_size();
+        let data: Vec<u8> = tile.iter().cycle().skip(start).take(bytes).copied().collect();
+        QTensor::new(QStorage::from_data(Cow::Owned(data), device, kind)?, (rows, columns))
+    }
 }
 
 /// The keys that candle's quantised modules read.

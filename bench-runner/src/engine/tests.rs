@@ -1,17 +1,21 @@
 //! What is refused, and why, before anything is loaded.
 
-use contract::case::{CaseSpec, Device};
+use contract::case::{CaseSpec, Device, Variant};
 use planner::Tokens;
-use planner::document::plan::Attention;
+use planner::document::plan::{Attention, CacheKind};
+use planner::document::precision::CachePrecision;
 
-use super::prepare;
+use super::{Runs, prepare};
 use crate::model::Model;
 
 fn spec() -> CaseSpec {
     CaseSpec {
         model: "m".into(),
         precision: "bf16".into(),
+        variant: Some(Variant::Stock),
         attention: None,
+        cache: None,
+        kv_cache: None,
         device: Device::Cpu,
         batch: 1,
         prompt_tokens: Tokens(8),
@@ -25,7 +29,7 @@ fn what_cannot_run_is_refused_with_the_reason() {
     const LLAMA: &str = "HuggingFaceTB/SmolLM2-135M";
     const BERT: &str = "sentence-transformers/all-MiniLM-L6-v2";
     type Change = fn(&mut CaseSpec);
-    let table: [(&str, Change, &str); 18] = [
+    let table: [(&str, Change, &str); 21] = [
         (LLAMA, |s| s.batch = 0, "batch 0"),
         (LLAMA, |s| s.prompt_tokens = Tokens(0), "prompt of 0 tokens"),
         (LLAMA, |s| s.prompt_tokens = Tokens(8190), "8194 tokens, more than the 8192"),
@@ -37,9 +41,12 @@ fn what_cannot_run_is_refused_with_the_reason() {
         (LLAMA, |s| (s.precision, s.batch) = ("gguf:q8_0".into(), 2), "accepted: batch 1"),
         (
             LLAMA,
-            |s| s.precision = "fp8".into(),
-            "precision fp8: unknown; accepted: native, fp32, bf16, fp16, gguf:q8_0",
+            |s| s.precision = "int3".into(),
+            "precision int3: unknown; accepted: native, fp32, bf16, fp16, fp8, gguf:q8_0",
         ),
+        (LLAMA, |s| s.precision = "fp8".into(), "stock models compute no fp8"),
+        (LLAMA, |s| s.cache = Some(CacheKind::Slab), "its cache is its own, slab cannot be asked of it"),
+        (LLAMA, |s| s.kv_cache = Some(CachePrecision::Fp8), "fp8 cannot be asked of it"),
         (LLAMA, |s| s.precision = "gguf:iq1_s".into(), "not a type that Candle can quantise to"),
         (
             LLAMA,
@@ -97,7 +104,10 @@ fn what_a_module_computes_by_itself_is_accepted() {
     {
         let model = Model::resolve(id, None).unwrap();
         let prepared = prepare(&CaseSpec { attention: Some(attention), ..spec() }, &model).unwrap();
-        assert!(!prepared.flash, "{id}: there is no switch on a CPU");
+        assert!(
+            matches!(prepared.runs, Runs::Stock { flash: false, .. }),
+            "{id}: there is no switch on a CPU"
+        );
     }
 }
 
@@ -119,7 +129,8 @@ fn every_model_of_the_catalogue_that_has_a_module_can_be_prepared() {
         };
         match prepare(&spec, &model) {
             Ok(prepared) => {
-                modules.insert(prepared.stock().module());
+                let Runs::Stock { module, .. } = prepared.runs else { panic!("{}", entry.id) };
+                modules.insert(module.module());
             }
             Err(refusal) if excluded.iter().any(|why| refusal.to_string().contains(why)) => {}
             Err(refusal) => refused.push(format!("{}: {refusal}", entry.id)),
@@ -137,8 +148,8 @@ fn a_request_survives_its_way_to_the_child() {
         let text = serde_json::to_string(&prepared).unwrap();
         let read: super::Prepared = serde_json::from_str(&text).unwrap();
         assert_eq!(
-            (read.precision, read.stock, &read.source),
-            (prepared.precision, prepared.stock, &prepared.source)
+            (read.precision, &read.runs, &read.source),
+            (prepared.precision, &prepared.runs, &prepared.source)
         );
     }
 }

@@ -124,7 +124,7 @@ impl Model {
         let stored: Option<Vec<StoredBlock>> = match precision {
             Precision::AsStored => self.shape.stored.clone(),
             Precision::Quantised(kind) => GgufLayout::new(&self.shape, kind).ok().map(|l| l.stored()),
-            Precision::Dense(_) => None,
+            Precision::Dense(_) | Precision::Fp8 => None,
         };
         match (&self.source, &stored) {
             (ModelSource::Synthetic { id: Some(id) }, None) => ModelRef::catalogue(id.clone()),

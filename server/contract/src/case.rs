@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use planner::document::plan::Attention;
+use planner::document::plan::{Attention, CacheKind};
+use planner::document::precision::CachePrecision;
 use planner::{Estimate, Plan, Tokens};
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,44 @@ impl From<Device> for String {
     }
 }
 
+/// Which of Candle's decoders computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Variant {
+    /// candle-transformers' own models.
+    Stock,
+    /// Plimsoll's decoder.
+    Plimsoll,
+}
+
+impl Variant {
+    /// As the contract spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::Plimsoll => "plimsoll",
+        }
+    }
+}
+
+/// A name that is no variant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown variant \"{0}\"; accepted: stock, plimsoll")]
+pub struct UnknownVariant(pub String);
+
+impl FromStr for Variant {
+    type Err = UnknownVariant;
+    fn from_str(s: &str) -> Result<Self, UnknownVariant> {
+        match s {
+            "stock" => Ok(Self::Stock),
+            "plimsoll" => Ok(Self::Plimsoll),
+            _ => Err(UnknownVariant(s.to_owned())),
+        }
+    }
+}
+
 /// What a case is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -69,11 +108,21 @@ impl From<Device> for String {
 pub struct CaseSpec {
     /// The model by the name that the runner advertises.
     pub model: String,
-    /// `native` (as stored), or `fp32`, `bf16`, `fp16`.
+    /// `native` (as stored), `fp32`, `bf16`, `fp16`, `fp8`, or `gguf:` and a type.
     pub precision: String,
+    /// Which decoder; null: the runner's default. The case's engine says which ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Variant>,
     /// The attention variant; null: the engine's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<Attention>,
+    /// How the cache is allocated; null: the engine's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheKind>,
+    /// How the cache holds its numbers; null: as activations are computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub kv_cache: Option<CachePrecision>,
     /// Where it computes.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub device: Device,
@@ -91,12 +140,22 @@ impl CaseSpec {
     /// A readable name, the same for the same case: `smollm2-135m native b1 p512 g64 cpu`.
     #[must_use]
     pub fn key(&self) -> String {
-        let attention = match &self.attention {
-            None => String::new(),
-            Some(a) => format!(" {}", serde_json::to_string(a).unwrap_or_default()),
-        };
+        // What is left out leaves the key as it was before there was a choice.
+        let mut chosen = String::new();
+        if let Some(variant) = self.variant {
+            chosen = format!(" {}", variant.as_str());
+        }
+        if let Some(attention) = &self.attention {
+            chosen = format!("{chosen} {}", serde_json::to_string(attention).unwrap_or_default());
+        }
+        if let Some(cache) = self.cache {
+            chosen = format!("{chosen} {}", cache.as_str());
+        }
+        if let Some(kv_cache) = self.kv_cache {
+            chosen = format!("{chosen} kv:{}", kv_cache.as_str());
+        }
         format!(
-            "{} {}{attention} b{} p{} g{} {} r{}",
+            "{} {}{chosen} b{} p{} g{} {} r{}",
             self.model,
             self.precision,
             self.batch,

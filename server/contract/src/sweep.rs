@@ -1,11 +1,12 @@
 //! A sweep: the grid of cases that a run executes.
 
 use planner::Tokens;
-use planner::document::plan::Attention;
+use planner::document::plan::{Attention, CacheKind};
+use planner::document::precision::CachePrecision;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::case::{CaseSpec, Device};
+use crate::case::{CaseSpec, Device, Variant};
 
 /// A grid of cases: every combination of the axes, in this order, the last varying fastest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,11 +15,21 @@ use crate::case::{CaseSpec, Device};
 pub struct Sweep {
     /// Models by the name that the runner advertises.
     pub models: Vec<String>,
-    /// Precisions: `native` (as stored), or `fp32`, `bf16`, `fp16`.
+    /// Precisions: `native` (as stored), `fp32`, `bf16`, `fp16`, `fp8`, or `gguf:` and a type.
     pub precisions: Vec<String>,
+    /// Decoders; empty: the runner's default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<Variant>,
     /// Attention variants; empty: the engine's default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attentions: Vec<Attention>,
+    /// How caches are allocated; empty: the engine's default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<CacheKind>,
+    /// How caches hold their numbers; empty: as activations are computed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub kv_caches: Vec<CachePrecision>,
     /// Sequences at once.
     pub batches: Vec<u32>,
     /// Tokens of each prompt.
@@ -119,7 +130,10 @@ impl Sweep {
         [
             self.models.len(),
             self.precisions.len(),
+            self.variants.len().max(1),
             self.attentions.len().max(1),
+            self.caches.len().max(1),
+            self.kv_caches.len().max(1),
             self.batches.len(),
             self.prompts.len(),
             self.generates.len(),
@@ -137,23 +151,21 @@ impl Sweep {
     /// Every case, in order. Repeated values of an axis give one case, not two.
     #[must_use]
     pub fn cases(&self) -> Vec<CaseSpec> {
-        let attentions: Vec<Option<Attention>> = if self.attentions.is_empty() {
-            vec![None]
-        } else {
-            self.attentions.iter().cloned().map(Some).collect()
-        };
         let mut cases: Vec<CaseSpec> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         for model in &self.models {
             for precision in &self.precisions {
-                for attention in &attentions {
+                for how in self.ways() {
                     for &batch in &self.batches {
                         for &prompt_tokens in &self.prompts {
                             for &generate_tokens in &self.generates {
                                 let case = CaseSpec {
                                     model: model.clone(),
                                     precision: precision.clone(),
-                                    attention: attention.clone(),
+                                    variant: how.variant,
+                                    attention: how.attention.clone(),
+                                    cache: how.cache,
+                                    kv_cache: how.kv_cache,
                                     device: self.device,
                                     batch,
                                     prompt_tokens,
@@ -172,6 +184,24 @@ impl Sweep {
         cases
     }
 
+    /// The ways to compute a case, in order.
+    fn ways(&self) -> Vec<Way> {
+        fn or_default<T: Clone>(values: &[T]) -> Vec<Option<T>> {
+            if values.is_empty() { vec![None] } else { values.iter().cloned().map(Some).collect() }
+        }
+        let mut ways = Vec::new();
+        for variant in or_default(&self.variants) {
+            for attention in or_default(&self.attentions) {
+                for cache in or_default(&self.caches) {
+                    for kv_cache in or_default(&self.kv_caches) {
+                        ways.push(Way { variant, attention: attention.clone(), cache, kv_cache });
+                    }
+                }
+            }
+        }
+        ways
+    }
+
     /// A name for the same grid, whenever and wherever it is asked: SHA-256 of its JSON, 16 hex digits.
     #[must_use]
     pub fn fingerprint(&self) -> String {
@@ -183,13 +213,24 @@ impl Sweep {
     }
 }
 
+/// A way to compute a case.
+struct Way {
+    variant: Option<Variant>,
+    attention: Option<Attention>,
+    cache: Option<CacheKind>,
+    kv_cache: Option<CachePrecision>,
+}
+
 /// The sweep that a first visitor is offered: a small shape on the processor, about a minute on two idle cores.
 #[must_use]
 pub fn first_benchmark() -> Sweep {
     Sweep {
         models: vec!["HuggingFaceTB/SmolLM2-135M".to_owned()],
         precisions: vec!["fp32".to_owned(), "bf16".to_owned()],
+        variants: Vec::new(),
         attentions: Vec::new(),
+        caches: Vec::new(),
+        kv_caches: Vec::new(),
         batches: vec![1, 2],
         prompts: vec![Tokens(64), Tokens(128)],
         generates: vec![Tokens(8)],

@@ -63,7 +63,10 @@ pub(crate) fn sweep(model: &str) -> Sweep {
     Sweep {
         models: vec![model.to_owned()],
         precisions: vec!["native".to_owned()],
+        variants: vec![],
         attentions: vec![],
+        caches: vec![],
+        kv_caches: vec![],
         batches: vec![1, 2],
         prompts: vec![Tokens(16), Tokens(32)],
         generates: vec![Tokens(4)],

@@ -275,6 +275,22 @@ pub enum CacheKind {
     Paged,
 }
 
+impl CacheKind {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[Self::Growing, Self::Slab, Self::Rotating, Self::Paged];
+
+    /// As the contract spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Growing => "growing",
+            Self::Slab => "slab",
+            Self::Rotating => "rotating",
+            Self::Paged => "paged",
+        }
+    }
+}
+
 /// How the model is spread over GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

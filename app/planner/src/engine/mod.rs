@@ -25,7 +25,9 @@ mod vllm;
 
 pub use fitted::{Constant, Fitted};
 pub use policy::{Breakdown, Numbers, Policy, Pool, Spread};
-pub use request::{CandlePeaks, CandleRequest, CandleTask, Device, Peak, PhaseOfPeak, WeightStorage};
+pub use request::{
+    CacheElement, CandlePeaks, CandleRequest, CandleTask, Decoder, Device, Peak, PhaseOfPeak, WeightStorage,
+};
 
 use crate::document::plan::EngineName;
 use crate::error::PlanError;

@@ -1,7 +1,7 @@
 //! What Candle's memory model is asked, and what it answers.
 
 use crate::bytes::{Bytes, Tokens};
-use crate::document::plan::Attention;
+use crate::document::plan::{Attention, CacheKind};
 use crate::ggml::GgmlType;
 use crate::model::Dtype;
 
@@ -28,6 +28,32 @@ pub struct CandleRequest {
     pub threads: Option<u32>,
     /// Attention variant; none: the engine's default (eager).
     pub attention: Option<Attention>,
+    /// Plimsoll's decoder, and what of it; none: candle-transformers' models.
+    pub decoder: Option<Decoder>,
+}
+
+/// What of Plimsoll's decoder is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decoder {
+    /// How caches are allocated: growing, slab or rotating.
+    pub growth: CacheKind,
+    /// How they hold their numbers.
+    pub element: CacheElement,
+}
+
+/// How a cache of Plimsoll's decoder holds its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheElement {
+    /// Single precision.
+    F32,
+    /// Brain float.
+    Bf16,
+    /// Half precision.
+    F16,
+    /// E4M3, without scales.
+    Fp8,
+    /// 8-bit integers, and a scale in single precision for each head of each token.
+    Int8,
 }
 
 /// What a pass ends with.
@@ -44,6 +70,9 @@ pub enum CandleTask {
 pub enum WeightStorage {
     /// Every tensor in one number format: candle-transformers' models over a `VarBuilder`.
     Dense(Dtype),
+    /// Matrices in fp8 (E4M3) with a scale for each row; embeddings, output head and norms in the type that is computed in.
+    /// Plimsoll's decoder only.
+    Fp8,
     /// A GGUF file: candle-transformers' `quantized_*` models. One entry for each of [`crate::Model::tensors`], in the
     /// same order. Where only the header's sums by type are known, the entries are the likeliest assignment and
     /// `total_bytes` is exact.

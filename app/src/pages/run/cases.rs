@@ -215,20 +215,19 @@ fn against(
 }
 
 fn actions(spec: &CaseSpec, plan: Option<&planner::Plan>) -> impl IntoView + use<> {
-    let command = command(spec).map(|command| {
-        let incomplete = command.contains(FOLDER);
-        view! {
-            <details class="quiet">
-                <summary>"Command"</summary>
-                <div class="command">
-                    <code>{command.clone()}</code>
-                    <CopyButton text=command label="Copy".to_owned() />
-                </div>
-                {incomplete
-                    .then(|| view! { <small>{format!("Put the folder where the model lies in place of {FOLDER}.")}</small> })}
-            </details>
-        }
-    });
+    let command = command(spec);
+    let incomplete = command.contains(FOLDER);
+    let command = view! {
+        <details class="quiet">
+            <summary>"Command"</summary>
+            <div class="command">
+                <code>{command.clone()}</code>
+                <CopyButton text=command label="Copy".to_owned() />
+            </div>
+            {incomplete
+                .then(|| view! { <small>{format!("Put the folder where the model lies in place of {FOLDER}.")}</small> })}
+        </details>
+    };
     view! {
         <div class="stack" style="gap:4px">
             {plan
@@ -247,32 +246,44 @@ fn actions(spec: &CaseSpec, plan: Option<&planner::Plan>) -> impl IntoView + use
 /// Stands for the folder that only the reader knows.
 const FOLDER: &str = "<FOLDER OF THE MODEL>";
 
-/// The command that measures this case again; none where the command line has no word for its attention. A model that the
-/// catalogue lacks is a file or a folder of the machine that measured it: the command leaves [`FOLDER`] in its place.
-fn command(spec: &CaseSpec) -> Option<String> {
+/// The command that measures this case again. A model that the catalogue lacks is a file or a folder of the machine that
+/// measured it: the command leaves [`FOLDER`] in its place.
+fn command(spec: &CaseSpec) -> String {
     let mut words = vec!["bench-runner run --model".to_owned(), quoted(&spec.model)];
     if planner::catalogue::model(&spec.model).is_none() {
         words.push(format!("--models-dir {}", quoted(FOLDER)));
     }
     words.push(format!("--precision {}", quoted(&spec.precision)));
+    if let Some(variant) = spec.variant {
+        words.push(format!("--variant {}", variant.as_str()));
+    }
     if let Some(attention) = &spec.attention {
-        words.push(format!("--attention {}", attention_word(attention)?));
+        words.push(format!("--attention {}", attention_word(attention)));
+    }
+    if let Some(cache) = spec.cache {
+        words.push(format!("--cache {}", cache.as_str()));
+    }
+    if let Some(kv_cache) = spec.kv_cache {
+        words.push(format!("--kv-cache {kv_cache}"));
     }
     words.push(format!(
         "--batch {} --prompt {} --generate {} --device {} --repetitions {}",
         spec.batch, spec.prompt_tokens, spec.generate_tokens, spec.device, spec.repetitions
     ));
-    Some(words.join(" "))
+    words.join(" ")
 }
 
 /// An attention as `bench-runner run --attention` takes it.
-fn attention_word(attention: &Attention) -> Option<String> {
+fn attention_word(attention: &Attention) -> String {
     match attention {
-        Attention::Eager => Some("eager".to_owned()),
-        Attention::MemoryEfficient => Some("memory-efficient".to_owned()),
-        Attention::Flash => Some("flash".to_owned()),
-        Attention::SlidingWindow { window } => Some(format!("sliding-window:{window}")),
-        Attention::Longformer { .. } | Attention::BigBird { .. } => None,
+        Attention::Eager => "eager".to_owned(),
+        Attention::MemoryEfficient => "memory-efficient".to_owned(),
+        Attention::Flash => "flash".to_owned(),
+        Attention::SlidingWindow { window } => format!("sliding-window:{window}"),
+        Attention::Longformer { window, global_tokens } => format!("longformer:{window}:{global_tokens}"),
+        Attention::BigBird { block, window_blocks, global_blocks, random_blocks } => {
+            format!("big-bird:{block}:{window_blocks}:{global_blocks}:{random_blocks}")
+        }
     }
 }
 
@@ -288,8 +299,10 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use contract::case::Device;
+    use contract::case::{Device, Variant};
     use planner::Tokens;
+    use planner::document::plan::CacheKind;
+    use planner::document::precision::CachePrecision;
 
     use super::*;
 
@@ -297,7 +310,10 @@ mod tests {
         CaseSpec {
             model: "HuggingFaceTB/SmolLM2-135M".to_owned(),
             precision: "bf16".to_owned(),
+            variant: None,
             attention: None,
+            cache: None,
+            kv_cache: None,
             device: Device::Cuda(1),
             batch: 2,
             prompt_tokens: Tokens(512),
@@ -309,7 +325,7 @@ mod tests {
     #[test]
     fn a_command_can_be_pasted() {
         assert_eq!(
-            command(&spec()).unwrap(),
+            command(&spec()),
             "bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision bf16 --batch 2 --prompt 512 --generate 64 \
              --device cuda:1 --repetitions 5"
         );
@@ -321,25 +337,35 @@ mod tests {
         let file = CaseSpec { model: "it's mine".to_owned(), ..spec() };
         let start =
             r"bench-runner run --model 'it'\''s mine' --models-dir '<FOLDER OF THE MODEL>' --precision";
-        assert!(command(&file).unwrap().starts_with(start), "{:?}", command(&file));
+        assert!(command(&file).starts_with(start), "{}", command(&file));
     }
 
     #[test]
-    fn a_command_keeps_the_attention() {
+    fn a_command_keeps_how_it_was_computed() {
+        let big_bird =
+            Attention::BigBird { block: Tokens(64), window_blocks: 3, global_blocks: 2, random_blocks: 1 };
         for (attention, word) in [
-            (Attention::Eager, Some("eager")),
-            (Attention::MemoryEfficient, Some("memory-efficient")),
-            (Attention::Flash, Some("flash")),
-            (Attention::SlidingWindow { window: Tokens(4096) }, Some("sliding-window:4096")),
-            (Attention::Longformer { window: Tokens(512), global_tokens: Tokens(1) }, None),
+            (Attention::Eager, "eager"),
+            (Attention::MemoryEfficient, "memory-efficient"),
+            (Attention::Flash, "flash"),
+            (Attention::SlidingWindow { window: Tokens(4096) }, "sliding-window:4096"),
+            (Attention::Longformer { window: Tokens(512), global_tokens: Tokens(1) }, "longformer:512:1"),
+            (big_bird, "big-bird:64:3:2:1"),
         ] {
-            let command = command(&CaseSpec { attention: Some(attention.clone()), ..spec() });
-            let wanted = word.map(|word| format!(" --attention {word} --batch"));
-            match (command, wanted) {
-                (Some(command), Some(wanted)) => assert!(command.contains(&wanted), "{command}"),
-                (command, wanted) => assert_eq!(command, wanted, "{attention:?}"),
-            }
+            let command = command(&CaseSpec { attention: Some(attention), ..spec() });
+            assert!(command.contains(&format!(" --attention {word} --batch")), "{command}");
         }
+        let ours = CaseSpec {
+            variant: Some(Variant::Plimsoll),
+            cache: Some(CacheKind::Rotating),
+            kv_cache: Some(CachePrecision::Int8),
+            ..spec()
+        };
+        let command = command(&ours);
+        assert!(
+            command.contains(" --variant plimsoll --cache rotating --kv-cache int8 --batch"),
+            "{command}"
+        );
     }
 
     #[test]

@@ -174,7 +174,10 @@ fn sweep() -> Sweep {
     Sweep {
         models: vec![MODEL.to_owned()],
         precisions: vec!["bf16".to_owned(), "fp32".to_owned()],
+        variants: Vec::new(),
         attentions: Vec::new(),
+        caches: Vec::new(),
+        kv_caches: Vec::new(),
         batches: vec![1, 2, 4, 8, 16],
         prompts: vec![Tokens(256)],
         generates: vec![Tokens(32)],

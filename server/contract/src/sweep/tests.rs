@@ -1,5 +1,9 @@
 use super::{MAX_CASES, Sweep, SweepError, first_benchmark};
 use planner::Tokens;
+use planner::document::plan::{Attention, CacheKind};
+use planner::document::precision::CachePrecision;
+
+use crate::case::{CaseSpec, Variant};
 
 fn sweep() -> Sweep {
     first_benchmark()
@@ -28,6 +32,36 @@ fn the_grid_is_cartesian_and_the_last_axis_varies_fastest() {
         ]
     );
     assert_eq!(s.len(), keys.len());
+}
+
+#[test]
+fn ways_to_compute_multiply_the_grid_and_stand_in_the_key() {
+    let mut s = sweep();
+    (s.precisions, s.batches) = (vec!["bf16".to_owned()], vec![1]);
+    (s.prompts, s.generates) = (vec![Tokens(8)], vec![Tokens(1)]);
+    assert_eq!(s.cases()[0].key(), "HuggingFaceTB/SmolLM2-135M bf16 b1 p8 g1 cpu r2");
+    s.variants = vec![Variant::Stock, Variant::Plimsoll];
+    s.caches = vec![CacheKind::Growing, CacheKind::Slab, CacheKind::Rotating];
+    s.kv_caches = vec![CachePrecision::Bf16, CachePrecision::Int8];
+    s.attentions = vec![Attention::Eager];
+    let cases = s.cases();
+    assert_eq!((cases.len(), s.len()), (12, 12));
+    assert_eq!(
+        cases[11].key(),
+        "HuggingFaceTB/SmolLM2-135M bf16 plimsoll {\"kind\":\"eager\"} rotating kv:int8 b1 p8 g1 cpu r2"
+    );
+}
+
+#[test]
+fn what_was_stored_before_there_was_a_choice_is_read_and_keeps_its_name() {
+    let old = r#"{"models":["m"],"precisions":["bf16"],"batches":[1],"prompts":[8],"generates":[1],"device":"cpu","repetitions":2}"#;
+    let read: Sweep = serde_json::from_str(old).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), old);
+    let case = &read.cases()[0];
+    assert_eq!((case.variant, case.cache, case.kv_cache), (None, None, None));
+    let text = serde_json::to_string(case).unwrap();
+    assert!(!text.contains("variant") && !text.contains("cache"), "{text}");
+    assert_eq!(&serde_json::from_str::<CaseSpec>(&text).unwrap(), case);
 }
 
 #[test]

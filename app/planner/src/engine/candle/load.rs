@@ -174,7 +174,7 @@ pub(super) fn rotary(cx: &Context, positions: u64, size: u64, element: Element) 
     (cos, sin)
 }
 
-fn missing(role: Role, layer: Option<u64>) -> PlanError {
+pub(super) fn missing(role: Role, layer: Option<u64>) -> PlanError {
     let place = layer.map_or_else(String::new, |l| format!(" of layer {l}"));
     PlanError::invalid("model", format!("has no {role:?}{place}"), "give the model's own configuration")
 }

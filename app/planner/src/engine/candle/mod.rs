@@ -16,6 +16,7 @@ mod gemm;
 mod kv;
 mod llama;
 mod load;
+mod plimsoll;
 mod policy;
 mod quantized;
 mod quantized_gemma3;
@@ -165,6 +166,9 @@ fn load_encoder(cx: &Context, model: &Model, request: &CandleRequest) -> Result<
 /// Loads the family's model.
 fn load(cx: &Context, model: &Model, request: &CandleRequest) -> Result<Box<dyn Family>, PlanError> {
     let family = model.architecture;
+    if let Some(asked) = request.decoder {
+        return Ok(Box::new(plimsoll::Decoder::load(cx, model, request, asked)?));
+    }
     if !model.towers.is_empty() {
         return Err(not_walked("a vision tower"));
     }
@@ -183,6 +187,11 @@ fn load(cx: &Context, model: &Model, request: &CandleRequest) -> Result<Box<dyn 
                 _ => Err(not_walked(&format!("{} from safetensors", family.model_type()))),
             }
         }
+        WeightStorage::Fp8 => Err(PlanError::unsupported(
+            "precision.weights",
+            "fp8: candle-transformers' models compute no fp8",
+            "give fp32, bf16 or fp16, or engine.variant plimsoll",
+        )),
         WeightStorage::Gguf { types, .. } => {
             let mut weights = load::Gguf::new(cx, model, types)?;
             if request.batch > 1 {

@@ -1,16 +1,20 @@
-//! Candle's stock models as an engine of plans.
+//! Candle as an engine of plans: its stock models, and Plimsoll's decoder.
 
-use super::storage::{Storage, storage};
+use super::storage::{Storage, storage, storage_of_decoder};
 use super::{CANDLE_VERSION, peaks};
 use crate::bytes::{Bytes, Tokens};
 use crate::document::estimate::{Components, EngineVersion, Estimate, PhasePeak, Warning};
 use crate::document::plan::{Attention, CacheKind, EngineName, Parallelism, Plan, Workload};
+use crate::document::precision::CachePrecision;
 use crate::engine::accept;
 use crate::engine::policy::{Breakdown, Numbers, Policy, Spread};
-use crate::engine::request::{CandlePeaks, CandleRequest, CandleTask, Device, WeightStorage};
+use crate::engine::request::{
+    CacheElement, CandlePeaks, CandleRequest, CandleTask, Decoder, Device, WeightStorage,
+};
 use crate::engine::resolved::Resolved;
 use crate::error::PlanError;
 use crate::model::{Dtype, Head, Model};
+use crate::pattern::{Pattern, Visibility};
 
 /// What the CUDA context and Candle's kernels take beside tensors. Assumed, not measured: the band carries it.
 const CUDA_CONTEXT: Bytes = Bytes::from_mib(450);
@@ -30,9 +34,8 @@ struct Candle {
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
     let plan = &resolved.plan;
     let mut warnings = Vec::new();
-    check_version(plan, &mut warnings)?;
+    let variant = check_version(plan, &mut warnings)?;
     check_layout(&plan.parallelism)?;
-    check_attention(plan)?;
     let task = match &plan.workload {
         Workload::Serve(serve) => {
             accept::absent(
@@ -58,8 +61,18 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
             ));
         }
     };
-    let Storage { weights, compute } = storage(plan, &resolved.model, &mut warnings)?;
     let device = if resolved.gpu.is_some() { Device::Cuda } else { Device::Cpu };
+    let (Storage { weights, compute }, decoder) = match variant {
+        Variant::Stock => {
+            check_attention(plan)?;
+            (storage(plan, &resolved.model, &mut warnings)?, None)
+        }
+        Variant::Plimsoll => {
+            let found = storage_of_decoder(plan, &resolved.model, device, &mut warnings)?;
+            let decoder = decoder(plan, &resolved.model, found.compute)?;
+            (found, Some(decoder))
+        }
+    };
     let numbers = resolved.numbers;
     if task == CandleTask::Embed {
         check_mask(&weights)?;
@@ -75,6 +88,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         isa: plan.host.isa.clone(),
         threads: plan.host.threads,
         attention: plan.attention.clone(),
+        decoder,
     };
     Ok(Box::new(Candle { model: resolved.model.clone(), request, warnings }))
 }
@@ -105,7 +119,14 @@ impl Candle {
         let tokens = numbers.max_model_len.0.max(1);
         let one = Numbers { sequences: 1, prompt: Tokens(tokens), output: Tokens(0), ..*numbers };
         let held = self.peaks(&one)?.kv_cache_bytes;
-        let every_token = Bytes(self.model.cache_elements_per_token()) * self.request.activations.bytes();
+        // A scale for each head of a key and of a value beside 8-bit integers is less than a byte an element.
+        let bytes = match self.request.decoder.map(|d| d.element) {
+            None => self.request.activations.bytes(),
+            Some(CacheElement::F32) => 4,
+            Some(CacheElement::Bf16 | CacheElement::F16 | CacheElement::Int8) => 2,
+            Some(CacheElement::Fp8) => 1,
+        };
+        let every_token = Bytes(self.model.cache_elements_per_token()) * bytes;
         Ok(every_token.min(Bytes(held.0.div_ceil(tokens))))
     }
 }
@@ -115,7 +136,7 @@ impl Policy for Candle {
         EngineVersion {
             name: EngineName::Candle,
             version: CANDLE_VERSION.to_owned(),
-            variant: Some("stock".to_owned()),
+            variant: Some(if self.request.decoder.is_some() { "plimsoll" } else { "stock" }.to_owned()),
         }
     }
 
@@ -225,15 +246,22 @@ fn check_mask(weights: &WeightStorage) -> Result<(), PlanError> {
             ),
             "give fp32, or the engine transformers or vllm",
         )),
-        WeightStorage::Gguf { .. } => Err(PlanError::unsupported(
+        WeightStorage::Fp8 | WeightStorage::Gguf { .. } => Err(PlanError::unsupported(
             "precision.weights",
-            "candle-transformers' BERT reads no GGUF weights",
+            "candle-transformers' BERT reads weights in fp32 alone",
             "give fp32",
         )),
     }
 }
 
-fn check_version(plan: &Plan, warnings: &mut Vec<Warning>) -> Result<(), PlanError> {
+/// Which of Candle's decoders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    Stock,
+    Plimsoll,
+}
+
+fn check_version(plan: &Plan, warnings: &mut Vec<Warning>) -> Result<Variant, PlanError> {
     if let Some(version) = plan.engine.version.as_deref().filter(|v| *v != CANDLE_VERSION) {
         let shown: String = version.chars().take(40).collect();
         return Err(PlanError::not_planned_yet(
@@ -243,28 +271,77 @@ fn check_version(plan: &Plan, warnings: &mut Vec<Warning>) -> Result<(), PlanErr
         ));
     }
     match plan.engine.variant.as_deref() {
-        Some("stock") => Ok(()),
+        Some("stock") => Ok(Variant::Stock),
+        Some("plimsoll") => Ok(Variant::Plimsoll),
         None => {
             warnings.push(Warning::new(
                 "variant-stock",
-                "Planned as candle-transformers' own models (variant stock); Plimsoll's decoder is not planned yet.",
+                "Planned as candle-transformers' own models (variant stock); give engine.variant plimsoll for Plimsoll's \
+                 decoder.",
             ));
-            Ok(())
+            Ok(Variant::Stock)
         }
-        Some("plimsoll") => Err(PlanError::not_planned_yet(
-            "engine.variant",
-            "the variant plimsoll",
-            "give stock, or leave it out",
-        )),
         Some(other) => {
             let shown: String = other.chars().take(40).collect();
             Err(PlanError::invalid(
                 "engine.variant",
                 format!("\"{shown}\" is unknown"),
-                "give stock, or leave it out",
+                "give stock or plimsoll, or leave it out",
             ))
         }
     }
+}
+
+/// What of Plimsoll's decoder a plan asks for.
+fn decoder(plan: &Plan, model: &Model, compute: Dtype) -> Result<Decoder, PlanError> {
+    let attention = plan.attention.clone().unwrap_or(Attention::Eager);
+    match &attention {
+        Attention::SlidingWindow { window: Tokens(0) } | Attention::Longformer { window: Tokens(0), .. } => {
+            return Err(PlanError::invalid("attention.window", "is 0", "give at least 1"));
+        }
+        Attention::BigBird { block: Tokens(0), .. } | Attention::BigBird { window_blocks: 0, .. } => {
+            return Err(PlanError::invalid("attention.block", "or window_blocks is 0", "give at least 1"));
+        }
+        _ => {}
+    }
+    let growth = match plan.cache {
+        None => CacheKind::Slab,
+        Some(cache) if cache.page_tokens.is_some() || cache.kind == CacheKind::Paged => {
+            return Err(PlanError::unsupported(
+                "cache.kind",
+                "Plimsoll's decoder has no pages",
+                "give growing, slab or rotating, without page_tokens",
+            ));
+        }
+        Some(cache) => cache.kind,
+    };
+    let pattern = Pattern::of(&attention);
+    let windowed = |l: &crate::model::Layer| {
+        let window = l.attention().and_then(|a| a.window).map(|w| w.0);
+        Visibility { pattern, window }.reach().is_some()
+    };
+    if growth == CacheKind::Rotating && !model.layers.iter().any(windowed) {
+        return Err(PlanError::unsupported(
+            "cache.kind",
+            "a rotating cache holds a window, and no layer of this model has one",
+            "give growing or slab, or attention sliding-window",
+        ));
+    }
+    let element = match (plan.precision.kv_cache, compute) {
+        (Some(CachePrecision::Fp32), _) | (None, Dtype::F32) => CacheElement::F32,
+        (Some(CachePrecision::Bf16), _) | (None, Dtype::Bf16) => CacheElement::Bf16,
+        (Some(CachePrecision::Fp16), _) | (None, Dtype::F16) => CacheElement::F16,
+        (Some(CachePrecision::Fp8), _) => CacheElement::Fp8,
+        (Some(CachePrecision::Int8), _) => CacheElement::Int8,
+        (Some(other), _) => {
+            return Err(PlanError::unsupported(
+                "precision.kv_cache",
+                format!("{other}: Plimsoll's decoder does not write it"),
+                "give fp32, bf16, fp16, fp8 or int8",
+            ));
+        }
+    };
+    Ok(Decoder { growth, element })
 }
 
 /// Candle's stock models run on one device.

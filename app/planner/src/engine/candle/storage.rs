@@ -4,7 +4,7 @@ use crate::bytes::Bytes;
 use crate::document::estimate::Warning;
 use crate::document::plan::{Plan, StoredBlock};
 use crate::document::precision::{ActivationPrecision, CachePrecision, WeightPrecision};
-use crate::engine::WeightStorage;
+use crate::engine::{Device, WeightStorage};
 use crate::error::PlanError;
 use crate::ggml::GgmlType;
 use crate::model::{Dtype, Model};
@@ -25,9 +25,46 @@ pub(super) fn storage(plan: &Plan, model: &Model, warnings: &mut Vec<Warning>) -
     let compute = match weights {
         WeightStorage::Dense(dtype) => dtype,
         // candle-transformers' quantized models dequantise into f32 and stay there.
-        WeightStorage::Gguf { .. } => Dtype::F32,
+        WeightStorage::Gguf { .. } | WeightStorage::Fp8 => Dtype::F32,
     };
     check_compute(plan, &weights, compute, warnings)?;
+    Ok(Storage { weights, compute })
+}
+
+/// The same for Plimsoll's decoder, which holds fp8 as well and whose cache is of a type of its own.
+pub(super) fn storage_of_decoder(
+    plan: &Plan,
+    model: &Model,
+    device: Device,
+    warnings: &mut Vec<Warning>,
+) -> Result<Storage, PlanError> {
+    let weights = if plan.precision.weights == Some(WeightPrecision::Fp8) {
+        WeightStorage::Fp8
+    } else {
+        weights(plan.precision.weights, model)?
+    };
+    let compute = super::plimsoll::compute(&weights, device);
+    let asked = plan.precision.activations;
+    let same = asked.is_none_or(|a| activation_dtype(a) == Some(compute));
+    if let (Some(given), false) = (asked, same) {
+        if matches!(weights, WeightStorage::Dense(_)) {
+            return Err(PlanError::unsupported(
+                "precision.activations",
+                format!(
+                    "{given}: Plimsoll's decoder computes in the weights' precision, here {}",
+                    compute.as_str()
+                ),
+                format!("give {}, or leave it out", compute.as_str()),
+            ));
+        }
+        warnings.push(Warning::new(
+            format!("activations-{}", compute.as_str()),
+            format!(
+                "precision.activations {given}: Plimsoll's decoder computes in {} with these weights, planned so.",
+                compute.as_str()
+            ),
+        ));
+    }
     Ok(Storage { weights, compute })
 }
 

@@ -67,6 +67,7 @@ impl Recorded {
             isa: Some("avx2".to_owned()),
             threads: self.threads.or(Some(2)),
             attention: None,
+            decoder: None,
         }
     }
 }

@@ -1,0 +1,346 @@
+//! Which tokens see which: the patterns of attention that Plimsoll's decoder computes, all causal.
+//!
+//! The decoder makes its masks of them, the planner counts what these take.
+
+use crate::document::plan::Attention;
+
+/// A pattern of attention. Positions count from 0; no token sees what comes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pattern {
+    /// Everything before.
+    Full,
+    /// The last so many tokens, itself included.
+    Window(u64),
+    /// Longformer (arXiv 2004.05150): the last `window` tokens and the first `globals`, which see everything.
+    Longformer {
+        /// Tokens of the window.
+        window: u64,
+        /// Tokens at the beginning.
+        globals: u64,
+    },
+    /// `BigBird` (arXiv 2007.14062), by blocks: the last of the window, its own included, the first ones, and some drawn from
+    /// the rest.
+    BigBird {
+        /// Tokens of a block.
+        block: u64,
+        /// Blocks of the window.
+        window: u64,
+        /// Blocks at the beginning.
+        globals: u64,
+        /// Blocks drawn for each block of queries.
+        random: u64,
+    },
+}
+
+/// What a layer's tokens see: the pattern asked for and the model's own window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visibility {
+    /// The pattern asked for.
+    pub pattern: Pattern,
+    /// The model's own window.
+    pub window: Option<u64>,
+}
+
+/// How much of a rectangle of queries and keys is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing of it.
+    Nothing,
+    /// Some of it.
+    Part,
+    /// All of it.
+    All,
+}
+
+impl Seen {
+    /// Of both: what each of two conditions lets through.
+    const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, _) | (_, Self::Nothing) => Self::Nothing,
+            (Self::All, Self::All) => Self::All,
+            _ => Self::Part,
+        }
+    }
+
+    /// Of either.
+    const fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::All, _) | (_, Self::All) => Self::All,
+            (Self::Nothing, Self::Nothing) => Self::Nothing,
+            _ => Self::Part,
+        }
+    }
+}
+
+/// First and last position of a stretch.
+pub type Stretch = (u64, u64);
+
+fn causal((q0, q1): Stretch, (k0, k1): Stretch) -> Seen {
+    if k0 > q1 {
+        Seen::Nothing
+    } else if k1 <= q0 {
+        Seen::All
+    } else {
+        Seen::Part
+    }
+}
+
+fn within(window: u64, (q0, q1): Stretch, (k0, k1): Stretch) -> Seen {
+    if k1 + window <= q0 {
+        Seen::Nothing
+    } else if k0 + window > q1 {
+        Seen::All
+    } else {
+        Seen::Part
+    }
+}
+
+fn among_first(count: u64, (k0, k1): Stretch) -> Seen {
+    if k0 >= count {
+        Seen::Nothing
+    } else if k1 < count {
+        Seen::All
+    } else {
+        Seen::Part
+    }
+}
+
+/// The `index`th block drawn for a block of queries, of `count` blocks that can be drawn (`SplitMix64`'s finaliser; each
+/// block of queries draws its own, the same every time).
+fn drawn(query_block: u64, index: u64, count: u64) -> u64 {
+    let mut z = query_block << 20 ^ index;
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^= z >> 31;
+    z % count.max(1)
+}
+
+/// Whether a block of queries sees a block of keys before or at it.
+fn big_bird(window: u64, globals: u64, random: u64, query: u64, key: u64) -> bool {
+    if key > query {
+        return false;
+    }
+    // A global block sees everything, and is seen by all.
+    if key < globals || query < globals || key + window > query {
+        return true;
+    }
+    // Neither global nor in the window: what is left to draw from.
+    let count = (query + 1 - window).saturating_sub(globals);
+    if count <= random {
+        return true;
+    }
+    let mut taken = Vec::new();
+    for index in 0..random {
+        let mut place = drawn(query, index, count);
+        while taken.contains(&place) {
+            place = (place + 1) % count;
+        }
+        taken.push(place);
+    }
+    taken.contains(&(key - globals))
+}
+
+impl Pattern {
+    /// Whether the token at `query` sees the one at `key`.
+    fn sees(self, query: u64, key: u64) -> bool {
+        key <= query
+            && match self {
+                Self::Full => true,
+                Self::Window(window) => key + window > query,
+                Self::Longformer { window, globals } => {
+                    key + window > query || key < globals || query < globals
+                }
+                Self::BigBird { block, window, globals, random } => {
+                    big_bird(window, globals, random, query / block, key / block)
+                }
+            }
+    }
+
+    /// How much of a rectangle is seen; `Part` may be said of less than that.
+    fn relation(self, queries: Stretch, keys: Stretch) -> Seen {
+        let causal = causal(queries, keys);
+        causal.and(match self {
+            Self::Full => Seen::All,
+            Self::Window(window) => within(window, queries, keys),
+            Self::Longformer { window, globals } => {
+                within(window, queries, keys).or(among_first(globals, keys)).or(among_first(globals, queries))
+            }
+            Self::BigBird { block, window, globals, random } => {
+                let (mut any, mut all) = (false, true);
+                for query in queries.0 / block..=queries.1 / block {
+                    for key in keys.0 / block..=(keys.1 / block).min(query) {
+                        let seen = big_bird(window, globals, random, query, key);
+                        (any, all) = (any | seen, all & seen);
+                    }
+                }
+                match (any, all) {
+                    (false, _) => Seen::Nothing,
+                    (true, true) => Seen::All,
+                    (true, false) => Seen::Part,
+                }
+            }
+        })
+    }
+}
+
+impl Pattern {
+    /// That of an attention variant; everything where it is exact.
+    #[must_use]
+    pub fn of(asked: &Attention) -> Self {
+        match asked {
+            Attention::Eager | Attention::MemoryEfficient | Attention::Flash => Self::Full,
+            Attention::SlidingWindow { window } => Self::Window(window.0),
+            Attention::Longformer { window, global_tokens } => {
+                Self::Longformer { window: window.0, globals: global_tokens.0 }
+            }
+            Attention::BigBird { block, window_blocks, global_blocks, random_blocks } => Self::BigBird {
+                block: block.0.max(1),
+                window: u64::from(*window_blocks),
+                globals: u64::from(*global_blocks),
+                random: u64::from(*random_blocks),
+            },
+        }
+    }
+}
+
+/// Queries of a block, where attention is computed in blocks.
+pub const QUERIES: u64 = 128;
+/// Keys of a block, where there are several queries.
+pub const KEYS: u64 = 256;
+/// Keys of a block of one query.
+pub const KEYS_OF_ONE: u64 = 4096;
+/// Patterns are looked at in stretches of so many keys.
+const GRAIN: u64 = 64;
+
+/// A stretch of keys that a block of queries sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Its first key.
+    pub first: u64,
+    /// Its keys.
+    pub len: u64,
+    /// Whether each query sees each key.
+    pub whole: bool,
+}
+
+/// What a block of queries sees of the keys from `from` to before `to`, in stretches that are seen alike. `seen` says of a
+/// first key and a number of keys how much of them is seen; `one` whether there is one query only.
+pub fn segments(from: u64, to: u64, one: bool, seen: impl Fn(u64, u64) -> Seen) -> Vec<Segment> {
+    let longest = if one { KEYS_OF_ONE } else { KEYS };
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut first = from / GRAIN * GRAIN;
+    while first < to {
+        let len = GRAIN.min(to - first);
+        let seen = seen(first, len);
+        let whole = seen == Seen::All;
+        match segments.last_mut() {
+            _ if seen == Seen::Nothing => {}
+            Some(last)
+                if last.whole == whole && last.first + last.len == first && last.len + len <= longest =>
+            {
+                last.len += len;
+            }
+            _ => segments.push(Segment { first, len, whole }),
+        }
+        first += len;
+    }
+    segments
+}
+
+impl Visibility {
+    /// Whether the token at `query` sees the one at `key`.
+    #[must_use]
+    pub fn sees(self, query: u64, key: u64) -> bool {
+        self.pattern.sees(query, key) && self.window.is_none_or(|w| key + w > query)
+    }
+
+    /// How much of a rectangle is seen.
+    #[must_use]
+    pub fn relation(self, queries: Stretch, keys: Stretch) -> Seen {
+        let own = self.window.map_or(Seen::All, |w| within(w, queries, keys));
+        self.pattern.relation(queries, keys).and(own)
+    }
+
+    /// Tokens that a token can see at most, where the pattern is one of windows alone.
+    #[must_use]
+    pub fn reach(self) -> Option<u64> {
+        let asked = match self.pattern {
+            Pattern::Window(window) => Some(window),
+            _ => None,
+        };
+        asked.into_iter().chain(self.window).min()
+    }
+
+    /// The first position that a token from `query` on may see.
+    #[must_use]
+    pub fn first(self, query: u64) -> u64 {
+        match (self.pattern, self.reach()) {
+            (Pattern::Full | Pattern::Window(_), Some(reach)) => (query + 1).saturating_sub(reach),
+            _ => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pattern, Seen, Visibility};
+
+    fn count(visibility: Visibility, query: u64) -> u64 {
+        (0..=query).filter(|key| visibility.sees(query, *key)).count() as u64
+    }
+
+    #[test]
+    fn each_pattern_sees_as_many_as_its_paper_says() {
+        let of = |pattern| Visibility { pattern, window: None };
+        let big_bird = Pattern::BigBird { block: 4, window: 3, globals: 2, random: 3 };
+        for (pattern, query, seen) in [
+            (Pattern::Full, 99, 100),
+            (Pattern::Window(16), 99, 16),
+            (Pattern::Window(16), 7, 8),
+            (Pattern::Longformer { window: 16, globals: 5 }, 99, 21),
+            // Its window reaches the global tokens.
+            (Pattern::Longformer { window: 16, globals: 5 }, 17, 18),
+            // The last token of a block sees 3 + 2 + 3 blocks of 4.
+            (big_bird, 99, 32),
+            (big_bird, 31, 32),
+        ] {
+            assert_eq!(count(of(pattern), query), seen, "{pattern:?} at {query}");
+        }
+        let both = Visibility { pattern: Pattern::Longformer { window: 16, globals: 5 }, window: Some(8) };
+        assert_eq!(count(both, 99), 8);
+    }
+
+    #[test]
+    fn rectangles_are_what_their_tokens_say() {
+        let patterns = [
+            Pattern::Full,
+            Pattern::Window(9),
+            Pattern::Longformer { window: 7, globals: 3 },
+            Pattern::BigBird { block: 4, window: 2, globals: 1, random: 2 },
+        ];
+        for pattern in patterns {
+            for window in [None, Some(11)] {
+                let v = Visibility { pattern, window };
+                for (q0, q1) in [(0, 0), (0, 7), (5, 12), (40, 40), (40, 47)] {
+                    for k0 in (0..48).step_by(5) {
+                        let k1 = k0 + 4;
+                        let pairs = (q0..=q1).flat_map(|q| (k0..=k1).map(move |k| v.sees(q, k)));
+                        let (all, any) =
+                            pairs.fold((true, false), |(all, any), seen| (all & seen, any | seen));
+                        match v.relation((q0, q1), (k0, k1)) {
+                            Seen::Nothing => assert!(!any, "{v:?} {q0}..{q1} {k0}..{k1}"),
+                            Seen::All => assert!(all, "{v:?} {q0}..{q1} {k0}..{k1}"),
+                            Seen::Part => {}
+                        }
+                        // A single pair is never in part, but where two windows overlap by halves.
+                        let one = v.relation((q1, q1), (k0, k0));
+                        assert_eq!(one == Seen::All, v.sees(q1, k0), "{v:?} {q1} {k0}: {one:?}");
+                    }
+                    assert!((v.first(q0)..=q0).any(|k| v.sees(q0, k)));
+                    assert!((0..v.first(q0)).all(|k| !v.sees(q0, k)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The feed-forward of a layer.
+
+use candle_core::{D, DType, Result, Tensor};
+use planner::model::{FeedForward as Shape, Layer, Role};
+
+use super::matrix::Matrix;
+use super::numbers::Activation;
+use super::weights::{Weights, as_size};
+
+/// A layer's feed-forward.
+#[derive(Debug)]
+pub(super) enum FeedForward {
+    /// Every token takes the same one.
+    Dense(Gated),
+    /// A router sends each token to some experts.
+    Experts { router: Matrix, experts: Vec<Gated>, active: usize },
+}
+
+/// A gated feed-forward: down · (activation(gate · x) ∘ up · x).
+#[derive(Debug)]
+pub(super) struct Gated {
+    input: Input,
+    down: Matrix,
+    activation: Activation,
+}
+
+#[derive(Debug)]
+enum Input {
+    Apart {
+        gate: Matrix,
+        up: Matrix,
+    },
+    /// The gate's rows, then those of the up projection.
+    Fused(Matrix),
+}
+
+impl FeedForward {
+    /// Loads that of a layer.
+    ///
+    /// # Errors
+    /// Where a tensor is missing or of another shape.
+    pub(super) fn load(
+        weights: &mut Weights<'_>,
+        layer: &Layer,
+        index: u64,
+        activation: Activation,
+    ) -> Result<Self> {
+        let at = Some(index);
+        match &layer.feed_forward {
+            Shape::Dense(_) => {
+                let input = if weights.has(Role::GateUp, at) {
+                    Input::Fused(weights.matrix(Role::GateUp, at, 0)?)
+                } else {
+                    let gate = weights.matrix(Role::Gate, at, 0)?;
+                    Input::Apart { gate, up: weights.matrix(Role::Up, at, 0)? }
+                };
+                Ok(Self::Dense(Gated { input, down: weights.matrix(Role::Down, at, 0)?, activation }))
+            }
+            Shape::Experts(shape) => {
+                let router = weights.matrix(Role::Router, at, 0)?;
+                let experts = (0..as_size(shape.routed))
+                    .map(|expert| {
+                        let gate = weights.matrix(Role::ExpertGate, at, expert)?;
+                        let up = weights.matrix(Role::ExpertUp, at, expert)?;
+                        let down = weights.matrix(Role::ExpertDown, at, expert)?;
+                        Ok(Gated { input: Input::Apart { gate, up }, down, activation })
+                    })
+                    .collect::<Result<_>>()?;
+                Ok(Self::Experts { router, experts, active: as_size(shape.active) })
+            }
+            Shape::None => candle_core::bail!("layer {index} has no feed-forward"),
+        }
+    }
+
+    /// `x` is sequences × tokens × width.
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Dense(gated) => gated.forward(x),
+            Self::Experts { router, experts, active } => routed(x, router, experts, *active),
+        }
+    }
+}
+
+#[cfg(test)]
+impl FeedForward {
+    /// Computes with another activation.
+    pub(super) fn activate_by(&mut self, activation: Activation) {
+        match self {
+            Self::Dense(gated) => gated.activation = activation,
+            Self::Experts { experts, .. } => {
+                for expert in experts {
+                    expert.activation = activation;
+                }
+            }
+        }
+    }
+}
+
+impl Gated {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let inner = match &self.input {
+            Input::Apart { gate, up } => {
+                let gate = self.activation.of(&gate.forward(x)?)?;
+                (gate * up.forward(x)?)?
+            }
+            Input::Fused(both) => {
+                let both = both.forward(x)?;
+                let width = both.dim(D::Minus1)? / 2;
+                let gate = self.activation.of(&both.narrow(D::Minus1, 0, width)?)?;
+                (gate * both.narrow(D::Minus1, width, width)?)?
+            }
+        };
+        self.down.forward(&inner)
+    }
+}
+
+impl Activation {
+    fn of(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Silu => x.silu(),
+            Self::GeluTanh => x.gelu(),
+            Self::Gelu => x.gelu_erf(),
+        }
+    }
+}
+
+/// Mixtral's experts (arXiv 2401.04088, section 2.1): the softmax over the chosen ones' scores weighs them. Which they are
+/// is read on the host: one wait a layer where that is not the host's own memory.
+fn routed(x: &Tensor, router: &Matrix, experts: &[Gated], active: usize) -> Result<Tensor> {
+    let (batch, tokens, width) = x.dims3()?;
+    let x = x.reshape((batch * tokens, width))?;
+    let scores = candle_nn::ops::softmax_last_dim(&router.forward(&x)?.to_dtype(DType::F32)?)?;
+    let scores: Vec<Vec<f32>> = scores.to_vec2()?;
+    let mut rows: Vec<(Vec<u32>, Vec<f32>)> = vec![(Vec::new(), Vec::new()); experts.len()];
+    for (row, scores) in (0u32..).zip(&scores) {
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+        order.truncate(active);
+        let sum: f32 = order.iter().map(|e| scores[*e]).sum();
+        for expert in order {
+            rows[expert].0.push(row);
+            rows[expert].1.push(scores[expert] / sum);
+        }
+    }
+    let mut out = x.zeros_like()?;
+    for (expert, (rows, shares)) in experts.iter().zip(&rows) {
+        if rows.is_empty() {
+            continue;
+        }
+        let rows = Tensor::new(rows.as_slice(), x.device())?;
+        let shares = Tensor::new(shares.as_slice(), x.device())?.to_dtype(x.dtype())?.unsqueeze(1)?;
+        let answer = expert.forward(&x.index_select(&rows, 0)?)?.broadcast_mul(&shares)?;
+        out = out.index_add(&rows, &answer, 0)?;
+    }
+    out.reshape((batch, tokens, width))
+}

@@ -1,0 +1,429 @@
+//! The decoder against candle-transformers' models on the same weights, and against itself computed in other ways.
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use contract::case::{self, CaseSpec, Variant};
+use planner::Tokens;
+use planner::document::plan::{Attention, CacheKind};
+use planner::document::precision::CachePrecision;
+use serde_json::{Value, json};
+
+use super::numbers::Activation;
+use super::weights::as_size;
+use super::{Decoder, Element, From, Growth, Options};
+use crate::engine::{Loaded, Precision, RandomMatrices, Session, prepare, prompt};
+use crate::model::{Model, ModelSource};
+
+/// A model of random weights in the shape of a configuration.
+fn model(config: Value) -> Model {
+    let shape = planner::Model::from_config("tiny", &config).unwrap();
+    Model {
+        name: "tiny".into(),
+        source: ModelSource::Synthetic { id: None },
+        family: shape.architecture.model_type().to_owned(),
+        context_tokens: shape.max_tokens.0,
+        config,
+        shape,
+    }
+}
+
+/// A small shape of each family, whose widths are whole blocks of every GGUF type.
+fn tiny(family: &str) -> Value {
+    let mut config = json!({
+        "model_type": family, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 320,
+        "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10_000.0, "hidden_act": "silu",
+        "tie_word_embeddings": false
+    });
+    match family {
+        "gemma2" | "gemma3_text" => {
+            config["hidden_activation"] = json!("gelu_pytorch_tanh");
+            config["query_pre_attn_scalar"] = json!(64);
+            config["tie_word_embeddings"] = json!(true);
+            config["sliding_window"] = json!(256);
+            if family == "gemma2" {
+                config["attn_logit_softcapping"] = json!(50.0);
+                config["final_logit_softcapping"] = json!(30.0);
+            } else {
+                config["rope_theta"] = json!(1_000_000.0);
+                config["rope_local_base_freq"] = json!(10_000.0);
+                config["sliding_window_pattern"] = json!(2);
+                config["num_key_value_heads"] = json!(1);
+            }
+        }
+        "mistral" => config["sliding_window"] = json!(256),
+        "qwen3" => config["tie_word_embeddings"] = json!(true),
+        "mixtral" => {
+            config["num_local_experts"] = json!(4);
+            config["num_experts_per_tok"] = json!(2);
+        }
+        _ => {}
+    }
+    config
+}
+
+fn spec(variant: Variant) -> CaseSpec {
+    CaseSpec {
+        model: "tiny".into(),
+        precision: "fp32".into(),
+        variant: Some(variant),
+        attention: None,
+        cache: None,
+        kv_cache: None,
+        device: case::Device::Cpu,
+        batch: 1,
+        prompt_tokens: Tokens(24),
+        generate_tokens: Tokens(4),
+        repetitions: 1,
+    }
+}
+
+/// Logits of the prompt's last token and of each token after it, the same tokens whatever the logits say.
+fn logits(model: &Model, spec: &CaseSpec) -> Vec<Vec<f32>> {
+    let prepared = prepare(spec, model).unwrap();
+    let staged = prepared.stage().unwrap();
+    let Loaded::Decoder(mut session) = prepared.load(&staged, &Device::Cpu).unwrap() else {
+        panic!("it generates")
+    };
+    session.reset();
+    run(session.as_mut(), spec)
+}
+
+fn run(session: &mut dyn Session, spec: &CaseSpec) -> Vec<Vec<f32>> {
+    let (batch, tokens) = (spec.batch as usize, as_size(spec.prompt_tokens.0));
+    let further = as_size(spec.generate_tokens.0);
+    let ids = prompt(batch, tokens + further, 320);
+    let ids = Tensor::from_vec(ids, (batch, tokens + further), &Device::Cpu).unwrap();
+    let mut all = Vec::new();
+    let mut take = |logits: Tensor| {
+        let wide = logits.flatten_all().unwrap().to_dtype(candle_core::DType::F32).unwrap();
+        all.push(wide.to_vec1::<f32>().unwrap());
+    };
+    take(session.forward(&ids.narrow(1, 0, tokens).unwrap().contiguous().unwrap(), 0).unwrap());
+    for index in tokens..tokens + further {
+        take(session.forward(&ids.narrow(1, index, 1).unwrap().contiguous().unwrap(), index).unwrap());
+    }
+    all
+}
+
+/// The largest difference, as a part of the largest number.
+fn difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let largest = a.iter().flatten().fold(0f32, |m, x| m.max(x.abs()));
+    assert!(largest > 0.0);
+    let pairs = a.iter().zip(b).flat_map(|(a, b)| {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b)
+    });
+    pairs.fold(0f32, |m, (x, y)| {
+        assert!(x.is_finite() && y.is_finite());
+        m.max((x - y).abs())
+    }) / largest
+}
+
+#[test]
+fn it_agrees_with_candles_models_on_the_same_weights() {
+    for (family, precision, limit) in [
+        ("llama", "fp32", 1e-4),
+        ("llama", "bf16", 4e-2),
+        ("llama", "fp16", 5e-3),
+        ("mistral", "fp32", 1e-4),
+        ("qwen2", "fp32", 1e-4),
+        ("qwen3", "fp32", 1e-4),
+        ("gemma2", "fp32", 1e-4),
+        ("gemma3_text", "fp32", 1e-4),
+        ("phi3", "fp32", 1e-4),
+    ] {
+        let model = model(tiny(family));
+        let with = |variant| logits(&model, &CaseSpec { precision: precision.into(), ..spec(variant) });
+        let apart = difference(&with(Variant::Stock), &with(Variant::Plimsoll));
+        assert!(apart < limit, "{family} in {precision}: {apart}");
+    }
+}
+
+#[test]
+fn it_agrees_with_candles_models_on_the_same_gguf_file() {
+    for (family, kind, limit) in [
+        ("llama", "q8_0", 2e-3),
+        ("llama", "q4_k", 2e-3),
+        ("mistral", "q4_1", 2e-3),
+        ("qwen2", "q5_k", 2e-3),
+        // Candle's module rounds the rotary frequencies to fp16.
+        ("qwen3", "q6_k", 3e-2),
+        ("gemma3_text", "q4_0", 2e-3),
+    ] {
+        let config = tiny(family);
+        let model = model(config.clone());
+        let spec = CaseSpec { precision: format!("gguf:{kind}"), ..spec(Variant::Stock) };
+        let prepared = prepare(&spec, &model).unwrap();
+        let staged = prepared.stage().unwrap();
+        let Loaded::Decoder(mut stock) = prepared.load(&staged, &Device::Cpu).unwrap() else {
+            panic!("it generates")
+        };
+        stock.reset();
+        let wanted = run(stock.as_mut(), &spec);
+        let file = prepared.stage().unwrap();
+        let mut ours = decoder(&From::Gguf(file.gguf_file().unwrap()), &config, Precision::AsStored, &spec);
+        if family == "gemma3_text" {
+            // Candle's quantised module takes SiLU where Gemma has GELU (candle-transformers 0.11.1,
+            // `quantized_gemma3.rs`, `Mlp`).
+            for layer in &mut ours.layers {
+                layer.feed_forward.activate_by(Activation::Silu);
+            }
+        }
+        let apart = difference(&wanted, &run(&mut ours, &spec));
+        assert!(apart < limit, "{family} in {kind}: {apart}");
+    }
+}
+
+fn decoder(from: &From<'_>, config: &Value, precision: Precision, spec: &CaseSpec) -> Decoder {
+    let model = model(config.clone());
+    let options = Options::of_case(spec, &model, precision).unwrap();
+    let compute = super::compute_type(precision, spec.device);
+    Decoder::load(from, config, precision, options, compute, &Device::Cpu).unwrap()
+}
+
+#[test]
+fn it_agrees_with_candles_model_on_a_published_file() {
+    let dir = std::env::var("PLIMSOLL_TEST_MODELS").expect("PLIMSOLL_TEST_MODELS: `make test` sets it");
+    let path = Path::new(&dir).join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    let model = Model::from_path(&path).unwrap();
+    let native = |variant, attention| {
+        let spec = CaseSpec { precision: "native".into(), attention, ..spec(variant) };
+        logits(&model, &spec)
+    };
+    let stock = native(Variant::Stock, None);
+    let ours = native(Variant::Plimsoll, None);
+    // Activations are rounded to 8 bits before every product, so that the last bit of one sum moves whole steps further
+    // on: two ways to compute the same are as far apart as that makes them.
+    let noise = difference(&ours, &native(Variant::Plimsoll, Some(Attention::Flash)));
+    let apart = difference(&stock, &ours);
+    assert!(noise > 1e-4 && apart < 2.5 * noise && apart < 0.05, "{apart} apart, noise {noise}");
+}
+
+/// Longer than a block of queries and than every window.
+fn long(change: impl Fn(&mut CaseSpec)) -> CaseSpec {
+    let mut spec =
+        CaseSpec { prompt_tokens: Tokens(300), generate_tokens: Tokens(12), ..spec(Variant::Plimsoll) };
+    change(&mut spec);
+    spec
+}
+
+#[test]
+fn every_exact_attention_and_every_cache_gives_the_same() {
+    for family in ["llama", "gemma2", "gemma3_text", "mistral"] {
+        let mut config = tiny(family);
+        if config.get("sliding_window").is_some() {
+            config["sliding_window"] = json!(40);
+        }
+        let model = model(config);
+        let rotates = model.shape.layers.iter().any(|l| l.attention().unwrap().window.is_some());
+        let wanted = logits(&model, &long(|_| {}));
+        for attention in [Attention::Eager, Attention::MemoryEfficient, Attention::Flash] {
+            for cache in [CacheKind::Growing, CacheKind::Slab, CacheKind::Rotating] {
+                if cache == CacheKind::Rotating && !rotates {
+                    continue;
+                }
+                let spec = long(|s| (s.attention, s.cache) = (Some(attention.clone()), Some(cache)));
+                let apart = difference(&wanted, &logits(&model, &spec));
+                assert!(apart < 1e-4, "{family} {attention:?} {cache:?}: {apart}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_gives_what_each_sequence_gives() {
+    for attention in [Attention::Eager, Attention::MemoryEfficient, Attention::Flash] {
+        for family in ["llama", "mixtral"] {
+            let model = model(tiny(family));
+            let spec = CaseSpec { batch: 3, attention: Some(attention.clone()), ..spec(Variant::Plimsoll) };
+            let together = logits(&model, &spec);
+            // The prompts of a batch are those of one sequence three times as long.
+            let ids = prompt(3, 28, 320);
+            let mut one = decoder(
+                &From::Random(RandomMatrices::default()),
+                &model.config,
+                Precision::Dense(candle_core::DType::F32),
+                &spec,
+            );
+            for (row, ids) in ids.chunks(28).enumerate() {
+                one.reset();
+                let alone = Tensor::from_slice(&ids[..24], (1, 24), &Device::Cpu).unwrap();
+                let alone: Vec<f32> =
+                    one.forward(&alone, 0).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+                let apart = difference(&[alone], &[together[0][row * 320..(row + 1) * 320].to_vec()]);
+                assert!(apart < 1e-4, "{family} {attention:?} row {row}: {apart}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sequences_of_different_lengths_continue_as_each_would_alone() {
+    let dense = Precision::Dense(candle_core::DType::F32);
+    let lengths = [150, 37, 150, 1];
+    for family in ["llama", "gemma3_text"] {
+        let mut config = tiny(family);
+        if family == "gemma3_text" {
+            config["sliding_window"] = json!(48);
+        }
+        for (attention, cache) in [
+            (Attention::Eager, CacheKind::Slab),
+            (Attention::MemoryEfficient, CacheKind::Growing),
+            (Attention::Flash, CacheKind::Slab),
+            (Attention::SlidingWindow { window: Tokens(20) }, CacheKind::Rotating),
+            (Attention::Longformer { window: Tokens(20), global_tokens: Tokens(3) }, CacheKind::Slab),
+            (
+                Attention::BigBird { block: Tokens(8), window_blocks: 2, global_blocks: 1, random_blocks: 2 },
+                CacheKind::Slab,
+            ),
+        ] {
+            let spec = CaseSpec {
+                attention: Some(attention.clone()),
+                cache: Some(cache),
+                prompt_tokens: Tokens(150),
+                generate_tokens: Tokens(10),
+                batch: 4,
+                ..spec(Variant::Plimsoll)
+            };
+            let mut decoder = decoder(&From::Random(RandomMatrices::default()), &config, dense, &spec);
+            let rows: Vec<Vec<u32>> =
+                lengths.iter().map(|length| prompt(1, *length, 320).into_iter().rev().collect()).collect();
+            let padded: Vec<u32> = rows
+                .iter()
+                .flat_map(|row| std::iter::repeat_n(0, 150 - row.len()).chain(row.iter().copied()))
+                .collect();
+            let padded = Tensor::from_vec(padded, (4, 150), &Device::Cpu).unwrap();
+            let together = decoder.generate(&padded, &lengths, 10).unwrap();
+            for (row, length) in rows.iter().zip(lengths) {
+                let alone = Tensor::from_slice(row, (1, length), &Device::Cpu).unwrap();
+                let alone = decoder.generate(&alone, &[length], 10).unwrap();
+                let at = lengths.iter().position(|l| *l == length).unwrap();
+                assert_eq!(alone[0], together[at], "{family} {attention:?}, a sequence of {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_prompt_in_pieces_gives_what_it_gives_whole() {
+    let dense = Precision::Dense(candle_core::DType::F32);
+    for cache in [CacheKind::Growing, CacheKind::Slab, CacheKind::Rotating] {
+        for attention in [Attention::Eager, Attention::SlidingWindow { window: Tokens(33) }, Attention::Flash]
+        {
+            let mut config = tiny("mistral");
+            config["sliding_window"] = json!(40);
+            let spec = long(|s| (s.attention, s.cache) = (Some(attention.clone()), Some(cache)));
+            let mut decoder = decoder(&From::Random(RandomMatrices::default()), &config, dense, &spec);
+            let ids = Tensor::from_vec(prompt(1, 310, 320), (1, 310), &Device::Cpu).unwrap();
+            let whole: Vec<f32> = decoder.forward(&ids, 0).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            decoder.reset();
+            let mut at = 0;
+            let mut last = Vec::new();
+            for piece in [25, 60, 1, 1, 130, 7, 86] {
+                let ids = ids.narrow(1, at, piece).unwrap().contiguous().unwrap();
+                last = decoder.forward(&ids, at).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+                at += piece;
+            }
+            assert_eq!(at, 310);
+            let apart = difference(&[whole], &[last]);
+            assert!(apart < 1e-4, "{attention:?} {cache:?}: {apart}");
+        }
+    }
+}
+
+#[test]
+fn narrower_weights_and_caches_change_little() {
+    let model = model(tiny("llama"));
+    let wanted = logits(&model, &long(|_| {}));
+    for (precision, kv_cache, limit) in [
+        ("fp32", CachePrecision::Bf16, 0.01),
+        ("fp32", CachePrecision::Fp16, 0.002),
+        ("fp32", CachePrecision::Int8, 0.02),
+        ("fp32", CachePrecision::Fp8, 0.1),
+        ("fp8", CachePrecision::Fp32, 0.2),
+    ] {
+        for attention in [Attention::Eager, Attention::MemoryEfficient, Attention::Flash] {
+            let spec = long(|s| {
+                s.precision = precision.into();
+                (s.attention, s.kv_cache) = (Some(attention.clone()), Some(kv_cache));
+            });
+            let apart = difference(&wanted, &logits(&model, &spec));
+            assert!(apart < limit, "{precision}, cache {kv_cache}, {attention:?}: {apart}");
+            assert!(apart > 1e-6, "{precision}, cache {kv_cache}: nothing was narrowed");
+        }
+    }
+}
+
+#[test]
+fn safetensors_are_read_by_their_names_and_quantised_while_loading() {
+    let dir = tempfile::tempdir().unwrap();
+    for family in ["llama", "phi3", "mixtral", "gemma2"] {
+        let config = tiny(family);
+        let model = model(config.clone());
+        let mut tensors = std::collections::HashMap::new();
+        for tensor in model.shape.tensors() {
+            for copy in 0..as_size(tensor.copies) {
+                let family = model.shape.architecture;
+                let name = super::names::checkpoint(family, tensor.role, tensor.layer, copy).unwrap();
+                let (rows, columns) = (as_size(tensor.rows), as_size(tensor.columns));
+                let shape: Vec<usize> = if tensor.is_matrix() { vec![rows, columns] } else { vec![columns] };
+                let random =
+                    crate::engine::random_tensor(&name, shape.into(), candle_core::DType::F32, &Device::Cpu);
+                tensors.insert(name, random.unwrap());
+            }
+        }
+        candle_core::safetensors::save(&tensors, dir.path().join("model.safetensors")).unwrap();
+        let spec = spec(Variant::Plimsoll);
+        let dense = Precision::Dense(candle_core::DType::F32);
+        let from = From::Files(dir.path());
+        let wanted =
+            run(&mut decoder(&From::Random(RandomMatrices::default()), &config, dense, &spec), &spec);
+        let read = run(&mut decoder(&from, &config, dense, &spec), &spec);
+        assert!(difference(&wanted, &read) < f32::MIN_POSITIVE, "{family}");
+        let q8 = Precision::Quantised(candle_core::quantized::GgmlDType::Q8_0);
+        let quantised = run(&mut decoder(&from, &config, q8, &spec), &spec);
+        let apart = difference(&wanted, &quantised);
+        assert!(apart > 1e-6 && apart < 0.05, "{family}: {apart}");
+    }
+}
+
+#[test]
+fn what_it_cannot_do_is_refused_with_the_reason() {
+    type Change = fn(&mut CaseSpec);
+    let table: [(&str, Change, &str); 6] = [
+        ("llama", |s| s.cache = Some(CacheKind::Paged), "accepted caches: growing, slab, rotating"),
+        ("llama", |s| s.cache = Some(CacheKind::Rotating), "no layer of this model has one"),
+        ("llama", |s| s.kv_cache = Some(CachePrecision::Q5_1), "accepted: fp32, bf16, fp16, fp8, int8"),
+        (
+            "llama",
+            |s| s.attention = Some(Attention::SlidingWindow { window: Tokens(0) }),
+            "window is 0; accepted: 1 or more",
+        ),
+        ("llama", |s| s.prompt_tokens = Tokens(510), "more than the 512 that tiny was made for"),
+        ("gpt2", |_| {}, "gpt2 is not computed; accepted: llama, mistral"),
+    ];
+    for (family, change, part) in table {
+        let config = if family == "gpt2" {
+            json!({ "model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 64,
+                    "vocab_size": 320, "n_inner": null })
+        } else {
+            tiny(family)
+        };
+        let mut spec = spec(Variant::Plimsoll);
+        change(&mut spec);
+        let refusal = prepare(&spec, &model(config)).expect_err(part).to_string();
+        assert!(refusal.contains(part), "{part}: {refusal}");
+    }
+}
+
+#[test]
+fn options_survive_their_way_to_the_child() {
+    let spec = long(|s| s.attention = Some(Attention::SlidingWindow { window: Tokens(7) }));
+    let options = Options::of_case(&spec, &model(tiny("llama")), Precision::Fp8).unwrap();
+    let read: Options = serde_json::from_str(&serde_json::to_string(&options).unwrap()).unwrap();
+    assert_eq!(read, options);
+    assert_eq!((read.growth, read.element, read.tokens), (Growth::Slab, Element::Fp32, 312));
+}
