@@ -246,9 +246,14 @@ fn check_mask(weights: &WeightStorage) -> Result<(), PlanError> {
             ),
             "give fp32, or the engine transformers or vllm",
         )),
-        WeightStorage::Fp8 | WeightStorage::Gguf { .. } => Err(PlanError::unsupported(
+        WeightStorage::Fp8 => Err(PlanError::unsupported(
             "precision.weights",
-            "candle-transformers' BERT reads weights in fp32 alone",
+            "candle-transformers' BERT reads no fp8 weights",
+            "give fp32",
+        )),
+        WeightStorage::Gguf { .. } => Err(PlanError::unsupported(
+            "precision.weights",
+            "candle-transformers' BERT reads no GGUF weights",
             "give fp32",
         )),
     }
