@@ -144,14 +144,15 @@ fn it_agrees_with_candles_models_on_the_same_weights() {
 
 #[test]
 fn it_agrees_with_candles_models_on_the_same_gguf_file() {
+    // Activations are rounded to 8 bits before every product: a sum's last bit can move a whole step of that.
     for (family, kind, limit) in [
-        ("llama", "q8_0", 2e-3),
-        ("llama", "q4_k", 2e-3),
-        ("mistral", "q4_1", 2e-3),
-        ("qwen2", "q5_k", 2e-3),
+        ("llama", "q8_0", 3e-2),
+        ("llama", "q4_k", 3e-2),
+        ("mistral", "q4_1", 3e-2),
+        ("qwen2", "q5_k", 3e-2),
         // Candle's module rounds the rotary frequencies to fp16.
         ("qwen3", "q6_k", 3e-2),
-        ("gemma3_text", "q4_0", 2e-3),
+        ("gemma3_text", "q4_0", 3e-2),
     ] {
         let config = tiny(family);
         let model = model(config.clone());
