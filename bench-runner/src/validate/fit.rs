@@ -188,6 +188,8 @@ fn within(constant: Constant, share: f64) -> f64 {
 const STARTS: [f64; 5] = [0.5, 0.15, 0.85, 0.3, 0.7];
 /// Parts that a range is scanned in.
 const PARTS: u32 = 24;
+/// The same where two constants are scanned together.
+const PAIR_PARTS: u32 = 8;
 /// How far a constant is moved to see what depends on it, as a share of its value: wide enough for figures that are counts,
 /// then near enough for those that bend.
 const STEPS: [f64; 5] = [0.5, 0.2, 0.1, 0.02, 0.004];
@@ -357,11 +359,19 @@ impl<'a, P: Fn(usize, &Fitted) -> Option<f64>> Problem<'a, P> {
                 .unwrap_or((f64::INFINITY, at(self.constants, STARTS[0])))
         };
         let (cost, best) = least(&by_start);
-        // A constant that these rows say nothing of can be anything.
+        // A constant that these rows say nothing of can be anything, and one that others make up for nearly so.
         let moved = self.constants.iter().flat_map(|&constant| {
-            let near = [0.5, 2.0].map(|factor| best.get(constant) * factor);
+            let free: Vec<Constant> = self.constants.iter().copied().filter(|&c| c != constant).collect();
+            let near = [0.5, 2.0].map(|factor| bounded(constant, best.get(constant) * factor));
             let far = STARTS.map(|share| within(constant, share));
-            near.into_iter().chain(far).map(move |value| best.with(constant, value))
+            near.into_iter().chain(far).map(move |value| {
+                let moved = best.with(constant, value);
+                let mut made_up = (self.cost(rows, &moved), moved);
+                for _ in 0..3 {
+                    self.follow_lines(rows, &mut made_up, STEPS[2], &free);
+                }
+                made_up.1
+            })
         });
         let equal = by_start
             .iter()
@@ -375,19 +385,26 @@ impl<'a, P: Fn(usize, &Fitted) -> Option<f64>> Problem<'a, P> {
     /// Values of least cost that are found from `start`.
     fn descend(&self, rows: &[usize], start: Fitted) -> Fitted {
         let mut best = (self.cost(rows, &start), start);
-        for _ in 0..2 {
-            for &constant in self.constants {
-                for part in 0..=PARTS {
-                    let value = within(constant, f64::from(part) / f64::from(PARTS));
-                    let other = best.1.with(constant, value);
-                    self.take_better(rows, &mut best, other);
+        // One constant can hide what another decides (the slower of host and GPU): pairs first, then each by itself.
+        for (index, &one) in self.constants.iter().enumerate() {
+            for &other in &self.constants[index + 1..] {
+                for (part, beside) in (0..=PAIR_PARTS).flat_map(|a| (0..=PAIR_PARTS).map(move |b| (a, b))) {
+                    let value = |constant, part| within(constant, f64::from(part) / f64::from(PAIR_PARTS));
+                    let moved = best.1.with(one, value(one, part)).with(other, value(other, beside));
+                    self.take_better(rows, &mut best, moved);
                 }
+            }
+        }
+        for &constant in self.constants {
+            for part in 0..=PARTS {
+                let moved = best.1.with(constant, within(constant, f64::from(part) / f64::from(PARTS)));
+                self.take_better(rows, &mut best, moved);
             }
         }
         for step in STEPS {
             for _ in 0..ROUNDS {
                 let before = best.0;
-                self.follow_lines(rows, &mut best, step);
+                self.follow_lines(rows, &mut best, step, self.constants);
                 for &constant in self.constants {
                     for factor in [1.0 - step, 1.0 + step] {
                         let moved = bounded(constant, best.1.get(constant) * factor);
@@ -412,15 +429,15 @@ impl<'a, P: Fn(usize, &Fitted) -> Option<f64>> Problem<'a, P> {
         better
     }
 
-    /// One step to where the lines through the figures have their least error. They are no more than near: a step that makes it
+    /// One step of the constants that are `free` to where the lines through the figures have their least error. They are no more than near: a step that makes it
     /// worse is halved.
-    fn follow_lines(&self, rows: &[usize], best: &mut (f64, Fitted), step: f64) {
-        let (here, slopes) = self.linear(rows, &best.1, step);
+    fn follow_lines(&self, rows: &[usize], best: &mut (f64, Fitted), step: f64, free: &[Constant]) {
+        let (here, slopes) = self.linear(rows, &best.1, step, free);
         let shares = least_absolute(&here, &slopes);
         let from = best.1;
         for halvings in 0..6 {
             let length = 0.5_f64.powi(halvings);
-            let moved = self.constants.iter().zip(&shares).fold(from, |moved, (&constant, share)| {
+            let moved = free.iter().zip(&shares).fold(from, |moved, (&constant, share)| {
                 moved.with(constant, bounded(constant, from.get(constant) * (1.0 + share * length)))
             });
             if self.take_better(rows, best, moved) {
@@ -429,8 +446,8 @@ impl<'a, P: Fn(usize, &Fitted) -> Option<f64>> Problem<'a, P> {
         }
     }
 
-    /// Relative errors of `rows`, and how they change where each constant grows by its own size.
-    fn linear(&self, rows: &[usize], at: &Fitted, step: f64) -> (Vec<f64>, Vec<Vec<f64>>) {
+    /// Relative errors of `rows`, and how they change where each constant that is `free` grows by its own size.
+    fn linear(&self, rows: &[usize], at: &Fitted, step: f64, free: &[Constant]) -> (Vec<f64>, Vec<Vec<f64>>) {
         rows.iter()
             .map(|&row| {
                 let slope = |&constant: &Constant| {
@@ -438,7 +455,7 @@ impl<'a, P: Fn(usize, &Fitted) -> Option<f64>> Problem<'a, P> {
                         |share: f64| self.error(row, &at.with(constant, at.get(constant) * (1.0 + share)));
                     (moved(step) - moved(-step)) / (2.0 * step)
                 };
-                (self.error(row, at), self.constants.iter().map(slope).collect::<Vec<f64>>())
+                (self.error(row, at), free.iter().map(slope).collect::<Vec<f64>>())
             })
             .unzip()
     }
