@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 pub use fit::{FitReport, FittedConstant, LeftOut};
 
 use planner::document::row::{Measured, TotalBasis};
-use planner::engine::Fitted;
 use planner::{Compiled, Estimate, MeasurementRow};
 use serde::Serialize;
 
@@ -119,22 +118,25 @@ pub fn validate(
 /// left away.
 #[must_use]
 pub fn fits(rows: &[MeasurementRow]) -> Vec<FitReport> {
-    let of = |row: &MeasurementRow, fitted: &Fitted, component: &str| {
-        let answer = Compiled::with(&row.plan, *fitted).and_then(|plan| plan.estimate()).ok()?;
+    let plans: Vec<(&MeasurementRow, Compiled)> =
+        rows.iter().filter_map(|row| Some((row, Compiled::new(&row.plan).ok()?))).collect();
+    let of = |row: &MeasurementRow, plan: &Compiled, component: &str| {
+        let answer = plan.estimate().ok()?;
         compare(&row.measured, &answer)
             .find(|(name, ..)| name.starts_with(component))
             .map(|(_, measured, estimated)| (measured, estimated))
     };
     let redo = |fit: &fit::Fit| {
         let (mut points, mut of_fit) = (Vec::new(), Vec::new());
-        for row in rows.iter().filter(|row| fit.engines.contains(&engine(row).as_str())) {
-            if let Some((measured, _)) = of(row, &Fitted::default(), fit.component) {
+        for (row, plan) in plans.iter().filter(|(row, _)| fit.engines.contains(&engine(row).as_str())) {
+            if let Some((measured, _)) = of(row, plan, fit.component) {
                 points.push(fit::Point { measured, model: model(row) });
-                of_fit.push(row);
+                of_fit.push((*row, plan));
             }
         }
         fit::fit(fit, &points, |index, fitted| {
-            of(of_fit[index], fitted, fit.component).map(|(_, figure)| figure)
+            let (row, plan) = of_fit[index];
+            of(row, &plan.refitted(*fitted).ok()?, fit.component).map(|(_, figure)| figure)
         })
     };
     fit::FITS.iter().filter_map(redo).collect()

@@ -51,6 +51,17 @@ impl Compiled {
         Ok(Self { resolved, policy, roofline, agent, saved })
     }
 
+    /// The same plan with other values of what was read off measurements: the model is not read again.
+    ///
+    /// # Errors
+    /// Those of [`crate::estimate()`].
+    pub fn refitted(&self, fitted: Fitted) -> Result<Self, PlanError> {
+        let resolved = Resolved { fitted, ..self.resolved.clone() };
+        let policy = engine::prepare(&resolved)?;
+        let roofline = speed::Roofline::of(&resolved);
+        Ok(Self { resolved, policy, roofline, agent: self.agent.clone(), saved: self.saved })
+    }
+
     /// The same plan with another layout: the model is not read again.
     ///
     /// # Errors
