@@ -287,7 +287,7 @@ fn bad_input_ends_with_2_and_names_the_option() {
         (vec!["run", "--model", model, "--batch", "0"], "--batch"),
         (
             vec!["run", "--model", model, "--precision", "fp9"],
-            "accepted: native, fp32, bf16, fp16, gguf:q8_0",
+            "accepted: native, fp32, bf16, fp16, fp8, gguf:q8_0",
         ),
         (vec!["run", "--model", model, "--device", "cuda:0"], "--features cuda"),
         (vec!["run", "--model", model, "--db", "text.db"], "not a SQLite database"),
