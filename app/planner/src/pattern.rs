@@ -3,6 +3,7 @@
 //! The decoder makes its masks of them, the planner counts what these take.
 
 use crate::document::plan::Attention;
+use crate::error::PlanError;
 
 /// A pattern of attention. Positions count from 0; no token sees what comes after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,9 +87,9 @@ fn causal((q0, q1): Stretch, (k0, k1): Stretch) -> Seen {
 }
 
 fn within(window: u64, (q0, q1): Stretch, (k0, k1): Stretch) -> Seen {
-    if k1 + window <= q0 {
+    if k1.saturating_add(window) <= q0 {
         Seen::Nothing
-    } else if k0 + window > q1 {
+    } else if k0.saturating_add(window) > q1 {
         Seen::All
     } else {
         Seen::Part
@@ -122,7 +123,7 @@ fn big_bird(window: u64, globals: u64, random: u64, query: u64, key: u64) -> boo
         return false;
     }
     // A global block sees everything, and is seen by all.
-    if key < globals || query < globals || key + window > query {
+    if key < globals || query < globals || key.saturating_add(window) > query {
         return true;
     }
     // Neither global nor in the window: what is left to draw from.
@@ -130,15 +131,53 @@ fn big_bird(window: u64, globals: u64, random: u64, query: u64, key: u64) -> boo
     if count <= random {
         return true;
     }
-    let mut taken = Vec::new();
-    for index in 0..random {
+    let mut all = [0; MOST_DRAWN];
+    let mut taken = 0;
+    for index in 0..random.min(MOST_DRAWN as u64) {
         let mut place = drawn(query, index, count);
-        while taken.contains(&place) {
+        while all[..taken].contains(&place) {
             place = (place + 1) % count;
         }
-        taken.push(place);
+        all[taken] = place;
+        taken += 1;
     }
-    taken.contains(&(key - globals))
+    all[..taken].contains(&(key - globals))
+}
+
+/// Most blocks that are drawn for a block of queries; the paper draws three.
+const MOST_DRAWN: usize = 16;
+/// Most blocks of a window, and at the beginning.
+const MOST_BLOCKS: u32 = 64;
+/// Tokens of the smallest block.
+const LEAST_BLOCK: u64 = 8;
+
+/// Whether a variant's numbers are ones that can be computed: a pattern by blocks is looked at block by block, so that tiny
+/// blocks and many of them would take for ever.
+///
+/// # Errors
+/// The number that is out of range, and what is accepted.
+pub fn check(attention: &Attention) -> Result<(), PlanError> {
+    let out = |field: &str, given: u64, accepted: &str| {
+        Err(PlanError::invalid(field, format!("{given} is out of range"), format!("give {accepted}")))
+    };
+    match *attention {
+        Attention::SlidingWindow { window } | Attention::Longformer { window, .. } if window.0 == 0 => {
+            out("attention.window", 0, "at least 1")
+        }
+        Attention::BigBird { block, .. } if block.0 < LEAST_BLOCK => {
+            out("attention.block", block.0, &format!("at least {LEAST_BLOCK} tokens"))
+        }
+        Attention::BigBird { window_blocks, .. } if !(1..=MOST_BLOCKS).contains(&window_blocks) => {
+            out("attention.window_blocks", window_blocks.into(), &format!("1 to {MOST_BLOCKS}"))
+        }
+        Attention::BigBird { global_blocks, .. } if global_blocks > MOST_BLOCKS => {
+            out("attention.global_blocks", global_blocks.into(), &format!("at most {MOST_BLOCKS}"))
+        }
+        Attention::BigBird { random_blocks, .. } if random_blocks as usize > MOST_DRAWN => {
+            out("attention.random_blocks", random_blocks.into(), &format!("at most {MOST_DRAWN}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Pattern {
@@ -147,9 +186,9 @@ impl Pattern {
         key <= query
             && match self {
                 Self::Full => true,
-                Self::Window(window) => key + window > query,
+                Self::Window(window) => key.saturating_add(window) > query,
                 Self::Longformer { window, globals } => {
-                    key + window > query || key < globals || query < globals
+                    key.saturating_add(window) > query || key < globals || query < globals
                 }
                 Self::BigBird { block, window, globals, random } => {
                     big_bird(window, globals, random, query / block, key / block)
@@ -252,7 +291,7 @@ impl Visibility {
     /// Whether the token at `query` sees the one at `key`.
     #[must_use]
     pub fn sees(self, query: u64, key: u64) -> bool {
-        self.pattern.sees(query, key) && self.window.is_none_or(|w| key + w > query)
+        self.pattern.sees(query, key) && self.window.is_none_or(|w| key.saturating_add(w) > query)
     }
 
     /// How much of a rectangle is seen.
@@ -284,7 +323,36 @@ impl Visibility {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pattern, Seen, Visibility};
+    use super::{Pattern, Seen, Visibility, check};
+    use crate::bytes::Tokens;
+    use crate::document::plan::Attention;
+
+    #[test]
+    fn numbers_that_cannot_be_computed_are_refused_by_name() {
+        let bird = |block, window_blocks, global_blocks, random_blocks| Attention::BigBird {
+            block: Tokens(block),
+            window_blocks,
+            global_blocks,
+            random_blocks,
+        };
+        for (attention, field) in [
+            (Attention::SlidingWindow { window: Tokens(0) }, "attention.window"),
+            (Attention::Longformer { window: Tokens(0), global_tokens: Tokens(1) }, "attention.window"),
+            (bird(1, 3, 2, 3), "attention.block"),
+            (bird(64, 0, 2, 3), "attention.window_blocks"),
+            (bird(64, 3, 1000, 3), "attention.global_blocks"),
+            (bird(64, 3, 2, 1000), "attention.random_blocks"),
+        ] {
+            assert_eq!(check(&attention).unwrap_err().field, field);
+        }
+        for attention in [Attention::Flash, bird(8, 1, 0, 0), bird(64, 64, 64, 16)] {
+            assert_eq!(check(&attention), Ok(()));
+        }
+        // A window beyond all numbers sees everything, and wraps nowhere.
+        let v = Visibility { pattern: Pattern::Window(u64::MAX), window: Some(u64::MAX) };
+        assert!(v.sees(9, 0));
+        assert_eq!(v.relation((4, 9), (0, 3)), Seen::All);
+    }
 
     fn count(visibility: Visibility, query: u64) -> u64 {
         (0..=query).filter(|key| visibility.sees(query, *key)).count() as u64

@@ -22,7 +22,7 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{DType, Device, Tensor};
 use contract::case::{self, CaseSpec};
-use planner::document::plan::CacheKind;
+use planner::document::plan::{Attention, CacheKind};
 use planner::document::precision::CachePrecision;
 use planner::model::Role;
 use planner::pattern::Visibility;
@@ -83,10 +83,23 @@ impl Options {
         Numbers::of_config(family, &model.config).map_err(|e| Refusal(format!("our decoder: {e}")))?;
         let compute = compute_type(precision, spec.device);
         let attention = Variant::of_case(spec, compute)?;
+        if let Some(Err(wrong)) = spec.attention.as_ref().map(planner::pattern::check) {
+            return refuse(wrong.to_string());
+        }
         let tokens = as_size((spec.prompt_tokens + spec.generate_tokens).0);
         let growth = match spec.cache {
             None | Some(CacheKind::Slab) => Growth::Slab,
             Some(CacheKind::Growing) => Growth::Growing,
+            Some(CacheKind::Rotating)
+                if matches!(
+                    spec.attention,
+                    Some(Attention::Longformer { .. } | Attention::BigBird { .. })
+                ) =>
+            {
+                return refuse(
+                    "a rotating cache drops what this attention still sees; accepted: growing, slab".into(),
+                );
+            }
             Some(CacheKind::Rotating) => {
                 let windowed = |l: &planner::model::Layer| {
                     let window = l.attention().and_then(|a| a.window).map(|w| w.0);

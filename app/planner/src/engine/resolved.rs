@@ -55,6 +55,7 @@ impl Resolved {
         check_gpu_facts(plan)?;
         let gpu = resolve_gpu(&plan.gpu)?;
         let gpus = check_layout(plan, gpu)?;
+        plan.attention.as_ref().map_or(Ok(()), crate::pattern::check)?;
         if plan.host.threads == Some(0) {
             return Err(PlanError::invalid(
                 "host.threads",

@@ -300,15 +300,6 @@ fn check_version(plan: &Plan, warnings: &mut Vec<Warning>) -> Result<Variant, Pl
 /// What of Plimsoll's decoder a plan asks for.
 fn decoder(plan: &Plan, model: &Model, compute: Dtype) -> Result<Decoder, PlanError> {
     let attention = plan.attention.clone().unwrap_or(Attention::Eager);
-    match &attention {
-        Attention::SlidingWindow { window: Tokens(0) } | Attention::Longformer { window: Tokens(0), .. } => {
-            return Err(PlanError::invalid("attention.window", "is 0", "give at least 1"));
-        }
-        Attention::BigBird { block: Tokens(0), .. } | Attention::BigBird { window_blocks: 0, .. } => {
-            return Err(PlanError::invalid("attention.block", "or window_blocks is 0", "give at least 1"));
-        }
-        _ => {}
-    }
     let growth = match plan.cache {
         None => CacheKind::Slab,
         Some(cache) if cache.page_tokens.is_some() || cache.kind == CacheKind::Paged => {
@@ -325,6 +316,15 @@ fn decoder(plan: &Plan, model: &Model, compute: Dtype) -> Result<Decoder, PlanEr
         let window = l.attention().and_then(|a| a.window).map(|w| w.0);
         Visibility { pattern, window }.reach().is_some()
     };
+    if growth == CacheKind::Rotating
+        && matches!(pattern, Pattern::Longformer { .. } | Pattern::BigBird { .. })
+    {
+        return Err(PlanError::unsupported(
+            "cache.kind",
+            "a rotating cache drops what this attention still sees",
+            "give growing or slab",
+        ));
+    }
     if growth == CacheKind::Rotating && !model.layers.iter().any(windowed) {
         return Err(PlanError::unsupported(
             "cache.kind",

@@ -154,7 +154,7 @@ fn visible(attention: &Attention, resolved: &Resolved) -> f64 {
     let own = attention.window.map_or(f64::INFINITY, |w| w.0 as f64);
     match resolved.plan.attention {
         Some(Kind::SlidingWindow { window }) => own.min(window.0 as f64),
-        Some(Kind::Longformer { window, global_tokens }) => own.min((window.0 + global_tokens.0) as f64),
+        Some(Kind::Longformer { window, global_tokens }) => own.min((window + global_tokens).0 as f64),
         Some(Kind::BigBird { block, window_blocks, global_blocks, random_blocks }) => {
             let blocks = u64::from(window_blocks) + u64::from(global_blocks) + u64::from(random_blocks);
             own.min(block.0.saturating_mul(blocks) as f64)
