@@ -100,9 +100,16 @@ fn told(code: &str) -> &'static str {
     }
 }
 
-/// A first form: the smallest model that is advertised, in its first precision.
+/// A first form: the smallest model that is advertised and generates, in its first precision.
 fn suggested(runners: &[Runner]) -> JobForm {
-    let smallest = runners.iter().flat_map(|r| &r.registration.models).min_by_key(|model| model.parameters);
+    let mut models: Vec<_> = runners.iter().flat_map(|r| &r.registration.models).collect();
+    models.sort_by_key(|model| model.parameters);
+    // What the catalogue does not know is a file of somebody's own; encoders are asked for 0 tokens, which no first form does.
+    let generates = |name: &str| {
+        let known = planner::catalogue::model(name).and_then(|entry| entry.model().ok());
+        known.is_none_or(|model| model.is_decoder())
+    };
+    let smallest = models.iter().find(|model| generates(&model.name)).or(models.first());
     let device = runners.iter().flat_map(|r| &r.registration.devices).next();
     JobForm {
         models: smallest.iter().map(|model| model.name.clone()).collect(),
