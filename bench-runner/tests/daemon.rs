@@ -89,15 +89,12 @@ fn claim(batches: &[u32], done: Vec<String>) -> Claim {
     let sweep = Sweep {
         models: vec!["tiny-weights".into()],
         precisions: vec!["native".into()],
-        variants: vec![],
-        attentions: vec![],
-        caches: vec![],
-        kv_caches: vec![],
         batches: batches.to_vec(),
         prompts: vec![Tokens(8)],
         generates: vec![Tokens(2)],
         device: Device::Cpu,
         repetitions: 1,
+        ..Sweep::default()
     };
     let job = Job {
         id: JobId(Uuid::from_u128(1)),

@@ -189,15 +189,12 @@ pub(crate) fn sweep() -> Sweep {
     Sweep {
         models: vec!["tiny".to_owned()],
         precisions: vec!["fp32".to_owned()],
-        variants: vec![],
-        attentions: vec![],
-        caches: vec![],
-        kv_caches: vec![],
         batches: vec![1, 2],
         prompts: vec![Tokens(16)],
         generates: vec![Tokens(4)],
         device: Device::Cpu,
         repetitions: 1,
+        ..Sweep::default()
     }
 }
 
@@ -219,9 +216,7 @@ pub(crate) fn case(run: RunId, position: usize) -> Case {
         phase,
         peak_allocated: Bytes(600_000_000),
         live_at_end: Bytes(550_000_000),
-        peak_reserved: None,
-        process: None,
-        device: None,
+        ..PhaseMemory::default()
     };
     Case {
         id: CaseId::derive(run, &spec.key()),
@@ -243,6 +238,7 @@ pub(crate) fn case(run: RunId, position: usize) -> Case {
                 time: "monotonic clock".to_owned(),
             },
             threads: Some(2),
+            ..Measurement::default()
         }),
         finished_at: UnixMillis(T0),
     }

@@ -19,14 +19,11 @@ fn small_sweep(batches: &[u32], prompts: &[u64], repetitions: u32) -> Sweep {
     Sweep {
         models: vec!["HuggingFaceTB/SmolLM2-135M".to_owned()],
         precisions: vec!["bf16".to_owned()],
-        variants: Vec::new(),
-        attentions: Vec::new(),
-        caches: Vec::new(),
-        kv_caches: Vec::new(),
         batches: batches.to_vec(),
         prompts: prompts.iter().copied().map(Tokens).collect(),
         generates: vec![Tokens(4)],
         device: Device::Cpu,
         repetitions,
+        ..Sweep::default()
     }
 }

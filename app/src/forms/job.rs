@@ -142,15 +142,12 @@ impl JobForm {
         let sweep = Sweep {
             models: self.models.clone(),
             precisions: words(&self.precisions),
-            variants: Vec::new(),
-            attentions: Vec::new(),
-            caches: Vec::new(),
-            kv_caches: Vec::new(),
             batches: sequences,
             prompts: tokens(prompts),
             generates: tokens(generates),
             device,
             repetitions,
+            ..Sweep::default()
         };
         let runner_id = if self.runner_id.is_empty() {
             None

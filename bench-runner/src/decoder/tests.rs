@@ -68,14 +68,12 @@ fn spec(variant: Variant) -> CaseSpec {
         model: "tiny".into(),
         precision: "fp32".into(),
         variant: Some(variant),
-        attention: None,
-        cache: None,
-        kv_cache: None,
         device: case::Device::Cpu,
         batch: 1,
         prompt_tokens: Tokens(24),
         generate_tokens: Tokens(4),
         repetitions: 1,
+        ..CaseSpec::default()
     }
 }
 

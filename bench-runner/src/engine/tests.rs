@@ -13,14 +13,12 @@ fn spec() -> CaseSpec {
         model: "m".into(),
         precision: "bf16".into(),
         variant: Some(Variant::Stock),
-        attention: None,
-        cache: None,
-        kv_cache: None,
         device: Device::Cpu,
         batch: 1,
         prompt_tokens: Tokens(8),
         generate_tokens: Tokens(4),
         repetitions: 1,
+        ..CaseSpec::default()
     }
 }
 

@@ -43,15 +43,12 @@ fn run() -> Run {
     let sweep = Sweep {
         models: vec!["HuggingFaceTB/SmolLM2-135M".into(), "absent".into()],
         precisions: vec!["bf16".into()],
-        variants: vec![],
-        attentions: vec![],
-        caches: vec![],
-        kv_caches: vec![],
         batches: vec![1, 2],
         prompts: vec![Tokens(10_000)],
         generates: vec![Tokens(1)],
         device: Device::Cpu,
         repetitions: 1,
+        ..Sweep::default()
     };
     Run {
         id: RunId(Uuid::from_u128(1)),

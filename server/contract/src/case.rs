@@ -12,10 +12,11 @@ use crate::ids::{CaseId, RunId, UnixMillis};
 use crate::measurement::Measurement;
 
 /// Where a case computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Device {
     /// The processor, in host memory.
+    #[default]
     Cpu,
     /// A CUDA device by its ordinal.
     Cuda(u32),
@@ -102,7 +103,7 @@ impl FromStr for Variant {
 }
 
 /// What a case is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CaseSpec {

@@ -4,7 +4,7 @@ use planner::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Figures of one case.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Measurement {
@@ -22,11 +22,12 @@ pub struct Measurement {
 }
 
 /// The phases of a generation. Embedding is a prefill that no decode follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Reading the model and preparing it.
+    #[default]
     Load,
     /// Computing the prompt; with an encoder, the sequences and their vectors.
     Prefill,
@@ -47,7 +48,7 @@ impl Phase {
 }
 
 /// Memory of one phase, in bytes. High marks are reset between phases; peaks are over all repetitions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PhaseMemory {
@@ -83,7 +84,7 @@ pub struct Sample {
 }
 
 /// How the figures were obtained.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Methods {

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::case::{CaseSpec, Device, Variant};
 
 /// A grid of cases: every combination of the axes, in this order, the last varying fastest.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Sweep {
@@ -227,15 +227,12 @@ pub fn first_benchmark() -> Sweep {
     Sweep {
         models: vec!["HuggingFaceTB/SmolLM2-135M".to_owned()],
         precisions: vec!["fp32".to_owned(), "bf16".to_owned()],
-        variants: Vec::new(),
-        attentions: Vec::new(),
-        caches: Vec::new(),
-        kv_caches: Vec::new(),
         batches: vec![1, 2],
         prompts: vec![Tokens(64), Tokens(128)],
         generates: vec![Tokens(8)],
         device: Device::Cpu,
         repetitions: 2,
+        ..Sweep::default()
     }
 }
 

@@ -63,15 +63,12 @@ pub(crate) fn sweep(model: &str) -> Sweep {
     Sweep {
         models: vec![model.to_owned()],
         precisions: vec!["native".to_owned()],
-        variants: vec![],
-        attentions: vec![],
-        caches: vec![],
-        kv_caches: vec![],
         batches: vec![1, 2],
         prompts: vec![Tokens(16), Tokens(32)],
         generates: vec![Tokens(4)],
         device: Device::Cpu,
         repetitions: 2,
+        ..Sweep::default()
     }
 }
 
@@ -95,9 +92,8 @@ pub(crate) fn measurement(peak: u64, token_ms: f64) -> Measurement {
         phase,
         peak_allocated: Bytes(bytes),
         live_at_end: Bytes(bytes / 2),
-        peak_reserved: None,
         process: Some(Bytes(bytes * 2)),
-        device: None,
+        ..PhaseMemory::default()
     };
     Measurement {
         phases: vec![
@@ -113,6 +109,7 @@ pub(crate) fn measurement(peak: u64, token_ms: f64) -> Measurement {
             time: "monotonic clock".to_owned(),
         },
         threads: Some(2),
+        ..Measurement::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::plan::{EngineName, SCHEMA};
+use super::plan::{EngineName, SCHEMA, is_zero};
 use crate::bytes::Bytes;
 
 /// What a plan takes.
@@ -316,9 +316,4 @@ impl Estimate {
             command: None,
         }
     }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_zero(n: &u64) -> bool {
-    *n == 0
 }

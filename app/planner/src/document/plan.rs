@@ -81,6 +81,11 @@ impl ModelRef {
     pub fn catalogue(id: impl Into<String>) -> Self {
         Self { id: Some(id.into()), ..Self::default() }
     }
+
+    /// What a command calls it: its id, its owner's name for it, or `placeholder` where it has neither.
+    pub(crate) fn called<'a>(&'a self, placeholder: &'a str) -> &'a str {
+        self.id.as_deref().or(self.name.as_deref()).unwrap_or(placeholder)
+    }
 }
 
 /// Parameters of one storage type in a file.
@@ -747,6 +752,6 @@ fn yes() -> bool {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_zero(n: &u64) -> bool {
+pub(super) fn is_zero(n: &u64) -> bool {
     *n == 0
 }

@@ -1,11 +1,13 @@
 //! What people set beside a served model, which engines have it, and what it takes where an engine simply holds it as well.
 
+use std::fmt::Write as _;
+
 use super::policy::{Breakdown, Numbers, Policy, Spread};
 use super::resolved::Resolved;
 use super::training::lora;
-use super::{stored, vllm};
+use super::{shard, stored, vllm};
 use crate::bytes::{Bytes, Tokens};
-use crate::document::estimate::{EngineVersion, Estimate, Warning};
+use crate::document::estimate::{EngineVersion, Estimate, HostMemory, Warning};
 use crate::document::plan::{EngineName, Lora, LoraAdapters, Serve, Speculation, Workload};
 use crate::error::PlanError;
 use crate::model::{Mixer, Model, WeightTensor};
@@ -158,8 +160,7 @@ fn check_speculation(speculation: &Speculation, resolved: &Resolved) -> Result<(
     };
     // llama.cpp lets a few padded rows differ (`SPEC_VOCAB_MAX_SIZE_DIFFERENCE`).
     let apart = if engine == EngineName::LlamaCpp { 128 } else { 0 };
-    let heads = draft.model.layers.iter().filter_map(|l| l.attention()).map(|a| a.heads).min();
-    if let Some(heads) = heads.filter(|h| h % u64::from(layout.tensor.max(1)) != 0) {
+    if let Some(heads) = shard::undivided_heads(&draft.model, layout.tensor) {
         return Err(PlanError::unsupported(
             "workload.speculation.model",
             format!("{} tensor parallel ranks do not divide the draft's {heads} query heads", layout.tensor),
@@ -290,6 +291,12 @@ pub(super) fn host_cache(resolved: &Resolved) -> Bytes {
     resolved.serve().map_or(Bytes::ZERO, |s| Bytes::from_mib(s.host_cache_mib))
 }
 
+/// That memory and the tokens in it, each `token` bytes in all GPUs of a replica.
+pub(super) fn host_memory(cache: Bytes, token: u64) -> HostMemory {
+    let kv_tokens = cache.0.checked_div(token).unwrap_or(0);
+    HostMemory { kv_cache: cache, kv_tokens, ..HostMemory::default() }
+}
+
 /// An error of a draft's own plan, at the fields that say what the draft is.
 pub(super) fn of_draft(error: PlanError) -> PlanError {
     let field = match error.field.as_str() {
@@ -333,13 +340,11 @@ pub(super) fn beside(resolved: &Resolved, main: Box<dyn Policy>) -> Result<Box<d
     let mut flags = String::new();
     if llama {
         for n in 0..serve.lora_adapters.as_ref().map_or(0, |a| a.count) {
-            use std::fmt::Write as _;
             let _ = write!(flags, " --lora ADAPTER_{}.gguf", n + 1);
         }
         // How many tokens it proposes has another flag from build to build.
         if let Some(Speculation::DraftModel { model, .. }) = &serve.speculation {
-            use std::fmt::Write as _;
-            let name = model.id.as_deref().or(model.name.as_deref()).unwrap_or("DRAFT");
+            let name = model.called("DRAFT");
             let name = name.rsplit('/').next().unwrap_or(name);
             let _ = write!(flags, " -md {name}.gguf");
         }

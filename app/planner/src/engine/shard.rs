@@ -4,7 +4,7 @@
 //! values, gate and up by rows; the output and down projections by columns; embedding and head by vocabulary; norms on every
 //! rank. Where there are fewer key heads than ranks, each rank keeps one and they repeat.
 
-use crate::model::{Model, Role, WeightTensor};
+use crate::model::{Mixer, Model, Role, WeightTensor};
 
 /// How a tensor is divided over tensor parallel ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,6 +98,16 @@ pub(crate) fn part(t: &WeightTensor, tensor: u64, expert: u64, kv_heads: u64) ->
         }
     }
     part
+}
+
+/// The query heads of a layer that `tensor` ranks do not divide; none where they divide those of every layer.
+pub(crate) fn undivided_heads(model: &Model, tensor: u32) -> Option<u64> {
+    let heads = model.layers.iter().filter_map(|l| match &l.mixer {
+        Mixer::Attention(a) => Some(a.heads),
+        Mixer::Latent(a) => Some(a.heads),
+        Mixer::Recurrent(_) => None,
+    });
+    heads.min().filter(|h| h % u64::from(tensor.max(1)) != 0)
 }
 
 /// The tensors of one rank: of all layers where `stage` is none, else of the layers in it, with embedding and head where the

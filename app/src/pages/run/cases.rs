@@ -310,15 +310,12 @@ mod tests {
         CaseSpec {
             model: "HuggingFaceTB/SmolLM2-135M".to_owned(),
             precision: "bf16".to_owned(),
-            variant: None,
-            attention: None,
-            cache: None,
-            kv_cache: None,
             device: Device::Cuda(1),
             batch: 2,
             prompt_tokens: Tokens(512),
             generate_tokens: Tokens(64),
             repetitions: 5,
+            ..CaseSpec::default()
         }
     }
 

@@ -174,15 +174,12 @@ fn sweep() -> Sweep {
     Sweep {
         models: vec![MODEL.to_owned()],
         precisions: vec!["bf16".to_owned(), "fp32".to_owned()],
-        variants: Vec::new(),
-        attentions: Vec::new(),
-        caches: Vec::new(),
-        kv_caches: Vec::new(),
         batches: vec![1, 2, 4, 8, 16],
         prompts: vec![Tokens(256)],
         generates: vec![Tokens(32)],
         device: Device::Cpu,
         repetitions: 3,
+        ..Sweep::default()
     }
 }
 
@@ -271,9 +268,8 @@ fn measurement(spec: &CaseSpec, estimated: Bytes) -> Measurement {
         phase,
         peak_allocated: Bytes(peak.0 / 100 * part),
         live_at_end: Bytes(peak.0 / 100 * (part / 2)),
-        peak_reserved: None,
         process: Some(Bytes(peak.0 + (80 << 20))),
-        device: None,
+        ..PhaseMemory::default()
     };
     let sample = |k: f64| Sample {
         prefill_ms: 180.0 * batch * slow * k,
@@ -292,5 +288,6 @@ fn measurement(spec: &CaseSpec, estimated: Bytes) -> Measurement {
             time: "monotonic clock around each forward pass".to_owned(),
         },
         threads: Some(2),
+        ..Measurement::default()
     }
 }

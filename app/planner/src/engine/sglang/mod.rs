@@ -14,7 +14,7 @@ use super::resolved::Resolved;
 use super::vllm::{self, cache, device::Device, overhead, profile, rotary, weights};
 use super::{accept, serving, shard};
 use crate::bytes::Bytes;
-use crate::document::estimate::{Components, EngineVersion, HostMemory, KvEstimate, Warning};
+use crate::document::estimate::{Components, EngineVersion, KvEstimate, Warning};
 use crate::document::plan::{CacheKind, EngineName, Plan, Speculation, Workload};
 use crate::document::precision::CachePrecision;
 use crate::error::PlanError;
@@ -227,12 +227,7 @@ fn check(resolved: &Resolved) -> Result<(), PlanError> {
             format!("give a divisor of {}, or leave it out", p.tensor),
         ));
     }
-    let heads = resolved.model.layers.iter().filter_map(|l| match &l.mixer {
-        Mixer::Attention(a) => Some(a.heads),
-        Mixer::Latent(a) => Some(a.heads),
-        Mixer::Recurrent(_) => None,
-    });
-    match heads.min().filter(|h| h % u64::from(p.tensor.max(1)) != 0) {
+    match shard::undivided_heads(&resolved.model, p.tensor) {
         None => Ok(()),
         Some(heads) => Err(PlanError::unsupported(
             "parallelism.tensor",
@@ -276,7 +271,7 @@ fn warnings(resolved: &Resolved) -> Vec<Warning> {
 }
 
 fn command(plan: &Plan) -> String {
-    let model = plan.model.id.as_deref().or(plan.model.name.as_deref()).unwrap_or("MODEL");
+    let model = plan.model.called("MODEL");
     let mut command = format!("python -m sglang.launch_server --model-path {model}");
     let p = &plan.parallelism;
     for (flag, n) in
@@ -312,7 +307,7 @@ fn serving_flags(plan: &Plan) -> String {
     match &serve.speculation {
         None => {}
         Some(Speculation::DraftModel { model, tokens, .. }) => {
-            let draft = model.id.as_deref().or(model.name.as_deref()).unwrap_or("DRAFT");
+            let draft = model.called("DRAFT");
             let _ = write!(
                 flags,
                 " --speculative-algorithm STANDALONE --speculative-draft-model-path {draft}{}",
@@ -478,11 +473,7 @@ impl Policy for Sglang {
                 pool_tokens: tokens,
                 max_concurrent_sequences: tokens.checked_div(paged(longest)).unwrap_or(0),
             },
-            host: HostMemory {
-                kv_cache: self.host.0,
-                kv_tokens: self.host.0.0.checked_div(self.host.1).unwrap_or(0),
-                ..HostMemory::default()
-            },
+            host: serving::host_memory(self.host.0, self.host.1),
             capacity: numbers.free_memory(),
             pool,
             ..Breakdown::default()

@@ -13,12 +13,12 @@ mod weights;
 use std::fmt::Write as _;
 
 use self::pool::Cache;
-use super::accept;
 use super::fitted::Constant;
 use super::policy::{Breakdown, Numbers, Policy, Pool, Spread};
 use super::resolved::Resolved;
+use super::{accept, serving};
 use crate::bytes::{Bytes, Tokens};
-use crate::document::estimate::{Components, EngineVersion, HostMemory, KvEstimate, Warning};
+use crate::document::estimate::{Components, EngineVersion, KvEstimate, Warning};
 use crate::document::plan::{CacheKind, EngineName, Plan};
 use crate::document::precision::{ActivationPrecision, CachePrecision};
 use crate::error::PlanError;
@@ -111,7 +111,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         pipeline: layout.pipeline,
         expert: layout.expert,
         fp8_cache: plan.precision.kv_cache == Some(CachePrecision::Fp8),
-        host: super::serving::host_cache(resolved),
+        host: serving::host_cache(resolved),
     }))
 }
 
@@ -231,17 +231,12 @@ impl Policy for TensorRtLlm {
                 pool_tokens: blocks.tokens,
                 max_concurrent_sequences: blocks.bytes.checked_div(longest.bytes).unwrap_or(0),
             },
-            host: HostMemory {
-                kv_cache: self.host,
-                kv_tokens: longest
-                    .bytes
-                    .checked_div(numbers.max_model_len.0)
-                    .and_then(|token| {
-                        self.host.0.checked_div(token * u64::from(self.tensor) * u64::from(self.pipeline))
-                    })
-                    .unwrap_or(0),
-                ..HostMemory::default()
-            },
+            host: serving::host_memory(
+                self.host,
+                longest.bytes.checked_div(numbers.max_model_len.0).unwrap_or(0)
+                    * u64::from(self.tensor)
+                    * u64::from(self.pipeline),
+            ),
             capacity: free,
             pool,
             ..Breakdown::default()

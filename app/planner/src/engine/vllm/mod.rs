@@ -19,7 +19,7 @@ use super::policy::{Breakdown, Numbers, Policy, Pool, Spread};
 use super::resolved::Resolved;
 use super::{serving, shard, stored};
 use crate::bytes::Bytes;
-use crate::document::estimate::{Components, EngineVersion, HostMemory, KvEstimate, Warning};
+use crate::document::estimate::{Components, EngineVersion, KvEstimate, Warning};
 use crate::document::plan::{CacheKind, EngineName, Plan, Speculation, Workload};
 use crate::document::precision::{ActivationPrecision, CachePrecision};
 use crate::error::PlanError;
@@ -310,12 +310,7 @@ fn check(resolved: &Resolved) -> Result<(), PlanError> {
             "give tensor · data, or leave it out",
         ));
     }
-    let heads = model.layers.iter().filter_map(|l| match &l.mixer {
-        Mixer::Attention(a) => Some(a.heads),
-        Mixer::Latent(a) => Some(a.heads),
-        Mixer::Recurrent(_) => None,
-    });
-    if let Some(heads) = heads.min().filter(|h| h % u64::from(p.tensor.max(1)) != 0) {
+    if let Some(heads) = shard::undivided_heads(model, p.tensor) {
         return Err(PlanError::unsupported(
             "parallelism.tensor",
             format!("{} does not divide the {heads} query heads", p.tensor),
@@ -402,7 +397,7 @@ fn serving_flags(plan: &Plan) -> String {
     }
     let speculative = serve.speculation.as_ref().map(|speculation| match speculation {
         Speculation::DraftModel { model, tokens, .. } => {
-            let draft = model.id.as_deref().or(model.name.as_deref()).unwrap_or("DRAFT");
+            let draft = model.called("DRAFT");
             format!(r#"{{"method":"draft_model","model":"{draft}","num_speculative_tokens":{tokens}}}"#)
         }
         Speculation::Mtp { tokens, .. } => format!(r#"{{"method":"mtp","num_speculative_tokens":{tokens}}}"#),
@@ -513,7 +508,7 @@ fn warnings(resolved: &Resolved, version: &Version, task: Task) -> Vec<Warning> 
 
 /// The command without the numbers that can change.
 fn command(plan: &Plan, stored: &weights::Stored, task: &str) -> String {
-    let model = plan.model.id.as_deref().or(plan.model.name.as_deref()).unwrap_or("MODEL");
+    let model = plan.model.called("MODEL");
     let mut command = format!("vllm serve {model}{task}");
     let p = &plan.parallelism;
     for (flag, n) in [
@@ -691,11 +686,7 @@ impl Policy for Vllm {
                 pool_tokens: self.pool_tokens(blocks, one, longest),
                 max_concurrent_sequences: blocks.checked_div(one).unwrap_or(0),
             },
-            host: HostMemory {
-                kv_cache: self.host.0,
-                kv_tokens: self.host.0.0.checked_div(self.host.1).unwrap_or(0),
-                ..HostMemory::default()
-            },
+            host: serving::host_memory(self.host.0, self.host.1),
             capacity: numbers.free_memory(),
             pool,
             ..Breakdown::default()

@@ -51,8 +51,8 @@ pub(super) struct Decoder {
     visibilities: Vec<Visibility>,
     gemma: bool,
     logits_capped: bool,
-    #[allow(dead_code, reason = "alive as long as the model")]
-    ropes: Vec<(Tensor, Tensor)>,
+    /// Alive as long as the model.
+    _ropes: Vec<(Tensor, Tensor)>,
 }
 
 struct Layer {
@@ -256,7 +256,7 @@ impl Decoder {
         };
         let logits_capped = matches!(model.head, Head::LanguageModel { softcap: true });
         let gemma = matches!(model.architecture, Architecture::Gemma2 | Architecture::Gemma3);
-        Ok(Self { embedding, layers, norm, head, kernel, visibilities, gemma, logits_capped, ropes })
+        Ok(Self { embedding, layers, norm, head, kernel, visibilities, gemma, logits_capped, _ropes: ropes })
     }
 }
 

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::Scores;
 use super::encoder::Encoder;
 use crate::catalogue;
+use crate::document::merge;
 use crate::document::plan::Plan;
 use crate::estimate::estimate;
 use crate::model::Model;
@@ -65,12 +66,7 @@ fn run(change: &Value) -> Result<Estimate, PlanError> {
         "engine": {"name": "transformers"}, "precision": {"weights": "fp16", "activations": "fp16"},
         "workload": {"kind": "embed", "sequence_tokens": 512, "batch": 32}
     });
-    for (key, value) in change.as_object().into_iter().flatten() {
-        match (plan.get_mut(key).and_then(Value::as_object_mut), value.as_object()) {
-            (Some(old), Some(new)) => old.extend(new.clone()),
-            _ => plan[key] = value.clone(),
-        }
-    }
+    merge(&mut plan, change);
     estimate(&serde_json::from_value::<Plan>(plan).unwrap())
 }
 

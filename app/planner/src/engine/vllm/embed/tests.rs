@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use crate::document::merge;
 use crate::document::plan::Plan;
 use crate::estimate::estimate;
 use crate::{Estimate, PlanError};
@@ -9,12 +10,7 @@ fn run(change: &Value) -> Result<Estimate, PlanError> {
         "schema": 1, "model": {"id": "BAAI/bge-m3"}, "gpu": {"id": "h100-sxm-80gb"}, "engine": {"name": "vllm"},
         "workload": {"kind": "embed", "sequence_tokens": 512, "batch": 32}
     });
-    for (key, value) in change.as_object().into_iter().flatten() {
-        match (plan.get_mut(key).and_then(Value::as_object_mut), value.as_object()) {
-            (Some(old), Some(new)) => old.extend(new.clone()),
-            _ => plan[key] = value.clone(),
-        }
-    }
+    merge(&mut plan, change);
     estimate(&serde_json::from_value::<Plan>(plan).unwrap())
 }
 
