@@ -2,7 +2,7 @@
 //!
 //! The binary is a thin shell around this library: [`cli`] reads the command line, [`sweep`] executes a run, [`case`]
 //! runs each case in a process of its own, [`engine`] computes with candle's
-//! models or our own [`decoder`], [`memory`] measures, [`daemon`] pulls jobs of a server.
+//! models or our own [`decoder`], [`memory`] measures, [`quality`] holds predictions against an unquantised model's, [`daemon`] pulls jobs of a server.
 
 pub mod build_info;
 pub mod case;
@@ -12,10 +12,13 @@ pub mod clock;
 pub mod daemon;
 pub mod decoder;
 pub mod engine;
+pub mod export;
 pub mod machine;
 pub mod memory;
+pub mod merge;
 pub mod model;
 pub mod plan;
+pub mod quality;
 pub mod report;
 pub mod stop;
 pub mod sweep;

@@ -10,6 +10,7 @@ use planner::Bytes;
 use super::{EXIT_OUT_OF_MEMORY, Event, FAULT_VARIABLE, Request};
 use crate::engine::{self, Encoder, EngineError, Loaded, Refusal, Session};
 use crate::memory::{self, Probe, ProbeError, Reading, allocator};
+use crate::quality::{self, Ask, Outcome};
 
 /// Why a child could not do its work at all.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +56,13 @@ pub fn run() -> Result<(), ChildError> {
     end_with_the_runner();
     let mut output = std::io::stdout().lock();
     let event = match measure(&request, &mut |phase| write_event(&mut output, &Event::Phase { phase })) {
-        Ok(measurement) => Event::Measured { measurement },
+        Ok((measurement, model)) => {
+            write_event(&mut output, &Event::Measured { measurement })?;
+            let Some(ask) = &request.quality else { return Ok(()) };
+            // After the probe's end: nothing of it is in the peaks.
+            write_event(&mut output, &Event::Phase { phase: "quality".to_owned() })?;
+            Event::Quality { outcome: quality_of(model, ask) }
+        }
         Err(CaseError::Engine(error)) => {
             Event::Failed { out_of_memory: error.is_out_of_memory(), message: error.to_string() }
         }
@@ -63,6 +70,17 @@ pub fn run() -> Result<(), ChildError> {
     };
     write_event(&mut output, &event)?;
     Ok(())
+}
+
+/// Computes what is asked with the model that was measured.
+fn quality_of((model, device): (Loaded, Device), ask: &Ask) -> Outcome {
+    let outcome = match model {
+        Loaded::Decoder(mut session) => {
+            quality::compute(session.as_mut(), &device, ask).map_err(|e| e.to_string())
+        }
+        Loaded::Encoder(_) => Err("an encoder predicts no tokens".to_owned()),
+    };
+    outcome.unwrap_or_else(|reason| Outcome::Failed { reason })
 }
 
 /// The runner holds this process's input open while it lives: its end is the runner's.
@@ -80,11 +98,12 @@ fn write_event(output: &mut impl Write, event: &Event) -> std::io::Result<()> {
     output.flush()
 }
 
-/// Runs the case: one warm-up, then the repetitions, each from the state right after loading.
+/// Runs the case: one warm-up, then the repetitions, each from the state right after loading. Gives the model back, and
+/// where it is.
 fn measure(
     request: &Request,
     report: &mut impl FnMut(String) -> std::io::Result<()>,
-) -> Result<Measurement, CaseError> {
+) -> Result<(Measurement, (Loaded, Device)), CaseError> {
     let (spec, prepared) = (&request.spec, &request.prepared);
     let device = prepared.open_device()?;
     let staged = prepared.stage()?;
@@ -126,7 +145,7 @@ fn measure(
         Device::Cpu => u32::try_from(candle_core::utils::get_num_threads()).ok(),
         _ => None,
     };
-    Ok(Measurement {
+    let measurement = Measurement {
         phases: high.phases(),
         load_ms,
         samples,
@@ -136,7 +155,9 @@ fn measure(
             time: "monotonic clock of the host, each token when it is in host memory".to_owned(),
         },
         threads,
-    })
+        ..Measurement::default()
+    };
+    Ok((measurement, (model, device)))
 }
 
 /// High marks by phase, over the warm-up and all repetitions.

@@ -13,6 +13,7 @@ use contract::measurement::Measurement;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Prepared;
+use crate::quality::{Ask, Outcome};
 
 /// The hidden subcommand that runs one case.
 pub const SUBCOMMAND: &str = "case";
@@ -34,6 +35,9 @@ pub struct Request {
     pub prepared: Prepared,
     /// Token ids are below this.
     pub vocabulary: u32,
+    /// Quality to be computed after the measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Ask>,
 }
 
 /// What a child says as it goes.
@@ -49,6 +53,11 @@ pub enum Event {
     Measured {
         /// What was measured.
         measurement: Measurement,
+    },
+    /// What came of the quality that was asked, after the measurement.
+    Quality {
+        /// That.
+        outcome: Outcome,
     },
     /// The engine reported an error.
     Failed {

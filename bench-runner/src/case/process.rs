@@ -11,6 +11,7 @@ use contract::case::CaseStatus;
 use contract::measurement::Measurement;
 
 use super::{EXIT_OUT_OF_MEMORY, Event, Request, SUBCOMMAND};
+use crate::quality::Outcome;
 use crate::stop::Stop;
 
 /// How a case ended.
@@ -72,39 +73,56 @@ pub fn run(
         }
         None => None,
     };
-    let outcome = follow(&mut child, events.as_ref(), stop, phase);
+    let (outcome, quality) = follow(&mut child, events.as_ref(), stop, phase);
     let status = child.wait()?;
     drop(held);
     let words = last_words.and_then(|t| t.join().ok()).unwrap_or_default();
-    Ok(outcome.unwrap_or_else(|| died(status, &words)))
+    Ok(match outcome {
+        Some(Ended::Measured(mut measured)) if request.quality.is_some() => {
+            match quality {
+                Some(Outcome::Compared { quality }) => measured.quality = Some(quality),
+                Some(Outcome::Written) => {}
+                Some(Outcome::Failed { reason }) => measured.no_quality = Some(reason),
+                // What was measured before it died stays.
+                None => measured.no_quality = Some(why_it_died(status, &words).1),
+            }
+            Ended::Measured(measured)
+        }
+        Some(outcome) => outcome,
+        None => {
+            let (status, error) = why_it_died(status, &words);
+            Ended::Failed { status, error }
+        }
+    })
 }
 
-/// Follows the events to the end of the child's output. None: it ended without a result.
+/// Follows the events to the end of the child's output. None: it ended without a result, or without its quality.
 fn follow(
     child: &mut Child,
     events: Option<&Receiver<Event>>,
     stop: &Stop,
     phase: &mut dyn FnMut(&str),
-) -> Option<Ended> {
-    let mut outcome = None;
+) -> (Option<Ended>, Option<Outcome>) {
+    let (mut outcome, mut quality) = (None, None);
     while let Some(events) = events {
         if stop.is_asked() {
             // It may have ended by itself meanwhile; `wait` sees either.
             let _ = child.kill();
-            return Some(Ended::Stopped);
+            return (Some(Ended::Stopped), None);
         }
         match events.recv_timeout(LOOK) {
             Ok(Event::Phase { phase: begun }) => phase(&begun),
             Ok(Event::Measured { measurement }) => outcome = Some(Ended::Measured(Box::new(measurement))),
+            Ok(Event::Quality { outcome }) => quality = Some(outcome),
             Ok(Event::Failed { out_of_memory, message }) => {
                 let status = if out_of_memory { CaseStatus::OutOfMemory } else { CaseStatus::Failed };
                 outcome = Some(Ended::Failed { status, error: message });
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return outcome,
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    outcome
+    (outcome, quality)
 }
 
 fn read_events(output: impl Read + Send + 'static) -> Receiver<Event> {
@@ -138,9 +156,9 @@ fn keep_tail(mut output: impl Read + Send + 'static) -> std::thread::JoinHandle<
 }
 
 /// What an end without a result means.
-fn died(status: ExitStatus, words: &str) -> Ended {
+fn why_it_died(status: ExitStatus, words: &str) -> (CaseStatus, String) {
     let said = last_line(words).map(|l| format!("; it said: {l}")).unwrap_or_default();
-    let (status, error) = match (status.code(), status.signal()) {
+    match (status.code(), status.signal()) {
         (Some(EXIT_OUT_OF_MEMORY), _) => {
             (CaseStatus::OutOfMemory, "the system refused an allocation: not enough host memory".to_owned())
         }
@@ -153,8 +171,7 @@ fn died(status: ExitStatus, words: &str) -> Ended {
         }
         (Some(code), None) => (CaseStatus::Crashed, format!("ended with code {code} and no result{said}")),
         (None, None) => (CaseStatus::Crashed, format!("ended without a result{said}")),
-    };
-    Ended::Failed { status, error }
+    }
 }
 
 /// The line of a panic that says why, or the last line.
@@ -183,7 +200,7 @@ mod tests {
 
     use contract::case::CaseStatus;
 
-    use super::{Ended, died, last_line};
+    use super::{last_line, why_it_died};
 
     #[test]
     fn every_end_has_its_status() {
@@ -196,9 +213,7 @@ mod tests {
             (101 << 8, CaseStatus::Crashed, "code 101 and no result; it said: boom"),
             (0, CaseStatus::Crashed, "code 0"),
         ] {
-            let Ended::Failed { status, error } = died(ExitStatus::from_raw(raw), "boom") else {
-                panic!("{raw}")
-            };
+            let (status, error) = why_it_died(ExitStatus::from_raw(raw), "boom");
             assert_eq!(status, want, "{raw}");
             assert!(error.contains(part), "{error}");
         }

@@ -162,6 +162,8 @@ pub(super) fn option_of(message: &str) -> String {
         ("prompts:", "--prompt:"),
         ("generates:", "--generate:"),
         ("repetitions:", "--repetitions:"),
+        ("quality:", "--quality:"),
+        ("shard:", "--shard:"),
     ];
     names.iter().fold(message.to_owned(), |text, (field, option)| text.replacen(field, option, 1))
 }

@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use contract::ids::RunId;
+use contract::run::RunDetail;
 
 use super::CliError;
 use super::output;
+use crate::export::llama_bench::{self, Test};
+use crate::export::optimum_benchmark;
 use crate::sweep::SqliteSink;
 
-/// Write a stored run to standard output: as measurement rows (one JSON document a line, what `validate` reads) or whole.
+/// Write a stored run to standard output: as measurement rows (one JSON document a line, what `validate` reads), whole, or
+/// as other benchmarks write theirs.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     /// Database of results
@@ -29,6 +33,18 @@ enum Format {
     Rows,
     /// The run whole, one JSON document
     Run,
+    /// As llama-bench's table
+    LlamaBenchMd,
+    /// As llama-bench's CSV
+    LlamaBenchCsv,
+    /// As llama-bench's JSON
+    LlamaBenchJson,
+    /// As llama-bench's JSON lines
+    LlamaBenchJsonl,
+    /// As llama-bench's SQL: a table and its rows
+    LlamaBenchSql,
+    /// A benchmark.json of optimum-benchmark a line, one for each measured case
+    OptimumBenchmark,
 }
 
 pub(super) fn export(args: &ExportArgs) -> Result<(), CliError> {
@@ -47,6 +63,16 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), CliError> {
     })?;
     match args.format {
         Format::Run => output::json(&detail)?,
+        Format::LlamaBenchMd => output::line(llama_bench::markdown(&detail, &tests(&detail)))?,
+        Format::LlamaBenchCsv => output::line(llama_bench::csv(&tests(&detail)))?,
+        Format::LlamaBenchJson => output::json(&llama_bench::json(&tests(&detail)))?,
+        Format::LlamaBenchJsonl => output::line(llama_bench::jsonl(&tests(&detail)))?,
+        Format::LlamaBenchSql => output::line(llama_bench::sql(&tests(&detail)))?,
+        Format::OptimumBenchmark => {
+            for document in optimum_benchmark::documents(&detail) {
+                output::line(document)?;
+            }
+        }
         Format::Rows => {
             for row in contract::export::rows(&detail) {
                 output::line(serde_json::to_string(&row).map_err(CliError::work)?)?;
@@ -54,4 +80,15 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// The tests of a run; says on standard error what has no place among them.
+fn tests(detail: &RunDetail) -> Vec<Test> {
+    let (tests, left_out) = llama_bench::tests(detail);
+    if left_out > 0 {
+        eprintln!(
+            "{left_out} cases of more than one sequence are left out: llama-bench has no field for them"
+        );
+    }
+    tests
 }

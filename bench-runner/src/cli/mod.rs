@@ -6,6 +6,7 @@ mod daemon;
 mod export;
 mod inform;
 mod input;
+mod merge;
 mod output;
 mod plan;
 mod run;
@@ -88,6 +89,8 @@ impl From<RunError> for CliError {
         bench-runner plan --model meta-llama/Llama-3.1-8B --gpu h100-sxm-80gb --batch 8 --prompt 2048\n  \
         bench-runner solve largest-batch --model meta-llama/Llama-3.1-8B --gpu h100-sxm-80gb --prompt 2048\n  \
         bench-runner validate rows.jsonl --limit 5\n  \
+        bench-runner run --model model.gguf --prompt 1..64 --shard 2/8 --db shard-2.db\n  \
+        bench-runner merge all.db shard-*.db\n  \
         bench-runner daemon --server http://127.0.0.1:3000 --token TOKEN\n\n\
         Every option can be given as an environment variable; it is named beside the option.\n\
         Exit codes: 0 done, 1 the work failed, 2 an option or a file is wrong, 130 stopped by Ctrl-C."
@@ -111,6 +114,8 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// Write a stored run as measurement rows or whole
     Export(export::ExportArgs),
+    /// Put the databases of an array job's tasks together
+    Merge(merge::MergeArgs),
     /// Pull jobs of a server and measure them
     Daemon(daemon::DaemonArgs),
     /// List the models that can be run here
@@ -139,6 +144,7 @@ impl Cli {
             Command::Answers(args) => answers::answers(&args),
             Command::Validate(args) => validate::validate(&args),
             Command::Export(args) => export::export(&args),
+            Command::Merge(args) => merge::merge_databases(&args),
             Command::Daemon(args) => daemon::daemon(&args),
             Command::Models(args) => inform::models(&args),
             Command::Gpus(args) => inform::gpus(&args),

@@ -9,6 +9,7 @@ use contract::case::{Case, CaseStatus, Device, Variant};
 use contract::ids::RunId;
 use contract::machine::Machine;
 use contract::run::{Run, RunDetail, RunOrigin, RunStatus};
+use contract::shard::Shard;
 use contract::sweep::Sweep;
 use planner::Tokens;
 use planner::document::plan::CacheKind;
@@ -23,7 +24,7 @@ use crate::model::Model;
 use crate::report::{self, Reporter};
 use crate::stop::{Reason, Stop};
 use crate::sweep::{Models, Sink, SinkError, SqliteSink, Work};
-use crate::{build_info, clock, machine};
+use crate::{build_info, clock, machine, quality};
 
 /// Measure every case of a sweep on this machine: the product of all axes, each case in a process of its own, each result
 /// stored as soon as it is there.
@@ -135,6 +136,22 @@ pub(super) struct RunArgs {
         help_heading = "Measuring"
     )]
     repetitions: u32,
+    /// Compute quality after the repetitions: perplexity of a shipped text, and agreement with the unquantised model, over so
+    /// many of its tokens [4096 where none are given]. Keeps 4 bytes for each predicted token and token of the vocabulary in
+    /// the temporary folder (0.4 GB of 4096 tokens and 49152)
+    #[arg(
+        long,
+        env = "PLIMSOLL_QUALITY",
+        value_name = "TOKENS",
+        num_args = 0..=1,
+        default_missing_value = quality::DEFAULT_TOKENS,
+        help_heading = "Measuring"
+    )]
+    quality: Option<u64>,
+    /// Measure only part I of N of the grid, about as much work as each other part: for an array job, whose databases `merge`
+    /// puts together
+    #[arg(long, env = "PLIMSOLL_SHARD", value_name = "I/N", help_heading = "Measuring")]
+    shard: Option<Shard>,
     /// Threads that compute on a CPU [default: physical cores]
     #[arg(short, long, env = "PLIMSOLL_THREADS", value_name = "N", help_heading = "Measuring")]
     threads: Option<NonZeroU32>,
@@ -227,6 +244,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         generates,
         device: args.device,
         repetitions: args.repetitions,
+        quality: args.quality.map(Tokens),
+        shard: args.shard,
     };
     sweep.check().map_err(|e| CliError::Input(option_of(&e.to_string())))?;
     let machine = machine::machine(args.machine_name.as_deref());
@@ -278,7 +297,8 @@ fn print(args: &RunArgs, detail: &RunDetail) -> Result<(), CliError> {
 
 /// A run that measured nothing has failed; where every case was refused, what was asked is wrong.
 fn judge(cases: &[Case]) -> Result<(), CliError> {
-    if cases.iter().any(|c| c.status == CaseStatus::Ok) {
+    // A shard of more shards than cases has none.
+    if cases.is_empty() || cases.iter().any(|c| c.status == CaseStatus::Ok) {
         Ok(())
     } else if cases.iter().all(|c| c.status == CaseStatus::Refused) {
         Err(CliError::Input("every case was refused, so nothing ran; the reasons are above".into()))

@@ -13,6 +13,7 @@ mod matrix;
 mod names;
 mod numbers;
 mod rope;
+mod score;
 mod weights;
 
 use std::fs::File;
@@ -39,7 +40,7 @@ use attention::Pass;
 use cache::LayerCache;
 use layer::{Around, Layer, Norm, capped};
 use matrix::Matrix;
-use numbers::Numbers;
+use numbers::{Numbers, Rotation};
 use rope::{Angles, Rope};
 use weights::{Weights, as_size};
 
@@ -164,6 +165,8 @@ pub struct Decoder {
     head: Matrix,
     kinds: Vec<Kind>,
     ropes: Vec<Rope>,
+    /// What each table was made of: the rotation, and elements of a head that it turns.
+    rotations: Vec<(Rotation, usize)>,
     options: Options,
     numbers: Numbers,
     compute: DType,
@@ -210,7 +213,7 @@ impl Decoder {
                 let content = Content::read(&mut reader)?;
                 let divisors = Weights::divisors(&content, &mut reader)?;
                 let numbers = Numbers::of_gguf(family, &content, config, divisors)?;
-                let weights = Weights::gguf(content, reader, &model, compute, device);
+                let weights = Weights::gguf(content, reader, &model, precision, compute, device);
                 Self::build(weights, &model, numbers, options, compute, device)
             }
             From::Random(matrices) => {
@@ -253,11 +256,7 @@ impl Decoder {
                 kinds.push(Kind { visibility, rope });
                 kinds.len() - 1
             });
-            let (growth, room) = match (options.growth, visibility.reach().map(as_size)) {
-                (Growth::Rotating, Some(reach)) if reach < options.tokens => (Growth::Rotating, reach),
-                (Growth::Rotating, _) => (Growth::Slab, options.tokens),
-                (growth, _) => (growth, options.tokens),
-            };
+            let (growth, room) = score::room(options.growth, visibility, options.tokens);
             let cache = LayerCache::new(growth, options.element, order, room);
             layers.push(Layer::load(&mut weights, shape, index, &numbers, kind, cache)?);
         }
@@ -269,7 +268,20 @@ impl Decoder {
         };
         let device = device.clone();
         let empty = vec![0];
-        Ok(Self { embedding, layers, norm, head, kinds, ropes, options, numbers, compute, device, empty })
+        Ok(Self {
+            embedding,
+            layers,
+            norm,
+            head,
+            kinds,
+            ropes,
+            rotations,
+            options,
+            numbers,
+            compute,
+            device,
+            empty,
+        })
     }
 
     /// Says that the sequences are of different lengths: the longest fills every place of the tokens to come, the others
@@ -286,6 +298,15 @@ impl Decoder {
     /// # Errors
     /// Where there is no room for the tokens, or Candle fails.
     pub fn compute(&mut self, tokens: &Tensor, start: usize) -> candle_core::Result<Tensor> {
+        let (_, length) = tokens.dims2()?;
+        let x = self.states(tokens, start)?;
+        let last = x.narrow(1, length - 1, 1)?.contiguous()?;
+        drop(x);
+        self.logits(&last)?.squeeze(1)
+    }
+
+    /// What the layers make of `tokens`: sequences × tokens × hidden.
+    fn states(&mut self, tokens: &Tensor, start: usize) -> candle_core::Result<Tensor> {
         let (_, length) = tokens.dims2()?;
         let mut pass = Pass::new(start, self.empty.clone(), &self.device);
         let angles = self.angles(start, length)?;
@@ -304,10 +325,12 @@ impl Decoder {
             };
             x = layer.forward(x, &around, &mut pass)?;
         }
-        drop((pass, angles));
-        let last = x.narrow(1, length - 1, 1)?.contiguous()?;
-        drop(x);
-        let logits = self.head.forward(&self.norm.forward(&last)?)?.squeeze(1)?.to_dtype(DType::F32)?;
+        Ok(x)
+    }
+
+    /// Logits of what the layers made, in single precision: sequences × tokens × vocabulary.
+    fn logits(&self, states: &Tensor) -> candle_core::Result<Tensor> {
+        let logits = self.head.forward(&self.norm.forward(states)?)?.to_dtype(DType::F32)?;
         capped(logits, self.numbers.logit_cap)
     }
 
@@ -362,6 +385,20 @@ impl Session for Decoder {
 
     fn forward(&mut self, tokens: &Tensor, position: usize) -> Result<Tensor, EngineError> {
         Ok(self.compute(tokens, position)?)
+    }
+
+    fn score(
+        &mut self,
+        tokens: &[u32],
+        first: usize,
+        device: &Device,
+        each: &mut dyn FnMut(&[f32]) -> bool,
+    ) -> Result<(), EngineError> {
+        self.score_at_once(tokens, first, device, each)
+    }
+
+    fn scores(&self) -> &'static str {
+        "a window in one pass"
     }
 }
 

@@ -426,3 +426,59 @@ fn options_survive_their_way_to_the_child() {
     assert_eq!(read, options);
     assert_eq!((read.growth, read.element, read.tokens), (Growth::Slab, Element::Fp32, 312));
 }
+
+/// Logits of a session by [`Session::score`] from a place on.
+fn scored(session: &mut dyn Session, ids: &[u32], first: usize) -> Vec<Vec<f32>> {
+    let mut rows = Vec::new();
+    session
+        .score(ids, first, &Device::Cpu, &mut |logits| {
+            rows.push(logits.to_vec());
+            true
+        })
+        .unwrap();
+    rows
+}
+
+#[test]
+fn a_window_in_one_pass_gives_what_its_tokens_give_one_after_another() {
+    // More tokens than the case has room for, and more places than are computed at once.
+    let (ids, first) = (prompt(1, 90, 320), 30);
+    for (family, attention, cache) in [
+        ("llama", None, None),
+        ("llama", Some(Attention::Flash), Some(CacheKind::Growing)),
+        ("llama", Some(Attention::SlidingWindow { window: Tokens(16) }), Some(CacheKind::Rotating)),
+        ("gemma2", Some(Attention::Eager), Some(CacheKind::Rotating)),
+    ] {
+        let model = model(tiny(family));
+        let session = |variant, attention: Option<Attention>, cache| {
+            let spec = CaseSpec { attention, cache, ..spec(variant) };
+            let prepared = prepare(&spec, &model).unwrap();
+            let staged = prepared.stage().unwrap();
+            let Loaded::Decoder(session) = prepared.load(&staged, &Device::Cpu).unwrap() else {
+                panic!("it generates")
+            };
+            session
+        };
+        let mut ours = session(Variant::Plimsoll, attention.clone(), cache);
+        let at_once = scored(ours.as_mut(), &ids, first);
+        assert_eq!(at_once.len(), 60, "{family} {attention:?}");
+        // There is room now; each token computed alone.
+        ours.reset();
+        let mut singly = Vec::new();
+        for (place, id) in ids.iter().enumerate() {
+            let token = Tensor::from_slice(&[*id], (1, 1), &Device::Cpu).unwrap();
+            let logits = ours.forward(&token, place).unwrap();
+            if place >= first {
+                singly.push(logits.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+            }
+        }
+        let apart = difference(&at_once, &singly);
+        assert!(apart < 1e-4, "{family} {attention:?}: {apart}");
+        // A model that gives the last place's logits alone comes to the same.
+        if !matches!(attention, Some(Attention::SlidingWindow { .. })) {
+            let mut stock = session(Variant::Stock, None, None);
+            let apart = difference(&at_once, &scored(stock.as_mut(), &ids, first));
+            assert!(apart < 1e-4, "{family}, stock: {apart}");
+        }
+    }
+}

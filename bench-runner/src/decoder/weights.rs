@@ -78,6 +78,7 @@ impl<'a> Weights<'a> {
         content: Content,
         reader: BufReader<&'a File>,
         model: &planner::Model,
+        precision: Precision,
         compute: DType,
         device: &Device,
     ) -> Self {
@@ -85,7 +86,7 @@ impl<'a> Weights<'a> {
         let interleaved =
             matches!(model.architecture, Architecture::Llama | Architecture::Mistral | Architecture::Mixtral);
         let source = Source::Gguf { content, reader, interleaved };
-        Self::new(source, model, Precision::AsStored, compute, device)
+        Self::new(source, model, precision, compute, device)
     }
 
     /// Random ones; `matrices` makes those in blocks.

@@ -31,13 +31,8 @@ impl Precision {
         let accepted = Self::accepted(model);
         let refuse =
             |why: &str| Err(Refusal(format!("precision {given}: {why}; accepted: {}", accepted.join(", "))));
-        if matches!(model.source, ModelSource::Gguf { .. }) {
-            return match given {
-                "native" => Ok(Self::AsStored),
-                _ => refuse("a GGUF file runs as it is stored"),
-            };
-        }
         match given {
+            "native" if matches!(model.source, ModelSource::Gguf { .. }) => Ok(Self::AsStored),
             "native" => match native(model) {
                 DType::F32 => Ok(Self::Dense(DType::F32)),
                 _ if knows_fp32_alone(model) => refuse(&format!("the checkpoint is in 16 bit, {NAN}")),
@@ -67,8 +62,7 @@ impl Precision {
                 let native = (native(model) == DType::F32).then(|| "native".to_owned());
                 native.into_iter().chain(["fp32".to_owned()]).collect()
             }
-            ModelSource::Gguf { .. } => vec!["native".into()],
-            ModelSource::Safetensors { .. } | ModelSource::Synthetic { .. } => {
+            _ => {
                 let quantised = synthetic::quantised_types().map(|(name, _)| format!("gguf:{name}"));
                 dense.into_iter().chain(quantised).collect()
             }

@@ -1,6 +1,6 @@
 //! A loaded model that computes sequences.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::EngineError;
 
@@ -14,6 +14,36 @@ pub trait Session {
     /// # Errors
     /// Where Candle fails.
     fn forward(&mut self, tokens: &Tensor, position: usize) -> Result<Tensor, EngineError>;
+
+    /// Gives `each` the logits (vocabulary) of every place of one sequence from `first` on, in order, until it answers
+    /// false. What was computed before is forgotten. Here one token at a time, for models that give the last place's only.
+    ///
+    /// # Errors
+    /// Where Candle fails.
+    fn score(
+        &mut self,
+        tokens: &[u32],
+        first: usize,
+        device: &Device,
+        each: &mut dyn FnMut(&[f32]) -> bool,
+    ) -> Result<(), EngineError> {
+        self.reset();
+        let (mut start, mut end) = (0, first + 1);
+        while end <= tokens.len() {
+            let part = Tensor::from_slice(&tokens[start..end], (1, end - start), device)?;
+            let logits = self.forward(&part, start)?.flatten_all()?.to_dtype(candle_core::DType::F32)?;
+            if !each(&logits.to_vec1::<f32>()?) {
+                break;
+            }
+            (start, end) = (end, end + 1);
+        }
+        Ok(())
+    }
+
+    /// How [`Session::score`] computes, for the results.
+    fn scores(&self) -> &'static str {
+        "half a window in one pass, then token by token"
+    }
 }
 
 /// A loaded encoder.

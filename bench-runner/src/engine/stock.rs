@@ -72,6 +72,11 @@ impl Stock {
                     other.model_type()
                 ))),
             },
+            Precision::Dense(_) if matches!(model.source, ModelSource::Gguf { .. }) => Err(Refusal(
+                "candle's stock models run a GGUF file as it is stored; accepted: native, or the variant plimsoll, which \
+                 converts it while loading"
+                    .into(),
+            )),
             Precision::Dense(_) => match model.shape.architecture {
                 Architecture::Llama => Ok(Self::Llama),
                 Architecture::Mistral => Ok(Self::Mistral),

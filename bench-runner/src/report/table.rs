@@ -1,5 +1,7 @@
 //! Tables in plain text.
 
+use std::collections::BTreeSet;
+
 use contract::case::{Case, CaseStatus};
 use contract::measurement::Phase;
 use contract::statistics::{CaseSpeed, Distribution};
@@ -48,7 +50,7 @@ pub fn render(columns: &[Column], rows: &[Vec<String>]) -> String {
 /// Every case of a run, speed and memory beside the planner's estimate of its peak.
 #[must_use]
 pub fn cases_table(cases: &[Case]) -> String {
-    let columns = [
+    let mut columns = vec![
         Column("model", Align::Left),
         Column("precision", Align::Left),
         Column("batch", Align::Right),
@@ -64,15 +66,26 @@ pub fn cases_table(cases: &[Case]) -> String {
         Column("estimate MiB", Align::Right),
         Column("error %", Align::Right),
     ];
-    let rows: Vec<Vec<String>> = cases.iter().map(row).collect();
+    let mut rows: Vec<Vec<String>> = cases.iter().map(row).collect();
+    let with_quality = cases.iter().any(|case| case.spec.quality.is_some());
+    if with_quality {
+        columns.extend(["perplexity", "KL mean", "KL p99", "top-1 %"].map(|name| Column(name, Align::Right)));
+        for (row, case) in rows.iter_mut().zip(cases) {
+            row.extend(quality_cells(case));
+        }
+    }
     let mut text = render(&columns, &rows);
-    let failed: Vec<String> = cases
+    let mut failed: Vec<String> = cases
         .iter()
         .filter(|c| c.status != CaseStatus::Ok)
         .map(|c| {
             format!("{}: {}: {}", c.spec.key(), c.status, c.error.as_deref().unwrap_or("no reason given"))
         })
         .collect();
+    failed.extend(cases.iter().filter_map(|case| {
+        let why = case.measurement.as_ref()?.no_quality.as_ref()?;
+        Some(format!("{}: no quality: {why}", case.spec.key()))
+    }));
     if !failed.is_empty() {
         text.push_str("\n\n");
         text.push_str(&failed.join("\n"));
@@ -81,7 +94,39 @@ pub fn cases_table(cases: &[Case]) -> String {
         "\n\nMiB are 2^20 bytes: the most alive at once in that phase. Rates are the mean ± standard deviation over \
          repetitions, of the whole batch; p50 and p99 are of single tokens. Error is the estimate against the larger peak.",
     );
+    if with_quality {
+        text.push_str("\n\n");
+        text.push_str(
+            "Perplexity ± its standard error over the predicted tokens; KL in nats and top-1 against the reference.",
+        );
+        let qualities = cases.iter().filter_map(|case| case.measurement.as_ref()?.quality.as_ref());
+        let references: BTreeSet<String> = qualities
+            .map(|q| {
+                format!(
+                    "{}: perplexity {:.3} over {} tokens of {}",
+                    q.reference, q.reference_perplexity, q.tokens, q.text
+                )
+            })
+            .collect();
+        for reference in references {
+            text.push_str("\nReference ");
+            text.push_str(&reference);
+        }
+    }
     text
+}
+
+/// How a case predicts, under the columns of [`cases_table`].
+fn quality_cells(case: &Case) -> [String; 4] {
+    let Some(quality) = case.measurement.as_ref().and_then(|m| m.quality.as_ref()) else {
+        return [(); 4].map(|()| dash());
+    };
+    [
+        format!("{:.3} ±{:.3}", quality.perplexity, quality.perplexity_error),
+        format!("{:.6}", quality.kl_mean),
+        format!("{:.6}", quality.kl_p99),
+        format!("{:.2}", quality.top1_agreement * 100.0),
+    ]
 }
 
 fn row(case: &Case) -> Vec<String> {

@@ -19,6 +19,7 @@ pub use sink::{Collected, Sink, SinkError, SqliteSink};
 use crate::case::{Request, process};
 use crate::engine::{self, Refusal};
 use crate::model::{Model, UnknownModel};
+use crate::quality::{Asked, References, Runner};
 use crate::stop::Stop;
 use crate::{clock, plan};
 
@@ -85,6 +86,7 @@ impl Work<'_> {
         let total = u32::try_from(cases.len()).unwrap_or(u32::MAX);
         let mut pace = Pace::default();
         let mut warned = BTreeSet::new();
+        let mut references = References::default();
         let mut progress = Progress { total, ..Progress::default() };
         progress.done =
             cases.iter().filter(|c| self.done.contains(&c.key())).count().try_into().unwrap_or(u32::MAX);
@@ -101,7 +103,7 @@ impl Work<'_> {
             progress.eta_ms = pace.remaining_ms(u64::from(total.saturating_sub(progress.done)));
             observer.progress(&progress);
             let start = Instant::now();
-            let Some(case) = self.case(position, spec, stop, &mut |said| match said {
+            let Some(case) = self.case(position, spec, stop, &mut references, &mut |said| match said {
                 Said::Phase(phase) => {
                     progress.phase = Some(phase.to_owned());
                     observer.progress(&progress);
@@ -134,6 +136,7 @@ impl Work<'_> {
         position: u32,
         spec: &CaseSpec,
         stop: &Stop,
+        references: &mut References,
         say: &mut dyn FnMut(Said<'_>),
     ) -> Result<Option<Case>, RunError> {
         let mut case = Case {
@@ -169,14 +172,28 @@ impl Work<'_> {
             Err(error) => say(Said::NoEstimate(error.to_string())),
         }
         case.plan = Some(plan);
-        let vocabulary = u32::try_from(model.shape.vocab).unwrap_or(u32::MAX);
-        let request = Request { spec: spec.clone(), prepared, vocabulary };
         let phase = &mut |phase: &str| say(Said::Phase(phase));
+        let (mut quality, mut no_quality) = (None, None);
+        if let Some(tokens) = spec.quality {
+            let runner = Runner { executable: &self.executable, threads: self.threads, stop };
+            match references.ask((spec, tokens.0), model, &runner, phase)? {
+                Asked::Ready(ask) => quality = Some(ask),
+                Asked::Without(why) => no_quality = Some(why),
+                Asked::Refused(refusal) => {
+                    case.error = Some(refusal.to_string());
+                    return Ok(Some(case));
+                }
+                Asked::Stopped => return Ok(None),
+            }
+        }
+        let vocabulary = u32::try_from(model.shape.vocab).unwrap_or(u32::MAX);
+        let request = Request { spec: spec.clone(), prepared, vocabulary, quality };
         match process::run(&self.executable, &request, self.threads, stop, phase)? {
             process::Ended::Stopped => return Ok(None),
             process::Ended::Measured(measurement) => {
                 case.status = CaseStatus::Ok;
-                case.measurement = Some(*measurement);
+                let measured = case.measurement.insert(*measurement);
+                measured.no_quality = no_quality.or_else(|| measured.no_quality.take());
             }
             process::Ended::Failed { status, error } => {
                 case.status = status;

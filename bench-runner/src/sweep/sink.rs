@@ -99,6 +99,41 @@ impl SqliteSink {
         Ok(page.items.first().map(|summary| summary.run.id))
     }
 
+    /// Every run whole, the newest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub fn runs(&self) -> Result<Vec<RunDetail>, SinkError> {
+        self.runtime.block_on(async {
+            let mut details = Vec::new();
+            for page in 1.. {
+                let filter = RunFilter { page: Some(page), per_page: Some(200), ..RunFilter::default() };
+                let items = self.store.runs(&filter).await?.items;
+                if items.is_empty() {
+                    break;
+                }
+                for summary in items {
+                    details.extend(self.store.run(summary.run.id).await?);
+                }
+            }
+            Ok(details)
+        })
+    }
+
+    /// Stores a run with its machine and cases, those that are there as they are; its status and its machine's name
+    /// become those given.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub fn import(&self, detail: &RunDetail) -> Result<(), SinkError> {
+        self.runtime.block_on(async {
+            self.store.import_run(detail, detail.run.origin).await?;
+            self.store.upsert_machine(&detail.machine).await?;
+            self.store.set_run_status(detail.run.id, detail.run.status, detail.run.finished_at).await
+        })?;
+        Ok(())
+    }
+
     /// The latest run of that grid on that machine that has not ended.
     ///
     /// # Errors

@@ -135,6 +135,9 @@ pub struct CaseSpec {
     pub generate_tokens: Tokens,
     /// Timed repetitions.
     pub repetitions: u32,
+    /// Tokens of the runner's text over which quality is computed after the repetitions; null: not computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Tokens>,
 }
 
 impl CaseSpec {
@@ -154,6 +157,9 @@ impl CaseSpec {
         }
         if let Some(kv_cache) = self.kv_cache {
             chosen = format!("{chosen} kv:{}", kv_cache.as_str());
+        }
+        if let Some(tokens) = self.quality {
+            chosen = format!("{chosen} quality:{tokens}");
         }
         format!(
             "{} {}{chosen} b{} p{} g{} {} r{}",

@@ -13,6 +13,7 @@ pub mod machine;
 pub mod measurement;
 pub mod protocol;
 pub mod run;
+pub mod shard;
 pub mod statistics;
 pub mod sweep;
 

@@ -19,6 +19,45 @@ pub struct Measurement {
     /// Threads that computed, for a CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+    /// How well it predicts text, where that was asked and could be computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+    /// Why quality was asked and is not there: a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_quality: Option<String>,
+}
+
+/// How well a case predicts a text, and how far its predictions are from those of the same model unquantised.
+///
+/// The text is read in windows that do not overlap; the tokens of each window's second half are predicted, as llama.cpp's
+/// `perplexity` does (tools/perplexity/perplexity.cpp).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Quality {
+    /// e to the mean negative log-likelihood of the predicted tokens.
+    pub perplexity: f64,
+    /// Its standard error over the predicted tokens.
+    pub perplexity_error: f64,
+    /// Perplexity of the reference over the same tokens.
+    pub reference_perplexity: f64,
+    /// What it is compared with: precision, decoder, attention and cache.
+    pub reference: String,
+    /// Part of the predictions whose likeliest token is the reference's, 0 to 1.
+    pub top1_agreement: f64,
+    /// Mean Kullback–Leibler divergence of the predictions from the reference's, in nats: Σ p ln(p / q) with p the
+    /// reference.
+    pub kl_mean: f64,
+    /// Its 99th percentile over the predicted tokens, in nats.
+    pub kl_p99: f64,
+    /// Tokens that were predicted.
+    pub tokens: u64,
+    /// Tokens of a window.
+    pub window: u64,
+    /// The text, and the first digits of its SHA-256.
+    pub text: String,
+    /// How the tokens were computed: a window in one pass, or token by token.
+    pub method: String,
 }
 
 /// The phases of a generation. Embedding is a prefill that no decode follows.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::case::{CaseSpec, Device, Variant};
+use crate::shard::Shard;
 
 /// A grid of cases: every combination of the axes, in this order, the last varying fastest.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -41,10 +42,19 @@ pub struct Sweep {
     pub device: Device,
     /// Timed repetitions of each case, after one warm-up.
     pub repetitions: u32,
+    /// Tokens of the runner's text over which each case's quality is computed; null: not computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Tokens>,
+    /// The part of the grid that is executed; null: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
 }
 
 /// The most cases that one sweep may have.
 pub const MAX_CASES: usize = 4096;
+
+/// The most tokens over which quality may be computed.
+const MAX_QUALITY_TOKENS: u64 = 65_536;
 
 /// Why a sweep cannot run as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +127,20 @@ impl Sweep {
                 accepted: "1 to 1000",
             });
         }
+        if let Some(tokens) = self.quality.filter(|t| !(4..=MAX_QUALITY_TOKENS).contains(&t.0)) {
+            return Err(SweepError::OutOfRange {
+                axis: "quality",
+                given: tokens.to_string(),
+                accepted: "4 to 65536",
+            });
+        }
+        if let Some(shard) = self.shard.filter(|shard| !shard.is_possible()) {
+            return Err(SweepError::OutOfRange {
+                axis: "shard",
+                given: shard.to_string(),
+                accepted: "i/n with 1 ≤ i ≤ n ≤ 4096",
+            });
+        }
         let cases = self.len();
         if cases > MAX_CASES {
             return Err(SweepError::TooManyCases { cases });
@@ -124,7 +148,7 @@ impl Sweep {
         Ok(())
     }
 
-    /// Number of cases.
+    /// Number of cases of the whole grid, repeated values of an axis counted as often as they stand there.
     #[must_use]
     pub fn len(&self) -> usize {
         [
@@ -148,7 +172,7 @@ impl Sweep {
         self.len() == 0
     }
 
-    /// Every case, in order. Repeated values of an axis give one case, not two.
+    /// Every case, or those of the shard, in order. Repeated values of an axis give one case, not two.
     #[must_use]
     pub fn cases(&self) -> Vec<CaseSpec> {
         let mut cases: Vec<CaseSpec> = Vec::new();
@@ -171,6 +195,7 @@ impl Sweep {
                                     prompt_tokens,
                                     generate_tokens,
                                     repetitions: self.repetitions,
+                                    quality: self.quality,
                                 };
                                 if seen.insert(case.key()) {
                                     cases.push(case);
@@ -181,7 +206,10 @@ impl Sweep {
                 }
             }
         }
-        cases
+        match self.shard {
+            Some(shard) => shard.of(cases),
+            None => cases,
+        }
     }
 
     /// The ways to compute a case, in order.

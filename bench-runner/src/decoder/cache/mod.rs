@@ -88,6 +88,12 @@ impl LayerCache {
         Self { growth, element, order, room, seen: 0, held: None }
     }
 
+    /// Empties it, and takes another size from now on.
+    pub(super) fn make_room(&mut self, growth: Growth, room: usize) {
+        self.reset();
+        (self.growth, self.room) = (growth, room);
+    }
+
     /// Empties it. A slab is freed too: the state is the one right after loading.
     pub(super) fn reset(&mut self) {
         self.seen = 0;

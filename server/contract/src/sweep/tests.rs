@@ -113,3 +113,23 @@ fn the_fingerprint_follows_the_grid() {
     b.repetitions += 1;
     assert_ne!(a.fingerprint(), b.fingerprint());
 }
+
+#[test]
+fn quality_and_shards_stand_in_the_names_only_where_they_are_chosen() {
+    let mut s = sweep();
+    let (fingerprint, key) = (s.fingerprint(), s.cases()[0].key());
+    s.quality = Some(Tokens(4096));
+    assert_eq!(s.cases()[0].key(), key.replace(" b1 ", " quality:4096 b1 "));
+    assert_ne!(s.fingerprint(), fingerprint);
+    s.quality = Some(Tokens(1));
+    assert!(matches!(s.check(), Err(SweepError::OutOfRange { axis: "quality", .. })));
+    s.quality = None;
+    s.shard = Some(crate::shard::Shard { index: 1, of: 2 });
+    let mut keys = s.cases().iter().map(CaseSpec::key).collect::<Vec<_>>();
+    s.shard = Some(crate::shard::Shard { index: 2, of: 2 });
+    keys.extend(s.cases().iter().map(CaseSpec::key));
+    assert!(keys.contains(&key), "{keys:?}");
+    assert_ne!(s.fingerprint(), fingerprint);
+    s.shard = Some(crate::shard::Shard { index: 3, of: 2 });
+    assert!(matches!(s.check(), Err(SweepError::OutOfRange { axis: "shard", .. })));
+}
