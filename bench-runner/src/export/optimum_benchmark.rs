@@ -44,7 +44,7 @@ fn config(detail: &RunDetail, case: &Case, measurement: &Measurement) -> Value {
     };
     let mut environment = json!({
         "cpu": machine.cpu.model, "cpu_count": machine.cpu.logical_cores, "cpu_ram_mb": megabytes(machine.memory_bytes),
-        "system": machine.os.split(' ').next(), "machine": std::env::consts::ARCH, "platform": machine.os,
+        "system": machine.os.contains("Linux").then_some("Linux"), "machine": null, "platform": machine.os,
         "processor": machine.cpu.isa, "python_version": null
     });
     if let (Some(gpu), Some(fields)) = (gpu(spec.device, machine), environment.as_object_mut()) {

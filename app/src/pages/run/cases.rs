@@ -55,6 +55,7 @@ pub(super) fn Cases(cases: Vec<Case>) -> impl IntoView {
 fn row(case: Case, largest: Bytes) -> impl IntoView {
     let residual = residual_percent(&case);
     let today = today(case.plan.as_ref(), case.estimate.as_ref()).map(Today::line);
+    let predicts = case.measurement.as_ref().and_then(predicts);
     let spec = case.spec;
     let head = view! {
         <td class="n">{case.position + 1}</td>
@@ -69,6 +70,7 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
                     format::count(spec.generate_tokens.0),
                 )}
             </small>
+            {predicts.map(|words| view! { <small class="nowrap" data-test="quality">{words}</small> })}
         </td>
     };
     let again = view! { <td>{actions(&spec, case.plan.as_ref())}</td> };
@@ -166,6 +168,21 @@ impl Today {
         }
         .into_any()
     }
+}
+
+/// How well a case predicts text, where that was asked.
+fn predicts(measurement: &Measurement) -> Option<String> {
+    if let Some(why) = &measurement.no_quality {
+        return Some(format!("no quality: {why}"));
+    }
+    let quality = measurement.quality.as_ref()?;
+    Some(format!(
+        "perplexity {:.2} ± {:.2} · KL {:.5} nats · top-1 {:.1} %",
+        quality.perplexity,
+        quality.perplexity_error,
+        quality.kl_mean,
+        quality.top1_agreement * 100.0
+    ))
 }
 
 fn estimated_phase(estimate: &Estimate, phase: Phase) -> Option<Bytes> {
@@ -270,6 +287,9 @@ fn command(spec: &CaseSpec) -> String {
         "--batch {} --prompt {} --generate {} --device {} --repetitions {}",
         spec.batch, spec.prompt_tokens, spec.generate_tokens, spec.device, spec.repetitions
     ));
+    if let Some(tokens) = spec.quality {
+        words.push(format!("--quality {tokens}"));
+    }
     words.join(" ")
 }
 
@@ -356,6 +376,7 @@ mod tests {
             variant: Some(Variant::Plimsoll),
             cache: Some(CacheKind::Rotating),
             kv_cache: Some(CachePrecision::Int8),
+            quality: Some(Tokens(4096)),
             ..spec()
         };
         let command = command(&ours);
@@ -363,6 +384,7 @@ mod tests {
             command.contains(" --variant plimsoll --cache rotating --kv-cache int8 --batch"),
             "{command}"
         );
+        assert!(command.ends_with(" --repetitions 5 --quality 4096"), "{command}");
     }
 
     #[test]
