@@ -2,7 +2,7 @@
 //!
 //! The binary is a thin shell around this library: [`cli`] reads the command line, [`sweep`] executes a run, [`case`]
 //! runs each case in a process of its own, [`engine`] computes with candle's
-//! models or our own [`decoder`], [`memory`] measures, [`daemon`] pulls jobs of a server.
+//! models or our own [`decoder`], [`memory`] measures, [`telemetry`] records what stands beside, [`daemon`] pulls jobs of a server.
 
 pub mod build_info;
 pub mod case;
@@ -15,8 +15,10 @@ pub mod engine;
 pub mod machine;
 pub mod memory;
 pub mod model;
+pub mod monitor;
 pub mod plan;
 pub mod report;
 pub mod stop;
 pub mod sweep;
+pub mod telemetry;
 pub mod validate;

@@ -13,6 +13,7 @@ use contract::measurement::Measurement;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Prepared;
+use crate::telemetry::CaseRecording;
 
 /// The hidden subcommand that runs one case.
 pub const SUBCOMMAND: &str = "case";
@@ -34,6 +35,9 @@ pub struct Request {
     pub prepared: Prepared,
     /// Token ids are below this.
     pub vocabulary: u32,
+    /// What of it is recorded over time.
+    #[serde(default)]
+    pub recording: CaseRecording,
 }
 
 /// What a child says as it goes.

@@ -134,6 +134,7 @@ pub fn prepare(spec: &CaseSpec, model: &Model) -> Result<Prepared, Refusal> {
         return Err(Refusal("a prompt of 0 tokens: nothing would be computed; accepted: 1 or more".into()));
     }
     device_is_built(spec.device)?;
+    crate::telemetry::settings::check(spec)?;
     let precision = Precision::parse(&spec.precision, model)?;
     let runs = match spec.variant.unwrap_or(DEFAULT_VARIANT) {
         Variant::Stock => {
