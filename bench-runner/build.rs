@@ -6,7 +6,15 @@ use std::process::Command;
 fn main() {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
     set("PLIMSOLL_COMMIT", &commit(&root));
-    set("PLIMSOLL_CANDLE_VERSION", &candle_version(&root.join("Cargo.lock")));
+    let lock = std::fs::read_to_string(root.join("Cargo.lock")).unwrap_or_default();
+    for (variable, name) in [
+        ("PLIMSOLL_CANDLE_VERSION", "candle-core"),
+        ("PLIMSOLL_NVML_VERSION", "nvml-wrapper"),
+        ("PLIMSOLL_CUDARC_VERSION", "cudarc"),
+        ("PLIMSOLL_FLASH_ATTN_VERSION", "candle-flash-attn"),
+    ] {
+        set(variable, &locked_version(&lock, name));
+    }
     set("PLIMSOLL_RUSTFLAGS", &rustflags());
     set("PLIMSOLL_PROFILE", &std::env::var("PROFILE").unwrap_or_default());
     set("PLIMSOLL_TARGET_FEATURES", &std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default());
@@ -43,21 +51,15 @@ fn commit(root: &Path) -> String {
     }
 }
 
-/// The version of candle-core that the lock file holds.
-fn candle_version(lock: &Path) -> String {
-    let lock = std::fs::read_to_string(lock).unwrap_or_default();
-    let mut lines = lock.lines();
-    while let Some(line) = lines.next() {
-        if line == "name = \"candle-core\"" {
-            return lines
-                .next()
-                .and_then(|l| l.strip_prefix("version = \""))
-                .and_then(|l| l.strip_suffix('"'))
-                .unwrap_or("unknown")
-                .to_owned();
-        }
-    }
-    "unknown".to_owned()
+/// The version of a crate that the lock file holds.
+fn locked_version(lock: &str, name: &str) -> String {
+    let heading = format!("name = \"{name}\"");
+    let version = lock
+        .lines()
+        .skip_while(|line| *line != heading)
+        .nth(1)
+        .and_then(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
+    version.unwrap_or("unknown").to_owned()
 }
 
 /// Flags of the compiler, from the environment or from `.cargo/config.toml` (Cargo hands both in one variable).

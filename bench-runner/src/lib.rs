@@ -2,7 +2,8 @@
 //!
 //! The binary is a thin shell around this library: [`cli`] reads the command line, [`sweep`] executes a run, [`case`]
 //! runs each case in a process of its own, [`engine`] computes with candle's
-//! models or our own [`decoder`], [`memory`] measures, [`quality`] holds predictions against an unquantised model's, [`daemon`] pulls jobs of a server.
+//! models or our own [`decoder`], [`memory`] measures, [`telemetry`] records what stands beside, [`quality`] holds
+//! predictions against an unquantised model's, [`daemon`] pulls jobs of a server.
 
 pub mod build_info;
 pub mod case;
@@ -17,9 +18,11 @@ pub mod machine;
 pub mod memory;
 pub mod merge;
 pub mod model;
+pub mod monitor;
 pub mod plan;
 pub mod quality;
 pub mod report;
 pub mod stop;
 pub mod sweep;
+pub mod telemetry;
 pub mod validate;

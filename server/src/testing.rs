@@ -180,6 +180,7 @@ pub(crate) fn registration() -> Registration {
             candle: "0.11.1".to_owned(),
             features: vec![],
             build: "release".to_owned(),
+            ..RunnerBuild::default()
         },
     }
 }

@@ -11,6 +11,7 @@ use super::{EXIT_OUT_OF_MEMORY, Event, FAULT_VARIABLE, Request};
 use crate::engine::{self, Encoder, EngineError, Loaded, Refusal, Session};
 use crate::memory::{self, Probe, ProbeError, Reading, allocator};
 use crate::quality::{self, Ask, Outcome};
+use crate::telemetry::{Before, Recorded, trace};
 
 /// Why a child could not do its work at all.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +106,9 @@ fn measure(
     report: &mut impl FnMut(String) -> std::io::Result<()>,
 ) -> Result<(Measurement, (Loaded, Device)), CaseError> {
     let (spec, prepared) = (&request.spec, &request.prepared);
+    let before = Before::of(spec);
     let device = prepared.open_device()?;
+    let recorder = before.start(&device, request.recording.keeps_looks())?;
     let staged = prepared.stage()?;
     let (batch, prompt_tokens) = (as_size(u64::from(spec.batch)), as_size(spec.prompt_tokens.0));
     let generate = as_size(spec.generate_tokens.0);
@@ -122,9 +125,9 @@ fn measure(
     if device.is_cpu() {
         let _pool = candle_core::utils::barrier_pool();
     }
-    let mut probe = memory::probe(&device)?;
+    let mut probe = Recorded::new(memory::probe(&device)?, recorder);
     report("load".to_owned())?;
-    probe.begin()?;
+    probe.begin(Phase::Load)?;
     let start = Instant::now();
     let mut model = prepared.load(&staged, &device)?;
     device.synchronize()?;
@@ -134,10 +137,12 @@ fn measure(
 
     let mut runner = Repetition { model: &mut model, device: &device, prompt: &prompt };
     report("warm-up".to_owned())?;
-    runner.run(&mut warm_up, further.min(1), probe.as_mut(), &mut high)?;
+    probe.set_warm_up(true);
+    runner.run(&mut warm_up, further.min(1), &mut probe, &mut high)?;
+    probe.set_warm_up(false);
     for (index, sample) in samples.iter_mut().enumerate() {
         report(format!("repetition {} of {}", index + 1, spec.repetitions))?;
-        runner.run(sample, further, probe.as_mut(), &mut high)?;
+        runner.run(sample, further, &mut probe, &mut high)?;
     }
     // What was made before the probe's zero stays as long as it counts from there.
     drop(staged);
@@ -145,7 +150,7 @@ fn measure(
         Device::Cpu => u32::try_from(candle_core::utils::get_num_threads()).ok(),
         _ => None,
     };
-    let measurement = Measurement {
+    let mut measurement = Measurement {
         phases: high.phases(),
         load_ms,
         samples,
@@ -157,7 +162,22 @@ fn measure(
         threads,
         ..Measurement::default()
     };
+    record(probe, request, &mut measurement);
     Ok((measurement, (model, device)))
+}
+
+/// Adds what was recorded beside.
+fn record(probe: Recorded, request: &Request, measurement: &mut Measurement) {
+    let Some(record) = probe.finish() else { return };
+    if let Some(target) = &request.recording.trace
+        && let Err(error) = target.write(&record)
+    {
+        // The runner fails to write the same file, and warns; the measurement is none the worse.
+        eprintln!("the trace cannot be written: {error}");
+    }
+    measurement.memory_trace = request.recording.memory_trace.then(|| trace::memory_trace(&record)).flatten();
+    measurement.energy = record.energy;
+    measurement.telemetry = Some(record.telemetry);
 }
 
 /// High marks by phase, over the warm-up and all repetitions.
@@ -245,7 +265,7 @@ fn generate(
     high: &mut HighMarks,
 ) -> Result<(), CaseError> {
     session.reset();
-    probe.begin()?;
+    probe.begin(Phase::Prefill)?;
     let start = Instant::now();
     let prompt = candle_core::Tensor::from_slice(&given.ids, given.shape, device)?;
     let logits = session.forward(&prompt, 0)?;
@@ -261,7 +281,7 @@ fn generate(
         return Ok(());
     }
     let (_, prompt_tokens) = given.shape;
-    probe.begin()?;
+    probe.begin(Phase::Decode)?;
     let mut last = Instant::now();
     for index in 0..further {
         let logits = session.forward(&token, prompt_tokens + index)?;
@@ -286,7 +306,7 @@ fn embed(
     probe: &mut dyn Probe,
     high: &mut HighMarks,
 ) -> Result<(), CaseError> {
-    probe.begin()?;
+    probe.begin(Phase::Prefill)?;
     let start = Instant::now();
     let ids = candle_core::Tensor::from_slice(&given.ids, given.shape, device)?;
     let mask = candle_core::Tensor::from_slice(&given.mask, given.shape, device)?;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Prepared;
 use crate::quality::{Ask, Outcome};
+use crate::telemetry::CaseRecording;
 
 /// The hidden subcommand that runs one case.
 pub const SUBCOMMAND: &str = "case";
@@ -38,6 +39,9 @@ pub struct Request {
     /// Quality to be computed after the measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<Ask>,
+    /// What of it is recorded over time.
+    #[serde(default)]
+    pub recording: CaseRecording,
 }
 
 /// What a child says as it goes.

@@ -7,8 +7,10 @@ mod export;
 mod inform;
 mod input;
 mod merge;
+mod monitor;
 mod output;
 mod plan;
+mod record;
 mod run;
 mod solve;
 mod validate;
@@ -126,6 +128,8 @@ enum Command {
     Presets(inform::PresetsArgs),
     /// Show this machine as results record it
     Machine(inform::MachineArgs),
+    /// Show GPUs, host and who takes their memory, live
+    Monitor(monitor::MonitorArgs),
     /// Run one case, asked on standard input (what `run` starts for each)
     #[command(name = case::SUBCOMMAND, hide = true)]
     Case,
@@ -150,6 +154,7 @@ impl Cli {
             Command::Gpus(args) => inform::gpus(&args),
             Command::Presets(args) => inform::presets(&args),
             Command::Machine(args) => inform::machine(&args),
+            Command::Monitor(args) => monitor::monitor(&args),
             Command::Case => case::child::run().map_err(CliError::work),
         }
     }

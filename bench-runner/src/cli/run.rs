@@ -19,11 +19,12 @@ use uuid::Uuid;
 use super::CliError;
 use super::axes::{Attentions, Batches, Named, Numbers, Words, default_name, option_of};
 use super::output;
+use super::record::RecordArgs;
 use crate::engine::Precision;
 use crate::model::Model;
 use crate::report::{self, Reporter};
 use crate::stop::{Reason, Stop};
-use crate::sweep::{Models, Sink, SinkError, SqliteSink, Work};
+use crate::sweep::{Models, Observer, Sink, SinkError, SqliteSink, Work};
 use crate::{build_info, clock, machine, quality};
 
 /// Measure every case of a sweep on this machine: the product of all axes, each case in a process of its own, each result
@@ -36,6 +37,7 @@ use crate::{build_info, clock, machine, quality};
     bench-runner run --model ./Qwen3-0.6B --precision fp32,bf16 --batch 1..16*2 --prompt 128\n  \
     bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision gguf:q8_0,gguf:q4_0 --no-db --json\n  \
     bench-runner run --model sentence-transformers/all-MiniLM-L6-v2 --batch 1,8,32 --prompt 64,256\n  \
+    bench-runner run --model model.gguf --trace run.trace.json     for ui.perfetto.dev\n  \
     bench-runner run --model model.gguf --prompt 1..64 --resume     after a crash or Ctrl-C: go on")]
 #[allow(clippy::doc_markdown, reason = "the help is plain text")]
 #[allow(clippy::struct_excessive_bools, reason = "the switches of the command line, each on its own")]
@@ -158,6 +160,8 @@ pub(super) struct RunArgs {
     /// Folder where models are looked for by name
     #[arg(long, env = "PLIMSOLL_MODELS_DIR", value_name = "DIR", help_heading = "Measuring")]
     models_dir: Option<PathBuf>,
+    #[command(flatten)]
+    record: RecordArgs,
 
     /// Database of results
     #[arg(
@@ -246,8 +250,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         repetitions: args.repetitions,
         quality: args.quality.map(Tokens),
         shard: args.shard,
+        release_thresholds: args.record.release_threshold.0.clone(),
+        event_tracking: args.record.event_tracking.0.clone(),
     };
     sweep.check().map_err(|e| CliError::Input(option_of(&e.to_string())))?;
+    let recording = args.record.recording(args.device, &default_name(&sweep))?;
     let machine = machine::machine(args.machine_name.as_deref());
     let stop = stop_on_signals()?;
 
@@ -262,6 +269,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         models: &models.by_name,
         done,
         threads: args.threads.map(NonZeroU32::get),
+        recording,
         executable: std::env::current_exe().map_err(CliError::work)?,
     };
     let outcome = work.execute(&mut results, reporter, &stop).map_err(CliError::from).and_then(|status| {
@@ -269,6 +277,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         Ok(status)
     });
     reporter.clear();
+    if let Some(trace) = &work.recording.trace
+        && let Err(error) = trace.finish()
+    {
+        reporter.warning(&format!("--trace: {error}"));
+    }
     if let Ok(status) = outcome {
         run.status = status;
         run.finished_at = Some(clock::now());

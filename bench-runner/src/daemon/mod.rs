@@ -24,6 +24,7 @@ pub use state::{State, StateError};
 use crate::model::{self, LoadError};
 use crate::stop::{Reason, Stop};
 use crate::sweep::{Models, Observer, RunError, Sink, SinkError, Work};
+use crate::telemetry::Recording;
 use crate::{build_info, clock};
 use heart::Heart;
 
@@ -179,6 +180,7 @@ fn execute(
         models,
         done,
         threads: settings.threads,
+        recording: Recording::default(),
         executable: settings.executable.clone(),
     };
     let result = work.execute(&mut sink, &mut Follow { heart: &heart }, &job_stop);

@@ -137,6 +137,7 @@ pub fn prepare(spec: &CaseSpec, model: &Model) -> Result<Prepared, Refusal> {
     if spec.quality.is_some() {
         crate::quality::check(model)?;
     }
+    crate::telemetry::settings::check(spec)?;
     let precision = Precision::parse(&spec.precision, model)?;
     let runs = match spec.variant.unwrap_or(DEFAULT_VARIANT) {
         Variant::Stock => {

@@ -1,14 +1,15 @@
 //! GPUs, as NVML describes them. NVML is opened at run time: a machine without it has no GPUs here.
 
 use contract::machine::GpuDevice;
-use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::Clock;
 use planner::Bytes;
+
+use crate::telemetry::nvml::{cuda_version, library};
 
 /// Every GPU that NVML lists, by PCI bus id (CUDA's order with `CUDA_DEVICE_ORDER=PCI_BUS_ID`, which the runner sets for
 /// its cases).
 pub(super) fn gpus() -> Vec<GpuDevice> {
-    let Ok(nvml) = Nvml::init() else { return Vec::new() };
+    let Ok(nvml) = library() else { return Vec::new() };
     let driver = nvml.sys_driver_version().unwrap_or_else(|_| "unknown".into());
     let cuda = nvml.sys_cuda_driver_version().map_or_else(|_| "unknown".into(), cuda_version);
     let mut gpus: Vec<(String, GpuDevice)> = (0..nvml.device_count().unwrap_or(0))
@@ -36,23 +37,7 @@ pub(super) fn gpus() -> Vec<GpuDevice> {
     gpus.into_iter().map(|(_, gpu)| gpu).collect()
 }
 
-/// `13020` is CUDA 13.2 (`cuDriverGetVersion`).
-fn cuda_version(version: i32) -> String {
-    format!("{}.{}", version / 1000, version % 1000 / 10)
-}
-
 /// The planner's id of a GPU by the name that the driver gives it and its memory.
 fn catalogue_id(name: &str, memory: u64) -> Option<String> {
     crate::catalogue::gpu_id(name, memory)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::cuda_version;
-
-    #[test]
-    fn versions_as_cuda_numbers_them() {
-        assert_eq!(cuda_version(12_080), "12.8");
-        assert_eq!(cuda_version(13_000), "13.0");
-    }
 }

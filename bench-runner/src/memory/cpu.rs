@@ -1,5 +1,6 @@
 //! Host memory: the counting allocator's count, and the resident bytes of the process.
 
+use contract::measurement::Phase;
 use planner::Bytes;
 
 use super::resident::{self, Sampler};
@@ -38,7 +39,7 @@ impl Default for CpuProbe {
 }
 
 impl Probe for CpuProbe {
-    fn begin(&mut self) -> Result<(), ProbeError> {
+    fn begin(&mut self, _: Phase) -> Result<(), ProbeError> {
         match &self.resident {
             // Refused now though it was allowed at the start: the mark of an earlier phase would be too high, not too
             // low, and the reader of `process` sees the same figure twice.
@@ -68,12 +69,12 @@ impl Probe for CpuProbe {
         format!("counting allocator, less the {} bytes alive before loading", self.baseline)
     }
 
-    fn process_method(&self) -> String {
-        match self.resident {
+    fn process_method(&self) -> Option<String> {
+        Some(match self.resident {
             Resident::HighMark => "VmHWM of /proc/self/status, reset by phase".to_owned(),
             Resident::Sampled(_) => {
                 format!("VmRSS of /proc/self/status, every {} ms", Sampler::PERIOD.as_millis())
             }
-        }
+        })
     }
 }

@@ -1,54 +1,90 @@
-//! A CUDA device's memory: the pool's high marks, the process's bytes by NVML, the device's by the driver.
+//! A CUDA device's memory: the pool's high marks and the device's bytes, by the driver.
 //!
 //! Candle allocates from the device's default pool with `cuMemAllocAsync` (cudarc `CudaStream::alloc`), so the pool's
 //! attributes hold exactly what tensors took. What the process holds beside the pool is the context, modules and
 //! cuBLAS's workspaces.
 
 use candle_core::CudaDevice;
+use candle_core::cuda_backend::cudarc::driver::sys::CUmemPool_attribute as Attribute;
 use candle_core::cuda_backend::cudarc::driver::{DriverError, result, sys};
-use nvml_wrapper::Nvml;
-use nvml_wrapper::enums::device::UsedGpuMemory;
+use contract::measurement::Phase;
 use planner::Bytes;
 
-use super::resident::Sampler;
 use super::{Probe, ProbeError, Reading};
+
+/// The default memory pool of a device.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool(sys::CUmemoryPool);
+
+// SAFETY: a pool's attributes may be read and set from any thread (CUDA driver API, "Stream Ordered Memory Allocator"), and
+// the default pool lives as long as its device.
+unsafe impl Send for Pool {}
+
+impl Pool {
+    /// Of `device`.
+    ///
+    /// # Errors
+    /// Where the device has no memory pool (a driver before CUDA 11.2), or the driver refuses.
+    pub fn of(device: &CudaDevice) -> Result<Self, ProbeError> {
+        let stream = device.cuda_stream();
+        // SAFETY: the handle comes from a live context.
+        unsafe { result::device::get_mem_pool(stream.context().cu_device()) }
+            .map(Self)
+            .map_err(|source| ProbeError::Driver { call: "cuDeviceGetMemPool", source })
+    }
+
+    fn get(self, attribute: Attribute) -> Result<u64, ProbeError> {
+        let mut value = 0u64;
+        // SAFETY: the pool is the device's default one, and every attribute read here is a cuuint64_t.
+        unsafe { result::mem_pool::get_attribute(self.0, attribute, (&raw mut value).cast()) }
+            .map_err(|source| ProbeError::Driver { call: "cuMemPoolGetAttribute", source })?;
+        Ok(value)
+    }
+
+    fn set(self, attribute: Attribute, mut value: u64) -> Result<(), ProbeError> {
+        // SAFETY: as above; the caller gives a value that the driver admits for the attribute.
+        unsafe { result::mem_pool::set_attribute(self.0, attribute, (&raw mut value).cast()) }
+            .map_err(|source| ProbeError::Driver { call: "cuMemPoolSetAttribute", source })
+    }
+
+    /// Bytes in use now.
+    ///
+    /// # Errors
+    /// Where the driver refuses.
+    pub fn used(self) -> Result<u64, ProbeError> {
+        self.get(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
+    }
+
+    /// Unused bytes that it keeps.
+    ///
+    /// # Errors
+    /// Where the driver refuses.
+    pub fn release_threshold(self) -> Result<u64, ProbeError> {
+        self.get(Attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD)
+    }
+
+    /// From now on it keeps that many unused bytes.
+    ///
+    /// # Errors
+    /// Where the driver refuses.
+    pub fn set_release_threshold(self, bytes: u64) -> Result<(), ProbeError> {
+        self.set(Attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, bytes)
+    }
+}
 
 /// Reads the default pool of one device.
 pub struct CudaProbe {
     device: CudaDevice,
-    pool: sys::CUmemoryPool,
-    process: Option<Sampler>,
+    pool: Pool,
 }
 
 impl CudaProbe {
     /// The probe of `device`.
     ///
     /// # Errors
-    /// Where the device has no memory pool (a driver before CUDA 11.2), or the driver refuses.
+    /// As [`Pool::of`].
     pub fn new(device: &CudaDevice) -> Result<Self, ProbeError> {
-        let stream = device.cuda_stream();
-        let context = stream.context();
-        // SAFETY: the handle comes from a live context.
-        let pool = unsafe { result::device::get_mem_pool(context.cu_device()) }
-            .map_err(|source| ProbeError::Driver { call: "cuDeviceGetMemPool", source })?;
-        let pci = pci_bus_id(context.cu_device())?;
-        let process = process_sampler(pci);
-        Ok(Self { device: device.clone(), pool, process })
-    }
-
-    fn attribute(&self, attribute: sys::CUmemPool_attribute) -> Result<u64, ProbeError> {
-        let mut value = 0u64;
-        // SAFETY: the pool is the device's default one, and every attribute read here is a cuuint64_t.
-        unsafe { result::mem_pool::get_attribute(self.pool, attribute, (&raw mut value).cast()) }
-            .map_err(|source| ProbeError::Driver { call: "cuMemPoolGetAttribute", source })?;
-        Ok(value)
-    }
-
-    fn reset(&self, attribute: sys::CUmemPool_attribute) -> Result<(), ProbeError> {
-        let mut zero = 0u64;
-        // SAFETY: as above; zero is the only value that the driver admits for a high mark.
-        unsafe { result::mem_pool::set_attribute(self.pool, attribute, (&raw mut zero).cast()) }
-            .map_err(|source| ProbeError::Driver { call: "cuMemPoolSetAttribute", source })
+        Ok(Self { device: device.clone(), pool: Pool::of(device)? })
     }
 
     fn synchronize(&self) -> Result<(), ProbeError> {
@@ -60,28 +96,20 @@ impl CudaProbe {
 }
 
 impl Probe for CudaProbe {
-    fn begin(&mut self) -> Result<(), ProbeError> {
-        use sys::CUmemPool_attribute::{CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH, CU_MEMPOOL_ATTR_USED_MEM_HIGH};
+    fn begin(&mut self, _: Phase) -> Result<(), ProbeError> {
         self.synchronize()?;
-        self.reset(CU_MEMPOOL_ATTR_USED_MEM_HIGH)?;
-        self.reset(CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH)?;
-        if let Some(sampler) = &self.process {
-            sampler.reset();
-        }
-        Ok(())
+        // Zero is the only value that the driver admits for a high mark: it begins at what is there now.
+        self.pool.set(Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0)?;
+        self.pool.set(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH, 0)
     }
 
     fn read(&mut self) -> Result<Reading, ProbeError> {
-        use sys::CUmemPool_attribute::{
-            CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH,
-            CU_MEMPOOL_ATTR_USED_MEM_CURRENT, CU_MEMPOOL_ATTR_USED_MEM_HIGH,
-        };
         // Read before anything synchronises: that gives unused memory of the pool back.
-        let reserved = self.attribute(CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
-        let reserved_high = self.attribute(CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH)?;
+        let reserved = self.pool.get(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+        let reserved_high = self.pool.get(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH)?;
         self.synchronize()?;
-        let used = self.attribute(CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
-        let used_high = self.attribute(CU_MEMPOOL_ATTR_USED_MEM_HIGH)?;
+        let used = self.pool.used()?;
+        let used_high = self.pool.get(Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)?;
         let (free, total) = self
             .device
             .cuda_stream()
@@ -92,7 +120,7 @@ impl Probe for CudaProbe {
             peak_allocated: Bytes(used_high.max(used)),
             live: Bytes(used),
             peak_reserved: Some(Bytes(reserved_high.max(reserved))),
-            process: self.process.as_ref().and_then(Sampler::highest).map(Bytes),
+            process: None,
             device: Some(Bytes((total - free) as u64)),
         })
     }
@@ -101,39 +129,8 @@ impl Probe for CudaProbe {
         "CU_MEMPOOL_ATTR_USED_MEM_HIGH, reset by phase".to_owned()
     }
 
-    fn process_method(&self) -> String {
-        match &self.process {
-            Some(_) => format!("NVML, this process, every {} ms", Sampler::PERIOD.as_millis()),
-            None => "not available: NVML does not list this process on the device".to_owned(),
-        }
+    /// The driver keeps none: the looks beside it do.
+    fn process_method(&self) -> Option<String> {
+        None
     }
-}
-
-/// `domain:bus:device.function` of a device, as NVML spells it.
-fn pci_bus_id(device: sys::CUdevice) -> Result<String, ProbeError> {
-    let mut text = [0u8; 32];
-    // SAFETY: the buffer is longer than the 13 characters that the driver writes, and its length is given.
-    unsafe { sys::cuDeviceGetPCIBusId(text.as_mut_ptr().cast(), 32, device) }
-        .result()
-        .map_err(|source| ProbeError::Driver { call: "cuDeviceGetPCIBusId", source })?;
-    let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
-    Ok(String::from_utf8_lossy(&text[..end]).into_owned())
-}
-
-/// Watches this process's bytes on the device. None where NVML is missing or, in a container of its own PID namespace,
-/// names processes by the host's ids.
-fn process_sampler(pci: String) -> Option<Sampler> {
-    let nvml = Nvml::init().ok()?;
-    let pid = std::process::id();
-    let figure = move || {
-        let device = nvml.device_by_pci_bus_id(pci.as_str()).ok()?;
-        device.running_compute_processes().ok()?.into_iter().find(|p| p.pid == pid).and_then(|p| {
-            match p.used_gpu_memory {
-                UsedGpuMemory::Used(bytes) => Some(bytes),
-                UsedGpuMemory::Unavailable => None,
-            }
-        })
-    };
-    figure()?;
-    Some(Sampler::start(figure))
 }

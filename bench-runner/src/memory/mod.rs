@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod cuda;
 pub mod resident;
 
+use contract::measurement::Phase;
 use planner::Bytes;
 
 /// A probe could not be read.
@@ -19,6 +20,9 @@ pub enum ProbeError {
         /// Why.
         reason: String,
     },
+    /// The system has no thread that could look at the device.
+    #[error("no thread for sampling the device: {0}")]
+    Thread(std::io::Error),
     /// A driver call failed.
     #[cfg(feature = "cuda")]
     #[error("{call} failed: {source}")]
@@ -47,11 +51,11 @@ pub struct Reading {
 
 /// Reads a device's memory phase by phase.
 pub trait Probe {
-    /// Begins a phase: every high mark starts at what is there now.
+    /// `phase` begins: every high mark starts at what is there now.
     ///
     /// # Errors
     /// Where the driver refuses.
-    fn begin(&mut self) -> Result<(), ProbeError>;
+    fn begin(&mut self, phase: Phase) -> Result<(), ProbeError>;
 
     /// Reads the phase that was begun.
     ///
@@ -62,8 +66,8 @@ pub trait Probe {
     /// How `peak_allocated` is obtained.
     fn allocated_method(&self) -> String;
 
-    /// How `process` is obtained.
-    fn process_method(&self) -> String;
+    /// How `process` is obtained, where this probe reads it.
+    fn process_method(&self) -> Option<String>;
 }
 
 /// The probe of `device`.

@@ -11,7 +11,8 @@ fn status_field(name: &str) -> Option<u64> {
     parse_status(&fs::read_to_string("/proc/self/status").ok()?, name)
 }
 
-fn parse_status(status: &str, name: &str) -> Option<u64> {
+/// A field of a text like `/proc/self/status` in bytes.
+pub(crate) fn parse_status(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use contract::case::{Case, CaseStatus};
 use contract::measurement::Phase;
-use contract::statistics::{CaseSpeed, Distribution};
+use contract::statistics::{CaseSpeed, Distribution, joules_per_token};
 use planner::Bytes;
 
 /// Where a column's text stands.
@@ -74,6 +74,13 @@ pub fn cases_table(cases: &[Case]) -> String {
             row.extend(quality_cells(case));
         }
     }
+    let metered = cases.iter().any(|c| c.measurement.as_ref().is_some_and(|m| !m.energy.is_empty()));
+    if metered {
+        columns.extend([Column("prefill J/tok", Align::Right), Column("decode J/tok", Align::Right)]);
+        for (row, case) in rows.iter_mut().zip(cases) {
+            row.extend([Phase::Prefill, Phase::Decode].map(|phase| energy(case, phase)));
+        }
+    }
     let mut text = render(&columns, &rows);
     let mut failed: Vec<String> = cases
         .iter()
@@ -113,6 +120,9 @@ pub fn cases_table(cases: &[Case]) -> String {
             text.push_str(&reference);
         }
     }
+    if metered {
+        text.push_str(" J/tok are joules of the whole device for each token of the batch.");
+    }
     text
 }
 
@@ -127,6 +137,12 @@ fn quality_cells(case: &Case) -> [String; 4] {
         format!("{:.6}", quality.kl_p99),
         format!("{:.2}", quality.top1_agreement * 100.0),
     ]
+}
+
+/// Joules per token of a phase.
+fn energy(case: &Case, phase: Phase) -> String {
+    let joules = case.measurement.as_ref().and_then(|m| joules_per_token(&case.spec, m, phase));
+    joules.map_or_else(dash, |joules| format!("{joules:.3}"))
 }
 
 fn row(case: &Case) -> Vec<String> {
@@ -182,9 +198,37 @@ fn percent(estimate: Bytes, measured: Bytes) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use planner::Bytes;
+    use contract::case::{Case, CaseSpec, CaseStatus};
+    use contract::ids::{CaseId, RunId, UnixMillis};
+    use contract::measurement::{Measurement, Phase};
+    use contract::telemetry::PhaseEnergy;
+    use planner::{Bytes, Tokens};
+    use uuid::Uuid;
 
-    use super::{Align, Column, percent, render};
+    use super::{Align, Column, cases_table, percent, render};
+
+    #[test]
+    fn energy_has_columns_where_it_was_measured() {
+        let mut case = Case {
+            id: CaseId(Uuid::from_u128(1)),
+            run_id: RunId(Uuid::from_u128(2)),
+            position: 0,
+            spec: CaseSpec { batch: 2, prompt_tokens: Tokens(10), ..CaseSpec::default() },
+            engine: String::new(),
+            plan: None,
+            estimate: None,
+            status: CaseStatus::Ok,
+            error: None,
+            measurement: Some(Measurement::default()),
+            finished_at: UnixMillis(0),
+        };
+        assert!(!cases_table(std::slice::from_ref(&case)).contains("J/tok"));
+        let energy = PhaseEnergy { phase: Phase::Prefill, joules: 5.0, milliseconds: 1.0, times: 1 };
+        case.measurement = Some(Measurement { energy: vec![energy], ..Measurement::default() });
+        let table = cases_table(&[case]);
+        assert!(table.contains("prefill J/tok  decode J/tok"), "{table}");
+        assert!(table.contains("0.250             -"), "5 J of 20 tokens: {table}");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_text() {

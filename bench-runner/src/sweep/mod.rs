@@ -21,6 +21,7 @@ use crate::engine::{self, Refusal};
 use crate::model::{Model, UnknownModel};
 use crate::quality::{Asked, References, Runner};
 use crate::stop::Stop;
+use crate::telemetry::Recording;
 use crate::{clock, plan};
 
 /// Models by name.
@@ -67,6 +68,8 @@ pub struct Work<'a> {
     pub done: HashSet<String>,
     /// Threads of each case; none: candle's default.
     pub threads: Option<u32>,
+    /// What is recorded over time.
+    pub recording: Recording,
     /// The executable that runs a case: this one.
     pub executable: PathBuf,
 }
@@ -103,6 +106,7 @@ impl Work<'_> {
             progress.eta_ms = pace.remaining_ms(u64::from(total.saturating_sub(progress.done)));
             observer.progress(&progress);
             let start = Instant::now();
+            let begun_us = clock::now_us();
             let Some(case) = self.case(position, spec, stop, &mut references, &mut |said| match said {
                 Said::Phase(phase) => {
                     progress.phase = Some(phase.to_owned());
@@ -118,6 +122,14 @@ impl Work<'_> {
                 return Ok(RunStatus::Cancelled);
             };
             sink.case(&case)?;
+            if let Some(trace) = &self.recording.trace
+                && let Err(error) = trace.case(&case, begun_us)
+            {
+                let warning = format!("the trace lacks cases: {error}");
+                if warned.insert(warning.clone()) {
+                    observer.warning(&warning);
+                }
+            }
             pace.add(start.elapsed().as_millis());
             progress.done += 1;
             progress.eta_ms = pace.remaining_ms(u64::from(total.saturating_sub(progress.done)));
@@ -187,7 +199,8 @@ impl Work<'_> {
             }
         }
         let vocabulary = u32::try_from(model.shape.vocab).unwrap_or(u32::MAX);
-        let request = Request { spec: spec.clone(), prepared, vocabulary, quality };
+        let recording = self.recording.of_case(position);
+        let request = Request { spec: spec.clone(), prepared, vocabulary, quality, recording };
         match process::run(&self.executable, &request, self.threads, stop, phase)? {
             process::Ended::Stopped => return Ok(None),
             process::Ended::Measured(measurement) => {

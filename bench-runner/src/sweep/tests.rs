@@ -13,6 +13,7 @@ use super::{Collected, Models, Observer, Work};
 use crate::machine;
 use crate::model::Model;
 use crate::stop::{Reason, Stop};
+use crate::telemetry::Recording;
 
 #[derive(Default)]
 struct Watch {
@@ -73,6 +74,7 @@ fn execute(done: &[&str], watch: &mut Watch, stop: &Stop) -> (RunStatus, Vec<Cas
         models: &Models::from([(model.name.clone(), model)]),
         done: done.iter().map(|k| (*k).to_owned()).collect(),
         threads: None,
+        recording: Recording::default(),
         executable: "/nonexistent".into(),
     };
     let mut sink = Collected::default();
@@ -123,6 +125,7 @@ fn an_estimate_that_fails_is_told_once() {
         models: &Models::from([(model.name.clone(), model)]),
         done: std::collections::HashSet::new(),
         threads: None,
+        recording: Recording::default(),
         executable: "/bin/true".into(),
     };
     let (mut sink, mut watch) = (Collected::default(), Watch::default());

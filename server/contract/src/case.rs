@@ -8,6 +8,7 @@ use planner::document::precision::CachePrecision;
 use planner::{Estimate, Plan, Tokens};
 use serde::{Deserialize, Serialize};
 
+use crate::cuda::{EventTracking, ReleaseThreshold};
 use crate::ids::{CaseId, RunId, UnixMillis};
 use crate::measurement::Measurement;
 
@@ -124,6 +125,12 @@ pub struct CaseSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub kv_cache: Option<CachePrecision>,
+    /// Unused bytes that the CUDA pool keeps; null: the driver's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_threshold: Option<ReleaseThreshold>,
+    /// Whether cudarc makes events for each allocation; null: its default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_tracking: Option<EventTracking>,
     /// Where it computes.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub device: Device,
@@ -157,6 +164,12 @@ impl CaseSpec {
         }
         if let Some(kv_cache) = self.kv_cache {
             chosen = format!("{chosen} kv:{}", kv_cache.as_str());
+        }
+        if let Some(threshold) = self.release_threshold {
+            chosen = format!("{chosen} release:{}", threshold.as_str());
+        }
+        if let Some(tracking) = self.event_tracking {
+            chosen = format!("{chosen} events:{}", tracking.as_str());
         }
         if let Some(tokens) = self.quality {
             chosen = format!("{chosen} quality:{tokens}");

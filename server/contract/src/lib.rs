@@ -4,6 +4,7 @@
 //! *job* a sweep asked of the fleet, a *lease* a runner's hold on it.
 
 pub mod case;
+pub mod cuda;
 pub mod error;
 pub mod export;
 pub mod ids;
@@ -16,6 +17,7 @@ pub mod run;
 pub mod shard;
 pub mod statistics;
 pub mod sweep;
+pub mod telemetry;
 
 /// Version of the REST interface, as in `/api/v1`.
 pub const API_VERSION: u32 = 1;

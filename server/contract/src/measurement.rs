@@ -3,6 +3,8 @@
 use planner::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::telemetry::{MemoryTrace, PhaseEnergy, Telemetry};
+
 /// Figures of one case.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -19,6 +21,15 @@ pub struct Measurement {
     /// Threads that computed, for a CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+    /// Energy by phase, where the machine has a meter that may be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub energy: Vec<PhaseEnergy>,
+    /// Clocks, power, temperature and settings of the device while it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
+    /// Memory over time, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_trace: Option<MemoryTrace>,
     /// How well it predicts text, where that was asked and could be computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<Quality>,
@@ -140,6 +151,12 @@ impl Measurement {
     #[must_use]
     pub fn phase(&self, phase: Phase) -> Option<&PhaseMemory> {
         self.phases.iter().find(|p| p.phase == phase)
+    }
+
+    /// Energy of `phase`, where it was metered.
+    #[must_use]
+    pub fn energy(&self, phase: Phase) -> Option<&PhaseEnergy> {
+        self.energy.iter().find(|e| e.phase == phase)
     }
 
     /// Most bytes alive at once over all phases, loading too: what the device must hold. The planner's counterpart is

@@ -1,5 +1,7 @@
 //! A run: one execution of a sweep on one machine.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
@@ -37,7 +39,7 @@ pub struct Run {
 }
 
 /// The program that measured, exactly.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RunnerBuild {
@@ -47,10 +49,14 @@ pub struct RunnerBuild {
     pub commit: String,
     /// Version of candle.
     pub candle: String,
-    /// Cargo features: `cuda`, `flash-attn`.
+    /// Cargo features: `cuda`, `flash-attn`, `nvtx`.
     pub features: Vec<String>,
     /// RUSTFLAGS and profile of the build.
     pub build: String,
+    /// Versions of the crates that measure or compute and are in this build: `candle-core`, `nvml-wrapper`, with CUDA
+    /// `cudarc`, with flash attention `candle-flash-attn`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub crates: BTreeMap<String, String>,
 }
 
 /// How far a run is.

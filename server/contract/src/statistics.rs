@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::case::CaseSpec;
-use crate::measurement::Measurement;
+use crate::measurement::{Measurement, Phase};
 
 /// Median, spread and extremes of a set of figures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -103,9 +103,54 @@ impl CaseSpeed {
     }
 }
 
+/// Joules per token of a phase, over all sequences of the batch and all timed repetitions: of prompt tokens in prefill, of
+/// generated tokens after the first in decode. None where the phase has no tokens or was not metered.
+#[must_use]
+pub fn joules_per_token(spec: &CaseSpec, measurement: &Measurement, phase: Phase) -> Option<f64> {
+    let energy = measurement.energy(phase)?;
+    let tokens = match phase {
+        Phase::Prefill => spec.prompt_tokens.0,
+        Phase::Decode => spec.generate_tokens.0.saturating_sub(1),
+        Phase::Load => 0,
+    };
+    let tokens = tokens as f64 * f64::from(spec.batch) * f64::from(energy.times);
+    (tokens > 0.0).then(|| energy.joules / tokens)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Distribution;
+    use planner::Tokens;
+
+    use super::{Distribution, joules_per_token};
+    use crate::case::CaseSpec;
+    use crate::measurement::{Measurement, Phase};
+    use crate::telemetry::PhaseEnergy;
+
+    #[test]
+    fn energy_is_shared_by_the_tokens_of_all_repetitions() {
+        let spec = CaseSpec {
+            batch: 2,
+            prompt_tokens: Tokens(100),
+            generate_tokens: Tokens(11),
+            ..CaseSpec::default()
+        };
+        let energy = |phase, joules| PhaseEnergy { phase, joules, milliseconds: 1.0, times: 3 };
+        let measurement = Measurement {
+            energy: vec![
+                energy(Phase::Load, 5.0),
+                energy(Phase::Prefill, 60.0),
+                energy(Phase::Decode, 120.0),
+            ],
+            ..Measurement::default()
+        };
+        let per_token = |phase| joules_per_token(&spec, &measurement, phase);
+        assert_eq!(per_token(Phase::Prefill), Some(0.1), "60 J of 3 × 2 × 100 tokens");
+        assert_eq!(per_token(Phase::Decode), Some(2.0), "120 J of 3 × 2 × 10 tokens");
+        assert_eq!(per_token(Phase::Load), None);
+        let one = CaseSpec { generate_tokens: Tokens(1), ..spec.clone() };
+        assert_eq!(joules_per_token(&one, &measurement, Phase::Decode), None);
+        assert_eq!(joules_per_token(&spec, &Measurement::default(), Phase::Decode), None);
+    }
 
     #[test]
     fn percentiles_interpolate_as_numpy_does() {

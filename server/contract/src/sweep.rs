@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::case::{CaseSpec, Device, Variant};
+use crate::cuda::{EventTracking, ReleaseThreshold};
 use crate::shard::Shard;
 
 /// A grid of cases: every combination of the axes, in this order, the last varying fastest.
@@ -31,6 +32,12 @@ pub struct Sweep {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub kv_caches: Vec<CachePrecision>,
+    /// Unused bytes that the CUDA pool keeps; empty: the driver's default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub release_thresholds: Vec<ReleaseThreshold>,
+    /// Whether cudarc makes events for each allocation; empty: its default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub event_tracking: Vec<EventTracking>,
     /// Sequences at once.
     pub batches: Vec<u32>,
     /// Tokens of each prompt.
@@ -158,6 +165,8 @@ impl Sweep {
             self.attentions.len().max(1),
             self.caches.len().max(1),
             self.kv_caches.len().max(1),
+            self.release_thresholds.len().max(1),
+            self.event_tracking.len().max(1),
             self.batches.len(),
             self.prompts.len(),
             self.generates.len(),
@@ -190,6 +199,8 @@ impl Sweep {
                                     attention: how.attention.clone(),
                                     cache: how.cache,
                                     kv_cache: how.kv_cache,
+                                    release_threshold: how.release_threshold,
+                                    event_tracking: how.event_tracking,
                                     device: self.device,
                                     batch,
                                     prompt_tokens,
@@ -222,7 +233,18 @@ impl Sweep {
             for attention in or_default(&self.attentions) {
                 for cache in or_default(&self.caches) {
                     for kv_cache in or_default(&self.kv_caches) {
-                        ways.push(Way { variant, attention: attention.clone(), cache, kv_cache });
+                        for release_threshold in or_default(&self.release_thresholds) {
+                            for event_tracking in or_default(&self.event_tracking) {
+                                ways.push(Way {
+                                    variant,
+                                    attention: attention.clone(),
+                                    cache,
+                                    kv_cache,
+                                    release_threshold,
+                                    event_tracking,
+                                });
+                            }
+                        }
                     }
                 }
             }
@@ -247,6 +269,8 @@ struct Way {
     attention: Option<Attention>,
     cache: Option<CacheKind>,
     kv_cache: Option<CachePrecision>,
+    release_threshold: Option<ReleaseThreshold>,
+    event_tracking: Option<EventTracking>,
 }
 
 /// The sweep that a first visitor is offered: a small shape on the processor, about a minute on two idle cores.

@@ -55,6 +55,7 @@ pub(crate) fn build() -> RunnerBuild {
         candle: "0.11.1".to_owned(),
         features: vec![],
         build: "release".to_owned(),
+        ..RunnerBuild::default()
     }
 }
 

@@ -39,6 +39,7 @@ fn runner() -> Runner {
                 candle: "0.11.1".to_owned(),
                 features: Vec::new(),
                 build: "release".to_owned(),
+                ..RunnerBuild::default()
             },
         },
         last_seen_at: UnixMillis(0),

@@ -283,6 +283,12 @@ fn command(spec: &CaseSpec) -> String {
     if let Some(kv_cache) = spec.kv_cache {
         words.push(format!("--kv-cache {kv_cache}"));
     }
+    if let Some(threshold) = spec.release_threshold {
+        words.push(format!("--release-threshold {}", threshold.as_str()));
+    }
+    if let Some(tracking) = spec.event_tracking {
+        words.push(format!("--event-tracking {}", tracking.as_str()));
+    }
     words.push(format!(
         "--batch {} --prompt {} --generate {} --device {} --repetitions {}",
         spec.batch, spec.prompt_tokens, spec.generate_tokens, spec.device, spec.repetitions
@@ -320,6 +326,7 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use contract::case::{Device, Variant};
+    use contract::cuda::{EventTracking, ReleaseThreshold};
     use planner::Tokens;
     use planner::document::plan::CacheKind;
     use planner::document::precision::CachePrecision;
@@ -376,14 +383,14 @@ mod tests {
             variant: Some(Variant::Plimsoll),
             cache: Some(CacheKind::Rotating),
             kv_cache: Some(CachePrecision::Int8),
+            release_threshold: Some(ReleaseThreshold::Max),
+            event_tracking: Some(EventTracking::Off),
             quality: Some(Tokens(4096)),
             ..spec()
         };
         let command = command(&ours);
-        assert!(
-            command.contains(" --variant plimsoll --cache rotating --kv-cache int8 --batch"),
-            "{command}"
-        );
+        let ways = "--variant plimsoll --cache rotating --kv-cache int8 --release-threshold max --event-tracking off";
+        assert!(command.contains(&format!(" {ways} --batch")), "{command}");
         assert!(command.ends_with(" --repetitions 5 --quality 4096"), "{command}");
     }
 

@@ -130,6 +130,7 @@ fn build() -> RunnerBuild {
         candle: "0.11.1".to_owned(),
         features: Vec::new(),
         build: "release".to_owned(),
+        ..RunnerBuild::default()
     }
 }
 

@@ -3,7 +3,8 @@ use planner::Tokens;
 use planner::document::plan::{Attention, CacheKind};
 use planner::document::precision::CachePrecision;
 
-use crate::case::{CaseSpec, Variant};
+use crate::case::{CaseSpec, Device, Variant};
+use crate::cuda::{EventTracking, ReleaseThreshold};
 
 fn sweep() -> Sweep {
     first_benchmark()
@@ -50,6 +51,23 @@ fn ways_to_compute_multiply_the_grid_and_stand_in_the_key() {
         cases[11].key(),
         "HuggingFaceTB/SmolLM2-135M bf16 plimsoll {\"kind\":\"eager\"} rotating kv:int8 b1 p8 g1 cpu r2"
     );
+}
+
+#[test]
+fn settings_of_a_cuda_device_are_dimensions_of_the_case() {
+    let mut s = sweep();
+    (s.precisions, s.batches) = (vec!["bf16".to_owned()], vec![1]);
+    (s.prompts, s.generates) = (vec![Tokens(8)], vec![Tokens(1)]);
+    s.device = Device::Cuda(0);
+    s.release_thresholds = vec![ReleaseThreshold::Zero, ReleaseThreshold::Max];
+    s.event_tracking = vec![EventTracking::On, EventTracking::Off];
+    let cases = s.cases();
+    assert_eq!((cases.len(), s.len()), (4, 4));
+    let key = "HuggingFaceTB/SmolLM2-135M bf16 release:max events:off b1 p8 g1 cuda:0 r2";
+    assert_eq!(cases[3].key(), key);
+    let json = serde_json::to_value(&cases[1]).unwrap();
+    assert_eq!((&json["release_threshold"], &json["event_tracking"]), (&"0".into(), &"off".into()));
+    assert_eq!(serde_json::from_value::<CaseSpec>(json).unwrap(), cases[1]);
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! Options of `bench-runner run` that say what is recorded beside times and peaks.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use contract::case::Device;
+use contract::cuda::{EventTracking, ReleaseThreshold};
+
+use super::CliError;
+use super::axes::{Name, Named};
+use crate::telemetry::Recording;
+use crate::telemetry::trace::RunTrace;
+
+/// What is recorded, and the settings of a CUDA device.
+#[derive(Debug, Args)]
+pub(super) struct RecordArgs {
+    /// Unused bytes that the memory pool of a CUDA device keeps: 0, max [default: 0, the driver's]
+    #[arg(
+        long,
+        env = "PLIMSOLL_RELEASE_THRESHOLD",
+        value_name = "T[,T…]",
+        default_value = "default",
+        hide_default_value = true,
+        help_heading = "Axes"
+    )]
+    pub(super) release_threshold: Named<ReleaseThreshold>,
+    /// Events of each allocation on a CUDA device: on, off [default: on, cudarc's]
+    #[arg(
+        long,
+        env = "PLIMSOLL_EVENT_TRACKING",
+        value_name = "E[,E…]",
+        default_value = "default",
+        hide_default_value = true,
+        help_heading = "Axes"
+    )]
+    pub(super) event_tracking: Named<EventTracking>,
+    /// Write phases, bytes, power and clock over time of the whole run, for ui.perfetto.dev
+    #[arg(long, env = "PLIMSOLL_TRACE", value_name = "FILE", help_heading = "Measuring")]
+    trace: Option<PathBuf>,
+    /// Keep memory over time with each row, at most 512 points
+    #[arg(long, env = "PLIMSOLL_MEMORY_TRACE", help_heading = "Measuring")]
+    memory_trace: bool,
+}
+
+impl Name for ReleaseThreshold {
+    const WHAT: &'static str = "release threshold";
+    fn all() -> Vec<(&'static str, Self)> {
+        [Self::Zero, Self::Max].map(|v| (v.as_str(), v)).to_vec()
+    }
+}
+
+impl Name for EventTracking {
+    const WHAT: &'static str = "event tracking";
+    fn all() -> Vec<(&'static str, Self)> {
+        [Self::On, Self::Off].map(|v| (v.as_str(), v)).to_vec()
+    }
+}
+
+impl RecordArgs {
+    /// Settings that the device has not are a slip of the command line.
+    fn check(&self, device: Device) -> Result<(), CliError> {
+        let asked = [
+            ("--release-threshold", self.release_threshold.0.is_empty()),
+            ("--event-tracking", self.event_tracking.0.is_empty()),
+        ];
+        match asked.iter().find(|(_, empty)| !empty) {
+            Some((option, _)) if device == Device::Cpu => Err(CliError::Input(format!(
+                "{option}: a setting of a CUDA device, and --device is cpu; leave it out, or give --device cuda:0"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the options and creates the file of the trace, whose title is `run`.
+    pub(super) fn recording(&self, device: Device, run: &str) -> Result<Recording, CliError> {
+        self.check(device)?;
+        let create = |path: &PathBuf| {
+            RunTrace::create(path, run)
+                .map_err(|e| CliError::Input(format!("--trace {}: {e}", path.display())))
+        };
+        Ok(Recording { trace: self.trace.as_ref().map(create).transpose()?, memory_trace: self.memory_trace })
+    }
+}
