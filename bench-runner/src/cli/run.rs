@@ -22,7 +22,7 @@ use crate::engine::Precision;
 use crate::model::Model;
 use crate::report::{self, Reporter};
 use crate::stop::{Reason, Stop};
-use crate::sweep::{Models, Sink, SinkError, SqliteSink, Work};
+use crate::sweep::{Models, Sink, SinkError, SqliteSink, Work, name_decoder};
 use crate::{build_info, clock, machine};
 
 /// Measure every case of a sweep on this machine: the product of all axes, each case in a process of its own, each result
@@ -76,7 +76,7 @@ pub(super) struct RunArgs {
     /// Tokens generated after the prompt [default: 32; 0 for encoders, which embed the prompt]
     #[arg(short, long, env = "PLIMSOLL_GENERATE", value_name = "N[,N…]", help_heading = "Axes")]
     generate: Option<Numbers>,
-    /// Decoders: stock (candle-transformers' models), plimsoll (our own) [default: stock]
+    /// Decoders: stock (candle-transformers' models), plimsoll (our own) [default: plimsoll; stock where it lacks a model]
     #[arg(
         long,
         env = "PLIMSOLL_VARIANT",
@@ -215,7 +215,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     check_precisions(&args.precision.0, &models)?;
     check_device(args.device)?;
     let generates = generates(args.generate.as_ref(), &models)?;
-    let sweep = Sweep {
+    let mut sweep = Sweep {
         models: models.keys_in_order,
         precisions: args.precision.0.clone(),
         variants: args.variant.0.clone(),
@@ -229,6 +229,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         repetitions: args.repetitions,
     };
     sweep.check().map_err(|e| CliError::Input(option_of(&e.to_string())))?;
+    name_decoder(&mut sweep, &models.by_name);
     let machine = machine::machine(args.machine_name.as_deref());
     let stop = stop_on_signals()?;
 

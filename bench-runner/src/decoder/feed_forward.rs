@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Result, Tensor};
 use planner::model::{FeedForward as Shape, Layer, Role};
 
-use super::matrix::Matrix;
+use super::matrix::{Linear, Matrix};
 use super::numbers::Activation;
 use super::weights::{Weights, as_size};
 
@@ -20,18 +20,18 @@ pub(super) enum FeedForward {
 #[derive(Debug)]
 pub(super) struct Gated {
     input: Input,
-    down: Matrix,
+    down: Linear,
     activation: Activation,
 }
 
 #[derive(Debug)]
 enum Input {
     Apart {
-        gate: Matrix,
-        up: Matrix,
+        gate: Linear,
+        up: Linear,
     },
     /// The gate's rows, then those of the up projection.
-    Fused(Matrix),
+    Fused(Linear),
 }
 
 impl FeedForward {
@@ -49,20 +49,23 @@ impl FeedForward {
         match &layer.feed_forward {
             Shape::Dense(_) => {
                 let input = if weights.has(Role::GateUp, at) {
-                    Input::Fused(weights.matrix(Role::GateUp, at, 0)?)
+                    Input::Fused(weights.linear(Role::GateUp, Role::GateBias, at)?)
                 } else {
-                    let gate = weights.matrix(Role::Gate, at, 0)?;
-                    Input::Apart { gate, up: weights.matrix(Role::Up, at, 0)? }
+                    let gate = weights.linear(Role::Gate, Role::GateBias, at)?;
+                    Input::Apart { gate, up: weights.linear(Role::Up, Role::UpBias, at)? }
                 };
-                Ok(Self::Dense(Gated { input, down: weights.matrix(Role::Down, at, 0)?, activation }))
+                let down = weights.linear(Role::Down, Role::DownBias, at)?;
+                Ok(Self::Dense(Gated { input, down, activation }))
             }
             Shape::Experts(shape) => {
                 let router = weights.matrix(Role::Router, at, 0)?;
                 let experts = (0..as_size(shape.routed))
                     .map(|expert| {
-                        let gate = weights.matrix(Role::ExpertGate, at, expert)?;
-                        let up = weights.matrix(Role::ExpertUp, at, expert)?;
-                        let down = weights.matrix(Role::ExpertDown, at, expert)?;
+                        let mut of = |role| {
+                            weights.matrix(role, at, expert).map(|matrix| Linear { matrix, bias: None })
+                        };
+                        let (gate, up) = (of(Role::ExpertGate)?, of(Role::ExpertUp)?);
+                        let down = of(Role::ExpertDown)?;
                         Ok(Gated { input: Input::Apart { gate, up }, down, activation })
                     })
                     .collect::<Result<_>>()?;

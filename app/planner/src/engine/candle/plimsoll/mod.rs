@@ -19,7 +19,12 @@ use attention::{Kernel, Pass, Query};
 use cache::Cache;
 use matrix::{Linear, Matrix};
 
-/// Families that the decoder computes and that are walked: their passes do not depend on what a router chooses.
+/// Families that the decoder computes.
+pub(super) const fn computes(family: Architecture) -> bool {
+    is_walked(family) || matches!(family, Architecture::Mixtral)
+}
+
+/// Those of them that are walked: their passes do not depend on what a router chooses.
 const fn is_walked(family: Architecture) -> bool {
     matches!(
         family,
@@ -65,7 +70,7 @@ struct Layer {
     key_norm: Option<Tensor>,
     output: Linear,
     gate_up: GateUp,
-    down: Matrix,
+    down: Linear,
     heads: u64,
     key_heads: u64,
     head_size: u64,
@@ -82,8 +87,8 @@ enum Projections {
 }
 
 enum GateUp {
-    Apart { gate: Matrix, up: Matrix },
-    Fused(Matrix),
+    Apart { gate: Linear, up: Linear },
+    Fused(Linear),
 }
 
 /// Weights of a request, in any storage.
@@ -161,10 +166,14 @@ impl Decoder {
         let compute = load::element(compute(&request.weights, request.device));
         let dtype = self::compute(&request.weights, request.device);
         let gemma = matches!(model.architecture, Architecture::Gemma2 | Architecture::Gemma3);
+        let from = request.loaded_from;
         let (source, in_gguf) = match &request.weights {
-            WeightStorage::Dense(dtype) => (Source::Dense(Dense::new(cx, model, *dtype)), false),
-            WeightStorage::Fp8 => (Source::Fp8(Dense::new(cx, model, dtype)), false),
-            WeightStorage::Gguf { types, .. } => (Source::Gguf(Gguf::new(cx, model, types)?), true),
+            WeightStorage::Dense(dtype) => (Source::Dense(Dense::new(cx, model, *dtype, from)), false),
+            WeightStorage::Fp8 => (Source::Fp8(Dense::new(cx, model, dtype, from)), false),
+            // What is quantised while loading has a checkpoint's norms.
+            WeightStorage::Gguf { types, .. } => {
+                (Source::Gguf(Gguf::new(cx, model, types, from)?), from.is_none())
+            }
         };
         let weights = Weights { cx, compute, source, norm_offset: gemma && !in_gguf };
         Self::build(weights, model, request, asked)
@@ -223,10 +232,10 @@ impl Decoder {
             };
             let output = weights.linear(Role::AttentionOutput, Role::AttentionOutputBias, at)?;
             let gate_up = if super::dense(shape)?.fused_gate_up {
-                GateUp::Fused(weights.matrix(Role::GateUp, at)?)
+                GateUp::Fused(weights.linear(Role::GateUp, Role::GateBias, at)?)
             } else {
-                let gate = weights.matrix(Role::Gate, at)?;
-                GateUp::Apart { gate, up: weights.matrix(Role::Up, at)? }
+                let gate = weights.linear(Role::Gate, Role::GateBias, at)?;
+                GateUp::Apart { gate, up: weights.linear(Role::Up, Role::UpBias, at)? }
             };
             layers.push(Layer {
                 before_attention,
@@ -238,7 +247,7 @@ impl Decoder {
                 key_norm,
                 output,
                 gate_up,
-                down: weights.matrix(Role::Down, at)?,
+                down: weights.linear(Role::Down, Role::DownBias, at)?,
                 heads: a.heads,
                 key_heads: a.kv_heads,
                 head_size: a.head_size,
