@@ -18,7 +18,7 @@ use contract::measurement::Phase;
 use planner::document::plan::Attention;
 use planner::document::precision::CachePrecision;
 
-/// A Llama or Gemma 2 of two layers whose rows are whole blocks of every type.
+/// A Llama, Mixtral or Gemma 2 of two layers whose rows are whole blocks of every type.
 fn shape(dir: &Path, family: &str, hidden: u32) -> String {
     let mut config = serde_json::json!({
         "model_type": family, "hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": 2,
@@ -26,6 +26,10 @@ fn shape(dir: &Path, family: &str, hidden: u32) -> String {
         "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "torch_dtype": "float32",
         "tie_word_embeddings": family == "gemma2"
     });
+    if family == "mixtral" {
+        config["num_local_experts"] = 4.into();
+        config["num_experts_per_tok"] = 2.into();
+    }
     if family == "gemma2" {
         config["hidden_activation"] = "gelu_pytorch_tanh".into();
         config["query_pre_attn_scalar"] = 64.into();
@@ -162,7 +166,7 @@ const WORST_LIMIT: f64 = 5.0;
 fn the_planner_predicts_our_decoders_peaks() {
     let dir = tempfile::tempdir().unwrap();
     let (tiny, small) = (shape(dir.path(), "llama", 256), shape(dir.path(), "llama", 512));
-    let windowed = shape(dir.path(), "gemma2", 256);
+    let (windowed, experts) = (shape(dir.path(), "gemma2", 256), shape(dir.path(), "mixtral", 256));
     let mut cases = Vec::new();
     for (model, precisions, attentions, caches, numbers, batch) in [
         (&tiny, "fp32,bf16,fp8,gguf:q8_0", "eager,memory-efficient,flash", "growing,slab", "fp32,int8", "1"),
@@ -170,6 +174,7 @@ fn the_planner_predicts_our_decoders_peaks() {
         (&tiny, "fp16", "sliding-window:100", "growing,slab,rotating", "fp16,fp8", "1"),
         (&small, "fp32,bf16,gguf:q4_k", "eager,memory-efficient,flash", "slab", "fp32,fp8", "1"),
         (&windowed, "fp32,bf16", "eager,memory-efficient,flash", "slab,rotating", "fp32,int8", "1"),
+        (&experts, "fp32,bf16,fp8,gguf:q8_0", "eager,flash", "slab", "fp32", "1"),
     ] {
         cases.extend(sweep(
             dir.path(),

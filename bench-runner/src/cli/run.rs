@@ -43,8 +43,8 @@ pub(super) struct RunArgs {
     /// that shape), a name from --models-dir
     #[arg(short, long, env = "PLIMSOLL_MODEL", value_name = "M[,M…]", help_heading = "Axes")]
     model: Words,
-    /// Precisions: native, fp32, bf16, fp16, fp8, gguf:q8_0, gguf:q6_k, gguf:q5_k, gguf:q4_k, gguf:q4_0, …; a GGUF file has
-    /// its own
+    /// Precisions: native, fp32, tf32 (CUDA), bf16, fp16, fp8, gguf:q8_0, gguf:q6_k, gguf:q5_k, gguf:q4_k, gguf:q4_0, …; a GGUF
+    /// file has its own
     #[arg(
         short,
         long,

@@ -132,8 +132,10 @@ impl Activation {
 fn routed(x: &Tensor, router: &Matrix, experts: &[Gated], active: usize) -> Result<Tensor> {
     let (batch, tokens, width) = x.dims3()?;
     let x = x.reshape((batch * tokens, width))?;
-    let scores = candle_nn::ops::softmax_last_dim(&router.forward(&x)?.to_dtype(DType::F32)?)?;
-    let scores: Vec<Vec<f32>> = scores.to_vec2()?;
+    let scores: Vec<Vec<f32>> = {
+        let wide = router.forward(&x)?.to_dtype(DType::F32)?;
+        candle_nn::ops::softmax_last_dim(&wide)?.to_vec2()?
+    };
     let mut rows: Vec<(Vec<u32>, Vec<f32>)> = vec![(Vec::new(), Vec::new()); experts.len()];
     for (row, scores) in (0u32..).zip(&scores) {
         let mut order: Vec<usize> = (0..scores.len()).collect();
@@ -145,6 +147,7 @@ fn routed(x: &Tensor, router: &Matrix, experts: &[Gated], active: usize) -> Resu
             rows[expert].1.push(scores[expert] / sum);
         }
     }
+    drop(scores);
     let mut out = x.zeros_like()?;
     for (expert, (rows, shares)) in experts.iter().zip(&rows) {
         if rows.is_empty() {
@@ -152,7 +155,10 @@ fn routed(x: &Tensor, router: &Matrix, experts: &[Gated], active: usize) -> Resu
         }
         let rows = Tensor::new(rows.as_slice(), x.device())?;
         let shares = Tensor::new(shares.as_slice(), x.device())?.to_dtype(x.dtype())?.unsqueeze(1)?;
-        let answer = expert.forward(&x.index_select(&rows, 0)?)?.broadcast_mul(&shares)?;
+        let answer = {
+            let own = x.index_select(&rows, 0)?;
+            expert.forward(&own)?.broadcast_mul(&shares)?
+        };
         out = out.index_add(&rows, &answer, 0)?;
     }
     out.reshape((batch, tokens, width))

@@ -470,6 +470,41 @@ fn what_it_cannot_do_is_refused_with_the_reason() {
     }
 }
 
+/// `candle-flash-attn` bails out over such heads while it computes; the case is refused before anything is loaded.
+#[test]
+fn heads_that_flash_attn_does_not_take_are_refused_on_cuda() {
+    for (size, refused) in [(20, true), (264, true), (72, cfg!(not(feature = "flash-attn")))] {
+        let mut config = tiny("llama");
+        config["head_dim"] = json!(size);
+        let spec = CaseSpec {
+            device: case::Device::Cuda(0),
+            attention: Some(Attention::Flash),
+            ..spec(Variant::Plimsoll)
+        };
+        let half = Precision::Dense(candle_core::DType::BF16);
+        let found = Options::of_case(&spec, &model(config), half).map_err(|e| e.to_string());
+        assert_eq!(found.is_err(), refused, "{size}: {found:?}");
+        let named = found.is_err_and(|e| e.contains(&format!("this model's have {size}")));
+        assert_eq!(named, size != 72, "heads of {size}");
+    }
+}
+
+#[test]
+fn buffers_beside_the_weights_are_not_in_the_way() {
+    let block = |kind: &str, parameters: u64, bytes: u64| planner::document::plan::StoredBlock {
+        kind: kind.into(),
+        parameters,
+        bytes: planner::Bytes(parameters * bytes),
+    };
+    let mut model = model(tiny("llama"));
+    let total = model.shape.parameters().total;
+    model.shape.stored = Some(vec![block("bf16", total, 2), block("i64", 512, 8)]);
+    assert!(super::computes(&model).is_ok());
+    model.shape.stored = Some(vec![block("bf16", 1000, 2), block("i8", total - 1000, 1)]);
+    let refusal = super::computes(&model).unwrap_err().to_string();
+    assert!(refusal.contains("cannot read tensors stored as i8"), "{refusal}");
+}
+
 #[test]
 fn options_survive_their_way_to_the_child() {
     let spec = long(|s| s.attention = Some(Attention::SlidingWindow { window: Tokens(7) }));

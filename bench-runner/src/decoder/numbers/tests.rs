@@ -17,6 +17,9 @@ fn config(family: &str, change: &Value) -> Value {
         "num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 16, "vocab_size": 320,
         "max_position_embeddings": 131_072
     });
+    if family.starts_with("gemma") {
+        config["sliding_window"] = json!(64);
+    }
     for (name, value) in change.as_object().unwrap() {
         config[name] = value.clone();
     }
