@@ -23,6 +23,7 @@ pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Ma
     let weights = match prepared.precision() {
         Precision::Dense(candle_core::DType::BF16) => Some(WeightPrecision::Bf16),
         Precision::Dense(candle_core::DType::F16) => Some(WeightPrecision::Fp16),
+        Precision::Dense(_) if prepared.tf32() => Some(WeightPrecision::Tf32),
         Precision::Dense(_) => Some(WeightPrecision::Fp32),
         Precision::Fp8 => Some(WeightPrecision::Fp8),
         Precision::AsStored | Precision::Quantised(_) => None,

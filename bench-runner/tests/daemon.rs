@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use common::{runner, weights};
-use contract::case::{CaseStatus, Device};
+use contract::case::{CaseStatus, Device, Variant};
 use contract::ids::{JobId, LeaseId, RunId, UnixMillis};
 use contract::job::{Job, JobState, Progress};
 use contract::protocol::{CaseUpload, Claim, Finish, HeartbeatReply, Outcome, Registration};
@@ -168,7 +168,10 @@ fn a_job_is_registered_for_claimed_measured_uploaded_and_finished() {
         if asked.path.ends_with("/claim") {
             claims += 1;
             // The first claim has one case done already.
-            let done = claim(&[1, 2, 3], vec![]).job.sweep.cases()[0].key();
+            // It has a name that the job left to the runner.
+            let mut sweep = claim(&[1, 2, 3], vec![]).job.sweep;
+            sweep.variants = vec![Variant::Plimsoll];
+            let done = sweep.cases()[0].key();
             return if claims == 1 {
                 (200, serde_json::to_string(&claim(&[1, 2, 3], vec![done])).unwrap())
             } else {
@@ -211,6 +214,7 @@ fn a_job_is_registered_for_claimed_measured_uploaded_and_finished() {
     for upload in &uploads {
         assert_eq!(upload.case.status, CaseStatus::Ok, "{:?}", upload.case.error);
         assert_eq!(upload.case.run_id, RunId(Uuid::from_u128(3)));
+        assert_eq!(upload.case.spec.variant, Some(Variant::Plimsoll));
     }
     terminate(daemon);
 }

@@ -9,19 +9,27 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::path::Path;
 
+use candle_core::{DType, Device, Tensor};
 use contract::case::{Case, CaseStatus, Variant};
 use contract::measurement::Phase;
+use planner::document::plan::Attention;
+use planner::document::precision::CachePrecision;
 
-/// A Llama or Gemma 2 of two layers whose rows are whole blocks of every type.
+/// A Llama, Mixtral or Gemma 2 of two layers whose rows are whole blocks of every type.
 fn shape(dir: &Path, family: &str, hidden: u32) -> String {
     let mut config = serde_json::json!({
         "model_type": family, "hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": hidden / 4, "vocab_size": 512,
-        "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "torch_dtype": "float32",
+        "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "torch_dtype": "float32",
         "tie_word_embeddings": family == "gemma2"
     });
+    if family == "mixtral" {
+        config["num_local_experts"] = 4.into();
+        config["num_experts_per_tok"] = 2.into();
+    }
     if family == "gemma2" {
         config["hidden_activation"] = "gelu_pytorch_tanh".into();
         config["query_pre_attn_scalar"] = 64.into();
@@ -93,6 +101,62 @@ fn every_case_of_every_axis_ends_in_a_result() {
     assert_eq!(ran, 14 * (6 * 2 + 1), "every precision by every attention, two caches, and a rotating one");
 }
 
+#[test]
+fn stock_runs_what_it_has_and_every_cache_holds_every_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = shape(dir.path(), "llama", 256);
+    let stock = sweep(
+        dir.path(),
+        &model,
+        &["--variant", "stock", "--precision", PRECISIONS, "--attention", ATTENTIONS, "--prompt", "40"],
+    );
+    assert_eq!(stock.len(), 14 * 6);
+    for case in &stock {
+        let key = case.spec.key();
+        // It computes no fp8, and no attention but its own.
+        let has = case.spec.precision != "fp8" && case.spec.attention == Some(Attention::Eager);
+        if has {
+            assert_eq!(case.status, CaseStatus::Ok, "{key}: {:?}", case.error);
+            assert!(case.measurement.as_ref().unwrap().peak_allocated().unwrap().0 > 0, "{key}");
+        } else {
+            assert_eq!(case.status, CaseStatus::Refused, "{key}: {:?}", case.error);
+            assert!(case.error.as_deref().unwrap().contains("candle's stock"), "{key}: {:?}", case.error);
+        }
+    }
+    let numbers = "fp32,bf16,fp16,fp8,int8,q8_0";
+    let ours = sweep(
+        dir.path(),
+        &model,
+        &[
+            "--variant",
+            "plimsoll",
+            "--precision",
+            "bf16,gguf:q8_0",
+            "--attention",
+            ATTENTIONS,
+            "--cache",
+            "growing,slab",
+            "--kv-cache",
+            numbers,
+            "--prompt",
+            "40",
+        ],
+    );
+    assert_eq!(ours.len(), 2 * 6 * 2 * 6);
+    for case in &ours {
+        let key = case.spec.key();
+        if case.spec.kv_cache == Some(CachePrecision::Q8_0) {
+            assert_eq!(case.status, CaseStatus::Refused, "{key}");
+            assert!(
+                case.error.as_deref().unwrap().contains("accepted: fp32, bf16, fp16, fp8, int8"),
+                "{key}"
+            );
+        } else {
+            assert_eq!(case.status, CaseStatus::Ok, "{key}: {:?}", case.error);
+        }
+    }
+}
+
 /// Most mean absolute error over all cases, in percent.
 const MEAN_LIMIT: f64 = 1.0;
 /// Most error of any one case, in percent.
@@ -102,7 +166,7 @@ const WORST_LIMIT: f64 = 5.0;
 fn the_planner_predicts_our_decoders_peaks() {
     let dir = tempfile::tempdir().unwrap();
     let (tiny, small) = (shape(dir.path(), "llama", 256), shape(dir.path(), "llama", 512));
-    let windowed = shape(dir.path(), "gemma2", 256);
+    let (windowed, experts) = (shape(dir.path(), "gemma2", 256), shape(dir.path(), "mixtral", 256));
     let mut cases = Vec::new();
     for (model, precisions, attentions, caches, numbers, batch) in [
         (&tiny, "fp32,bf16,fp8,gguf:q8_0", "eager,memory-efficient,flash", "growing,slab", "fp32,int8", "1"),
@@ -110,6 +174,7 @@ fn the_planner_predicts_our_decoders_peaks() {
         (&tiny, "fp16", "sliding-window:100", "growing,slab,rotating", "fp16,fp8", "1"),
         (&small, "fp32,bf16,gguf:q4_k", "eager,memory-efficient,flash", "slab", "fp32,fp8", "1"),
         (&windowed, "fp32,bf16", "eager,memory-efficient,flash", "slab,rotating", "fp32,int8", "1"),
+        (&experts, "fp32,bf16,fp8,gguf:q8_0", "eager,flash", "slab", "fp32", "1"),
     ] {
         cases.extend(sweep(
             dir.path(),
@@ -133,8 +198,72 @@ fn the_planner_predicts_our_decoders_peaks() {
         ));
     }
     assert!(cases.len() >= 100, "{} cases", cases.len());
+    hold(&cases);
+}
+
+/// A folder with the weights of a Llama of [`shape`], stored in `dtype`.
+fn checkpoint(dir: &Path, model: &str, dtype: DType) -> String {
+    let text = std::fs::read_to_string(dir.join(model)).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let number = |name: &str| usize::try_from(config[name].as_u64().unwrap()).unwrap();
+    let (hidden, inner, vocabulary) =
+        (number("hidden_size"), number("intermediate_size"), number("vocab_size"));
+    let keys = number("num_key_value_heads") * number("head_dim");
+    let mut shapes = vec![
+        ("model.embed_tokens".to_owned(), vec![vocabulary, hidden]),
+        ("model.norm".to_owned(), vec![hidden]),
+        ("lm_head".to_owned(), vec![vocabulary, hidden]),
+    ];
+    for layer in 0..number("num_hidden_layers") {
+        for (name, shape) in [
+            ("input_layernorm", vec![hidden]),
+            ("post_attention_layernorm", vec![hidden]),
+            ("self_attn.q_proj", vec![hidden, hidden]),
+            ("self_attn.k_proj", vec![keys, hidden]),
+            ("self_attn.v_proj", vec![keys, hidden]),
+            ("self_attn.o_proj", vec![hidden, hidden]),
+            ("mlp.gate_proj", vec![inner, hidden]),
+            ("mlp.up_proj", vec![inner, hidden]),
+            ("mlp.down_proj", vec![hidden, inner]),
+        ] {
+            shapes.push((format!("model.layers.{layer}.{name}"), shape));
+        }
+    }
+    let tensors: HashMap<String, Tensor> = shapes
+        .into_iter()
+        .map(|(name, shape)| {
+            let values = Tensor::rand(-0.05f32, 0.05, shape, &Device::Cpu).unwrap();
+            (format!("{name}.weight"), values.to_dtype(dtype).unwrap())
+        })
+        .collect();
+    let folder = format!("{}-{}", model.trim_end_matches("/config.json"), dtype.as_str());
+    std::fs::create_dir_all(dir.join(&folder)).unwrap();
+    std::fs::write(dir.join(&folder).join("config.json"), text).unwrap();
+    candle_core::safetensors::save(&tensors, dir.join(&folder).join("model.safetensors")).unwrap();
+    folder
+}
+
+/// What is converted or quantised while it is read takes more for a moment than what it becomes.
+#[test]
+fn the_planner_predicts_what_loading_a_checkpoint_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = shape(dir.path(), "llama", 512);
+    let mut cases = Vec::new();
+    for dtype in [DType::BF16, DType::F32] {
+        let folder = checkpoint(dir.path(), &model, dtype);
+        let precisions = "fp32,bf16,fp16,fp8,gguf:q8_0,gguf:q4_k,gguf:q2_k";
+        let options = ["--variant", "plimsoll", "--precision", precisions, "--prompt", "8"];
+        cases.extend(sweep(dir.path(), &folder, &options));
+    }
+    assert_eq!(cases.len(), 14);
+    assert!(cases.iter().all(|case| case.plan.as_ref().unwrap().model.loaded_from.is_some()));
+    hold(&cases);
+}
+
+/// Holds every phase of the cases against what the planner said.
+fn hold(cases: &[Case]) {
     let mut errors = Vec::new();
-    for case in &cases {
+    for case in cases {
         let key = case.spec.key();
         assert_eq!(case.status, CaseStatus::Ok, "{key}: {:?}", case.error);
         let measured = case.measurement.as_ref().unwrap();
@@ -143,7 +272,8 @@ fn the_planner_predicts_our_decoders_peaks() {
         let phases = estimate.phases.as_ref().unwrap();
         for phase in [Phase::Load, Phase::Prefill, Phase::Decode] {
             // Making random blocks is not what loading them from a file is.
-            if phase == Phase::Load && case.spec.precision.starts_with("gguf:") {
+            let made = case.plan.as_ref().unwrap().model.loaded_from.is_none();
+            if phase == Phase::Load && made && case.spec.precision.starts_with("gguf:") {
                 continue;
             }
             let counted = measured.phase(phase).unwrap().peak_allocated.0;
@@ -165,12 +295,12 @@ fn the_planner_predicts_our_decoders_peaks() {
 fn memory_of_attention_in_blocks_grows_with_the_sequence_and_not_with_its_square() {
     let dir = tempfile::tempdir().unwrap();
     let model = shape(dir.path(), "llama", 256);
-    // What a prefill takes beside the weights, by attention, for 256 and 1024 tokens.
+    // What a prefill takes beside the weights, by attention, for 1024 and 4096 tokens.
     let attentions = "eager,memory-efficient,flash,sliding-window:16,longformer:16:4,big-bird:8:2:1:1";
     let cases = sweep(
         dir.path(),
         &model,
-        &["--variant", "plimsoll", "--precision", "fp32", "--attention", attentions, "--prompt", "256,1024"],
+        &["--variant", "plimsoll", "--precision", "fp32", "--attention", attentions, "--prompt", "1024,4096"],
     );
     for pair in cases.chunks(2) {
         let [short, long] = pair else { panic!("{} cases", cases.len()) };
@@ -182,9 +312,9 @@ fn memory_of_attention_in_blocks_grows_with_the_sequence_and_not_with_its_square
         let growth = taken(long) / taken(short);
         let key = long.spec.key();
         if key.contains("\"eager\"") {
-            assert!(growth > 7.0, "{key}: {growth}, four times the tokens");
+            assert!(growth > 10.0, "{key}: {growth}, four times the tokens");
         } else {
-            assert!(growth < 5.0, "{key}: {growth}, four times the tokens");
+            assert!(growth < 4.5, "{key}: {growth}, four times the tokens");
         }
     }
 }

@@ -12,7 +12,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{detail, output, runner, shape};
-use contract::case::CaseStatus;
+use contract::case::{CaseStatus, Variant};
 use contract::measurement::Phase;
 use contract::run::RunDetail;
 use contract::statistics::CaseSpeed;
@@ -137,6 +137,7 @@ fn an_encoder_needs_nothing_but_its_name() {
     for case in &run.cases {
         assert_eq!((case.status, case.spec.generate_tokens.0), (CaseStatus::Ok, 0), "{:?}", case.error);
         assert!(case.engine.ends_with("stock bert"), "{}", case.engine);
+        assert_eq!(case.spec.variant, Some(Variant::Stock), "what our decoder lacks is stock's");
         let measured = case.measurement.as_ref().unwrap();
         assert_eq!(measured.samples.len(), 2);
         for sample in &measured.samples {

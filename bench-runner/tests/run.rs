@@ -13,7 +13,7 @@ use std::process::Stdio;
 
 use bench_runner::case::FAULT_VARIABLE;
 use common::{detail, output, runner, shape, weights};
-use contract::case::CaseStatus;
+use contract::case::{CaseStatus, Variant};
 use contract::measurement::Phase;
 use contract::run::RunStatus;
 
@@ -29,6 +29,8 @@ fn random_weights_are_measured_in_every_precision() {
             model.to_str().unwrap(),
             "--precision",
             "fp32,bf16,fp16,gguf:q8_0,gguf:q4_0",
+            "--variant",
+            "stock",
             "--batch",
             "1,2",
             "--prompt",
@@ -115,8 +117,12 @@ fn stored_weights_take_what_their_parameters_take() {
         .unwrap()
         .parameters()
         .total;
-    // The rotary tables: sine and cosine of 128 positions for half a head of 16.
-    let tables = 2 * 128 * 8 * 4;
+    // What was left to the runner is named in what it stores.
+    assert_eq!(run.run.sweep.variants, [Variant::Plimsoll]);
+    assert_eq!(case.spec.variant, Some(Variant::Plimsoll));
+    assert!(case.engine.contains(" plimsoll "), "{}", case.engine);
+    // The rotary tables: sine and cosine of 9 positions for half a head of 16.
+    let tables = 2 * 9 * 8 * 4;
     let live = measured.phase(Phase::Load).unwrap().live_at_end.0;
     let exact = parameters * 4 + tables;
     assert!(live >= exact && live < exact + exact / 10, "{live} alive after loading, {exact} in tensors");

@@ -23,6 +23,8 @@ fn measure(model: &str, precisions: &str, batches: &str, prompts: &str, generate
             model,
             "--precision",
             precisions,
+            "--variant",
+            "stock",
             "--batch",
             batches,
             "--prompt",

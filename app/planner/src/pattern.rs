@@ -1,4 +1,7 @@
-//! Which tokens see which: the patterns of attention that Plimsoll's decoder computes, all causal.
+//! Which tokens see which: the patterns of attention that Plimsoll's decoder computes, of each the half that looks back.
+//! Longformer and `BigBird` were made for encoders, which see both ways: there a window reaches as far behind a token as
+//! before it, and global tokens see the whole sequence. Here a window is the last so many tokens, and a global token sees
+//! what is before it.
 //!
 //! The decoder makes its masks of them, the planner counts what these take.
 
@@ -12,7 +15,7 @@ pub enum Pattern {
     Full,
     /// The last so many tokens, itself included.
     Window(u64),
-    /// Longformer (arXiv 2004.05150): the last `window` tokens and the first `globals`, which see everything.
+    /// Longformer (arXiv 2004.05150): the last `window` tokens and the first `globals`, which see everything before them.
     Longformer {
         /// Tokens of the window.
         window: u64,
@@ -117,31 +120,45 @@ fn drawn(query_block: u64, index: u64, count: u64) -> u64 {
     z % count.max(1)
 }
 
-/// Whether a block of queries sees a block of keys before or at it.
-fn big_bird(window: u64, globals: u64, random: u64, query: u64, key: u64) -> bool {
-    if key > query {
-        return false;
-    }
-    // A global block sees everything, and is seen by all.
-    if key < globals || query < globals || key.saturating_add(window) > query {
-        return true;
-    }
-    // Neither global nor in the window: what is left to draw from.
-    let count = (query + 1 - window).saturating_sub(globals);
-    if count <= random {
-        return true;
-    }
-    let mut all = [0; MOST_DRAWN];
-    let mut taken = 0;
-    for index in 0..random.min(MOST_DRAWN as u64) {
-        let mut place = drawn(query, index, count);
-        while all[..taken].contains(&place) {
-            place = (place + 1) % count;
+/// Blocks of keys that a block of queries sees, drawn once for all of them.
+struct BigBirdRow {
+    query: u64,
+    window: u64,
+    globals: u64,
+    /// Drawn blocks, counted from the first that is not global, and how many; none: nothing is left unseen.
+    drawn: Option<([u64; MOST_DRAWN], usize)>,
+}
+
+impl BigBirdRow {
+    fn new(window: u64, globals: u64, random: u64, query: u64) -> Self {
+        // Neither global nor in the window: what is left to draw from.
+        let count = (query + 1).saturating_sub(window).saturating_sub(globals);
+        if query < globals || count <= random {
+            return Self { query, window, globals, drawn: None };
         }
-        all[taken] = place;
-        taken += 1;
+        let mut all = [0; MOST_DRAWN];
+        let mut taken = 0;
+        for index in 0..random.min(MOST_DRAWN as u64) {
+            let mut place = drawn(query, index, count);
+            while all[..taken].contains(&place) {
+                place = (place + 1) % count;
+            }
+            all[taken] = place;
+            taken += 1;
+        }
+        Self { query, window, globals, drawn: Some((all, taken)) }
     }
-    all[..taken].contains(&(key - globals))
+
+    /// Whether it sees a block of keys. A global block sees everything before it, and is seen by all after it.
+    fn sees(&self, key: u64) -> bool {
+        if key > self.query {
+            return false;
+        }
+        if key < self.globals || key.saturating_add(self.window) > self.query {
+            return true;
+        }
+        self.drawn.is_none_or(|(all, taken)| all[..taken].contains(&(key - self.globals)))
+    }
 }
 
 /// Most blocks that are drawn for a block of queries; the paper draws three.
@@ -191,7 +208,7 @@ impl Pattern {
                     key.saturating_add(window) > query || key < globals || query < globals
                 }
                 Self::BigBird { block, window, globals, random } => {
-                    big_bird(window, globals, random, query / block, key / block)
+                    BigBirdRow::new(window, globals, random, query / block).sees(key / block)
                 }
             }
     }
@@ -208,8 +225,9 @@ impl Pattern {
             Self::BigBird { block, window, globals, random } => {
                 let (mut any, mut all) = (false, true);
                 for query in queries.0 / block..=queries.1 / block {
+                    let row = BigBirdRow::new(window, globals, random, query);
                     for key in keys.0 / block..=(keys.1 / block).min(query) {
-                        let seen = big_bird(window, globals, random, query, key);
+                        let seen = row.sees(key);
                         (any, all) = (any | seen, all & seen);
                     }
                 }

@@ -141,7 +141,7 @@ pub(super) fn holds(engine: &str, weights: &str) -> bool {
         ("candle", Some(kind)) => {
             !matches!(kind, "f32" | "f16" | "bf16" | "q3_k_l") && !kind.starts_with("iq") && kind != "q2_k_s"
         }
-        ("candle", None) => matches!(weights, "fp32" | "bf16" | "fp16"),
+        ("candle", None) => matches!(weights, "fp32" | "bf16" | "fp16" | "fp8"),
         ("llama.cpp", kind) => kind.is_some(),
         (_, Some(_)) => false,
         ("vllm" | "sglang" | "tensorrt-llm", None) => weights != "tf32",

@@ -338,7 +338,7 @@ pub static GROUPS: [Group; 10] = [
                 "engine.variant",
                 "Variant",
                 "",
-                Kind::Few(&[("", "stock"), ("plimsoll", "plimsoll")]),
+                Kind::Few(&[("", "default"), ("plimsoll", "plimsoll"), ("stock", "stock")]),
                 &[CANDLE],
             ),
             keyed(

@@ -24,7 +24,7 @@ use crate::engine::Precision;
 use crate::model::Model;
 use crate::report::{self, Reporter};
 use crate::stop::{Reason, Stop};
-use crate::sweep::{Models, Observer, Sink, SinkError, SqliteSink, Work};
+use crate::sweep::{Models, Observer, Sink, SinkError, SqliteSink, Work, name_decoder};
 use crate::{build_info, clock, machine, quality};
 
 /// Measure every case of a sweep on this machine: the product of all axes, each case in a process of its own, each result
@@ -46,8 +46,8 @@ pub(super) struct RunArgs {
     /// that shape), a name from --models-dir
     #[arg(short, long, env = "PLIMSOLL_MODEL", value_name = "M[,M…]", help_heading = "Axes")]
     model: Words,
-    /// Precisions: native, fp32, bf16, fp16, fp8, gguf:q8_0, gguf:q6_k, gguf:q5_k, gguf:q4_k, gguf:q4_0, …; a GGUF file has
-    /// its own
+    /// Precisions: native, fp32, tf32 (CUDA), bf16, fp16, fp8, gguf:q8_0, gguf:q6_k, gguf:q5_k, gguf:q4_k, gguf:q4_0, …; a GGUF
+    /// file has its own
     #[arg(
         short,
         long,
@@ -79,7 +79,7 @@ pub(super) struct RunArgs {
     /// Tokens generated after the prompt [default: 32; 0 for encoders, which embed the prompt]
     #[arg(short, long, env = "PLIMSOLL_GENERATE", value_name = "N[,N…]", help_heading = "Axes")]
     generate: Option<Numbers>,
-    /// Decoders: stock (candle-transformers' models), plimsoll (our own) [default: stock]
+    /// Decoders: stock (candle-transformers' models), plimsoll (our own) [default: plimsoll; stock where it lacks a model]
     #[arg(
         long,
         env = "PLIMSOLL_VARIANT",
@@ -236,7 +236,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     check_precisions(&args.precision.0, &models)?;
     check_device(args.device)?;
     let generates = generates(args.generate.as_ref(), &models)?;
-    let sweep = Sweep {
+    let mut sweep = Sweep {
         models: models.keys_in_order,
         precisions: args.precision.0.clone(),
         variants: args.variant.0.clone(),
@@ -254,6 +254,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         event_tracking: args.record.event_tracking.0.clone(),
     };
     sweep.check().map_err(|e| CliError::Input(option_of(&e.to_string())))?;
+    name_decoder(&mut sweep, &models.by_name);
     let recording = args.record.recording(args.device, &default_name(&sweep))?;
     let machine = machine::machine(args.machine_name.as_deref());
     let stop = stop_on_signals()?;

@@ -23,7 +23,7 @@ pub use state::{State, StateError};
 
 use crate::model::{self, LoadError};
 use crate::stop::{Reason, Stop};
-use crate::sweep::{Models, Observer, RunError, Sink, SinkError, Work};
+use crate::sweep::{Models, Observer, RunError, Sink, SinkError, Work, name_decoder};
 use crate::telemetry::Recording;
 use crate::{build_info, clock};
 use heart::Heart;
@@ -161,7 +161,7 @@ fn execute(
         claim.done.len(),
         job.sweep.cases().len()
     );
-    let run = run_of(settings, claim);
+    let run = run_of(settings, models, claim);
     let spool = state.spool()?;
     // The server has the run under its job; this file only keeps its cases.
     spool.begin(&Run { job_id: None, ..run.clone() }, &settings.machine).map_err(StateError::from)?;
@@ -257,13 +257,19 @@ fn said(outcome: &Outcome) -> String {
 }
 
 /// The run that a job becomes on this machine.
-fn run_of(settings: &Settings, claim: &Claim) -> Run {
+fn run_of(settings: &Settings, models: &Models, claim: &Claim) -> Run {
+    let mut sweep = claim.job.sweep.clone();
+    // What a runner of before began without naming the decoder, it goes on with.
+    let begun = sweep.cases().iter().any(|case| claim.done.contains(&case.key()));
+    if !begun {
+        name_decoder(&mut sweep, models);
+    }
     Run {
         id: claim.run_id,
         name: claim.job.name.clone(),
         job_id: Some(claim.job.id),
         machine_id: settings.machine.id,
-        sweep: claim.job.sweep.clone(),
+        sweep,
         runner: build_info::build(),
         status: RunStatus::Running,
         origin: RunOrigin::Job,

@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Result, Tensor};
 use planner::model::{FeedForward as Shape, Layer, Role};
 
-use super::matrix::Matrix;
+use super::matrix::{Linear, Matrix};
 use super::numbers::Activation;
 use super::weights::{Weights, as_size};
 
@@ -20,18 +20,18 @@ pub(super) enum FeedForward {
 #[derive(Debug)]
 pub(super) struct Gated {
     input: Input,
-    down: Matrix,
+    down: Linear,
     activation: Activation,
 }
 
 #[derive(Debug)]
 enum Input {
     Apart {
-        gate: Matrix,
-        up: Matrix,
+        gate: Linear,
+        up: Linear,
     },
     /// The gate's rows, then those of the up projection.
-    Fused(Matrix),
+    Fused(Linear),
 }
 
 impl FeedForward {
@@ -49,20 +49,23 @@ impl FeedForward {
         match &layer.feed_forward {
             Shape::Dense(_) => {
                 let input = if weights.has(Role::GateUp, at) {
-                    Input::Fused(weights.matrix(Role::GateUp, at, 0)?)
+                    Input::Fused(weights.linear(Role::GateUp, Role::GateBias, at)?)
                 } else {
-                    let gate = weights.matrix(Role::Gate, at, 0)?;
-                    Input::Apart { gate, up: weights.matrix(Role::Up, at, 0)? }
+                    let gate = weights.linear(Role::Gate, Role::GateBias, at)?;
+                    Input::Apart { gate, up: weights.linear(Role::Up, Role::UpBias, at)? }
                 };
-                Ok(Self::Dense(Gated { input, down: weights.matrix(Role::Down, at, 0)?, activation }))
+                let down = weights.linear(Role::Down, Role::DownBias, at)?;
+                Ok(Self::Dense(Gated { input, down, activation }))
             }
             Shape::Experts(shape) => {
                 let router = weights.matrix(Role::Router, at, 0)?;
                 let experts = (0..as_size(shape.routed))
                     .map(|expert| {
-                        let gate = weights.matrix(Role::ExpertGate, at, expert)?;
-                        let up = weights.matrix(Role::ExpertUp, at, expert)?;
-                        let down = weights.matrix(Role::ExpertDown, at, expert)?;
+                        let mut of = |role| {
+                            weights.matrix(role, at, expert).map(|matrix| Linear { matrix, bias: None })
+                        };
+                        let (gate, up) = (of(Role::ExpertGate)?, of(Role::ExpertUp)?);
+                        let down = of(Role::ExpertDown)?;
                         Ok(Gated { input: Input::Apart { gate, up }, down, activation })
                     })
                     .collect::<Result<_>>()?;
@@ -129,8 +132,10 @@ impl Activation {
 fn routed(x: &Tensor, router: &Matrix, experts: &[Gated], active: usize) -> Result<Tensor> {
     let (batch, tokens, width) = x.dims3()?;
     let x = x.reshape((batch * tokens, width))?;
-    let scores = candle_nn::ops::softmax_last_dim(&router.forward(&x)?.to_dtype(DType::F32)?)?;
-    let scores: Vec<Vec<f32>> = scores.to_vec2()?;
+    let scores: Vec<Vec<f32>> = {
+        let wide = router.forward(&x)?.to_dtype(DType::F32)?;
+        candle_nn::ops::softmax_last_dim(&wide)?.to_vec2()?
+    };
     let mut rows: Vec<(Vec<u32>, Vec<f32>)> = vec![(Vec::new(), Vec::new()); experts.len()];
     for (row, scores) in (0u32..).zip(&scores) {
         let mut order: Vec<usize> = (0..scores.len()).collect();
@@ -142,6 +147,7 @@ fn routed(x: &Tensor, router: &Matrix, experts: &[Gated], active: usize) -> Resu
             rows[expert].1.push(scores[expert] / sum);
         }
     }
+    drop(scores);
     let mut out = x.zeros_like()?;
     for (expert, (rows, shares)) in experts.iter().zip(&rows) {
         if rows.is_empty() {
@@ -149,7 +155,10 @@ fn routed(x: &Tensor, router: &Matrix, experts: &[Gated], active: usize) -> Resu
         }
         let rows = Tensor::new(rows.as_slice(), x.device())?;
         let shares = Tensor::new(shares.as_slice(), x.device())?.to_dtype(x.dtype())?.unsqueeze(1)?;
-        let answer = expert.forward(&x.index_select(&rows, 0)?)?.broadcast_mul(&shares)?;
+        let answer = {
+            let own = x.index_select(&rows, 0)?;
+            expert.forward(&own)?.broadcast_mul(&shares)?
+        };
         out = out.index_add(&rows, &answer, 0)?;
     }
     out.reshape((batch, tokens, width))

@@ -64,26 +64,10 @@ impl Options {
     /// # Errors
     /// What the decoder cannot compute, and what it can instead.
     pub fn of_case(spec: &CaseSpec, model: &Model, precision: Precision) -> Result<Self, Refusal> {
-        let refuse = |why: String| Err(Refusal(format!("our decoder: {why}")));
-        let family = model.shape.architecture;
-        if !numbers::is_known(family) {
-            return refuse(format!(
-                "{} is not computed; accepted: {}",
-                family.model_type(),
-                numbers::FAMILIES
-            ));
-        }
-        if !model.shape.layers.iter().all(|l| l.attention().is_some()) {
-            return refuse("layers without softmax attention are not computed".into());
-        }
-        if let Some(stored) = &model.shape.stored
-            && let Some(block) = stored.iter().find(|b| !crate::engine::is_readable(&b.kind))
-        {
-            return refuse(format!("Candle cannot read tensors stored as {}", block.kind));
-        }
-        Numbers::of_config(family, &model.config).map_err(|e| Refusal(format!("our decoder: {e}")))?;
+        let refuse = |why: String| Err(refusal(&why));
+        computes(model)?;
         let compute = compute_type(precision, spec.device);
-        let attention = Variant::of_case(spec, compute)?;
+        let attention = Variant::of_case(spec, &model.shape, compute)?;
         if let Some(Err(wrong)) = spec.attention.as_ref().map(planner::pattern::check) {
             return refuse(wrong.to_string());
         }
@@ -134,6 +118,36 @@ impl Options {
         };
         Ok(Self { attention, growth, element, tokens })
     }
+}
+
+fn refusal(why: &dyn std::fmt::Display) -> Refusal {
+    Refusal(format!("our decoder: {why}"))
+}
+
+/// Whether the decoder computes a model, however it is asked to.
+///
+/// # Errors
+/// What of it the decoder does not compute.
+pub fn computes(model: &Model) -> Result<(), Refusal> {
+    let family = model.shape.architecture;
+    if !numbers::is_known(family) {
+        let (known, given) = (numbers::FAMILIES, family.model_type());
+        return Err(refusal(&format!("{given} is not computed; accepted: {known}")));
+    }
+    if !model.shape.layers.iter().all(|l| l.attention().is_some()) {
+        return Err(refusal(&"layers without softmax attention are not computed"));
+    }
+    if let Some(kind) = crate::engine::unreadable(&model.shape) {
+        return Err(refusal(&format!("Candle cannot read tensors stored as {kind}")));
+    }
+    let numbers = Numbers::of_config(family, &model.config).map_err(|e| refusal(&e))?;
+    let mut rotated = model
+        .shape
+        .layers
+        .iter()
+        .filter_map(planner::model::Layer::attention)
+        .map(|a| as_size(a.rotary_size));
+    rotated.try_for_each(|size| numbers.check(size)).map_err(|e| refusal(&e))
 }
 
 /// The type that a precision computes in.
@@ -241,6 +255,7 @@ impl Decoder {
             let attention = shape
                 .attention()
                 .ok_or_else(|| Refusal(format!("layer {index} has no softmax attention")))?;
+            numbers.check(as_size(attention.rotary_size))?;
             let window = attention.window.map(|w| w.0);
             let visibility = options.attention.visibility(window);
             let rotation = if window.is_some() { &numbers.windowed_rotation } else { &numbers.rotation };

@@ -88,6 +88,9 @@ pub(crate) fn gguf(role: Role, layer: Option<u64>) -> Option<String> {
         // Phi-3's file has gate and up in the tensor of the up projection.
         Role::Up | Role::GateUp => "ffn_up.weight",
         Role::Down => "ffn_down.weight",
+        Role::GateBias => "ffn_gate.bias",
+        Role::UpBias => "ffn_up.bias",
+        Role::DownBias => "ffn_down.bias",
         Role::LayerNorm(NormPlace::BeforeAttention) => "attn_norm.weight",
         Role::LayerNorm(NormPlace::AfterAttention) => "post_attention_norm.weight",
         Role::LayerNorm(NormPlace::BeforeFeedForward) => "ffn_norm.weight",

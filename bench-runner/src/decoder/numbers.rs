@@ -105,8 +105,16 @@ impl Numbers {
     /// A rotary scaling or an activation that the decoder does not compute.
     pub(super) fn of_config(family: Architecture, config: &Value) -> Result<Self, Refusal> {
         let mut fields = config.get("text_config").unwrap_or(config).as_object().cloned().unwrap_or_default();
+        // `Gemma2Config` has caps where a file leaves them out; null is none.
+        let cap = |name: &str, default: f64| match fields.get(name) {
+            None => (family == Architecture::Gemma2).then_some(default),
+            Some(given) => given.as_f64(),
+        };
+        let (score_cap, logit_cap) =
+            (cap("attn_logit_softcapping", 50.0), cap("final_logit_softcapping", 30.0));
         fields.retain(|_, v| !v.is_null());
         move_rope(&mut fields);
+        check_biases(family, &fields)?;
         let number = |name: &str| fields.get(name).and_then(Value::as_f64);
         let gemma = is_gemma(family);
         let activation = fields.get("hidden_activation").or_else(|| fields.get("hidden_act"));
@@ -128,7 +136,7 @@ impl Numbers {
         let rotation = Rotation { theta, scaling: scaling(fields.get("rope_scaling"), whole, original)? };
         let windowed_rotation = if family == Architecture::Gemma3 {
             let theta = number("rope_local_base_freq").unwrap_or(10_000.0);
-            Rotation { theta, scaling: Scaling::None }
+            Rotation { theta, scaling: scaling(fields.get("rope_local_scaling"), whole, original)? }
         } else {
             rotation.clone()
         };
@@ -138,15 +146,14 @@ impl Numbers {
             rotation,
             windowed_rotation,
             query_scale: gemma.then(|| number("query_pre_attn_scalar").unwrap_or(256.0).powf(-0.5)),
-            score_cap: number("attn_logit_softcapping"),
-            logit_cap: number("final_logit_softcapping"),
+            score_cap,
+            logit_cap,
             embedding_scale: gemma.then(|| number("hidden_size").unwrap_or(1.0).sqrt()),
             norm_offset: if gemma { 1.0 } else { 0.0 },
         })
     }
 
-    /// Those of a GGUF header. `divisors` are what the file's `rope_freqs.weight` holds; `config` is the configuration
-    /// made of the header.
+    /// Those of a GGUF header, with the divisors that the file holds; `config` is the configuration made of the header.
     ///
     /// # Errors
     /// As [`Numbers::of_config`].
@@ -154,7 +161,7 @@ impl Numbers {
         family: Architecture,
         content: &Content,
         config: &Value,
-        divisors: Option<Vec<f64>>,
+        divisors: Divisors,
     ) -> Result<Self, Refusal> {
         let mut numbers = Self::of_config(family, config)?;
         let prefix = match content.metadata.get("general.architecture") {
@@ -165,6 +172,9 @@ impl Numbers {
             Some(Metadata::F32(x)) => Some(f64::from(*x)),
             Some(Metadata::F64(x)) => Some(*x),
             Some(Metadata::U32(x)) => Some(f64::from(*x)),
+            Some(Metadata::I32(x)) => Some(f64::from(*x)),
+            #[allow(clippy::cast_precision_loss, reason = "counts of tokens, layers and widths")]
+            Some(Metadata::U64(x)) => Some(*x as f64),
             _ => None,
         };
         numbers.epsilon = number("attention.layer_norm_rms_epsilon").unwrap_or(numbers.epsilon);
@@ -181,10 +191,28 @@ impl Numbers {
             _ => "none",
         };
         let scaling = match (divisors, kind) {
-            (Some(divisors), _) => Scaling::Divisors(divisors),
-            (None, "none" | "longrope") => Scaling::None,
-            (None, "linear") => Scaling::Linear(number("rope.scaling.factor").unwrap_or(1.0)),
-            (None, other) => return Err(unknown_scaling(other)),
+            (Divisors { short: Some(short), long: Some(long), .. }, _) => Scaling::LongRope {
+                short,
+                long,
+                // llama.cpp: `n_ctx_orig_yarn`, and `rope_attn_factor`, 1 where a file leaves it out (`llama-model.cpp`).
+                original: tokens(
+                    number("rope.scaling.original_context_length")
+                        .or_else(|| number("context_length"))
+                        .unwrap_or(0.0),
+                ),
+                attention: number("rope.scaling.attn_factor").unwrap_or(1.0),
+            },
+            (Divisors { short: Some(_), .. } | Divisors { long: Some(_), .. }, _) | (_, "longrope") => {
+                return Err(Refusal(
+                    "rope_factors_short.weight and rope_factors_long.weight: the file does not hold both; convert the model \
+                     again"
+                        .into(),
+                ));
+            }
+            (Divisors { all: Some(divisors), .. }, _) => Scaling::Divisors(divisors),
+            (_, "none") => Scaling::None,
+            (_, "linear") => Scaling::Linear(number("rope.scaling.factor").unwrap_or(1.0)),
+            (_, other) => return Err(unknown_scaling(other)),
         };
         if family != Architecture::Gemma3 {
             numbers.windowed_rotation.scaling = scaling.clone();
@@ -206,6 +234,39 @@ impl Numbers {
         }
         Ok(numbers)
     }
+}
+
+/// Divisors of the rotary frequencies in a GGUF file.
+#[derive(Debug, Default)]
+pub(super) struct Divisors {
+    /// `rope_freqs.weight`: for every context (Llama 3.1).
+    pub(super) all: Option<Vec<f64>>,
+    /// `rope_factors_short.weight`: for contexts of at most the original length (Phi-3).
+    pub(super) short: Option<Vec<f64>>,
+    /// `rope_factors_long.weight`: for longer ones.
+    pub(super) long: Option<Vec<f64>>,
+}
+
+/// Biases that a configuration asks for and the family's class in `transformers` does not have would be left out unseen.
+fn check_biases(family: Architecture, fields: &serde_json::Map<String, Value>) -> Result<(), Refusal> {
+    let asked = |name: &str| fields.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let lacks_attention =
+        matches!(family, Architecture::Mistral | Architecture::Mixtral | Architecture::Phi3);
+    for (name, lacks) in [("attention_bias", lacks_attention), ("mlp_bias", family != Architecture::Llama)] {
+        if lacks && asked(name) {
+            return Err(Refusal(format!(
+                "{name} true: {} has no such biases; accepted: false, or the family that the checkpoint is of",
+                family.model_type()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A number of tokens of a configuration; 0 where it is none.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+fn tokens(n: f64) -> u64 {
+    n as u64
 }
 
 fn unknown_scaling(kind: &str) -> Refusal {
@@ -238,24 +299,47 @@ fn scaling(given: Option<&Value>, whole: f64, original: Option<f64>) -> Result<S
                     Refusal(format!("rope_scaling.{name}: missing; the model's own file has it"))
                 })
             };
-            let original =
-                number("original_max_position_embeddings").or(original).filter(|n| *n > 1.0).unwrap_or(whole);
-            let factor = whole / original;
-            let attention = if factor > 1.0 { (1.0 + factor.ln() / original.ln()).sqrt() } else { 1.0 };
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a number of tokens from a configuration, at least 1"
-            )]
-            let original = original as u64;
+            let original = number("original_max_position_embeddings").or(original).filter(|n| *n > 1.0);
+            // Where the file tells the context that the model was first made for, the ratio counts and not `factor`.
+            let factor = match original {
+                Some(original) => whole / original,
+                None => number("factor").unwrap_or(1.0),
+            };
+            let original = original.unwrap_or(whole);
+            let computed = if factor > 1.0 { (1.0 + factor.ln() / original.ln()).sqrt() } else { 1.0 };
             Ok(Scaling::LongRope {
                 short: list("short_factor")?,
                 long: list("long_factor")?,
-                original,
-                attention,
+                original: tokens(original),
+                attention: number("attention_factor").unwrap_or(computed),
             })
         }
         Some(other) => Err(unknown_scaling(other)),
+    }
+}
+
+impl Numbers {
+    /// Whether lists of divisors are as long as a head of `rotated` rotated elements has pairs.
+    ///
+    /// # Errors
+    /// Names the list that is not.
+    pub(super) fn check(&self, rotated: usize) -> Result<(), Refusal> {
+        let pairs = rotated / 2;
+        let of = |scaling: &Scaling| match scaling {
+            Scaling::LongRope { short, long, .. } => {
+                vec![("rope_scaling.short_factor", short.len()), ("rope_scaling.long_factor", long.len())]
+            }
+            Scaling::Divisors(all) => vec![("rope_freqs.weight", all.len())],
+            Scaling::None | Scaling::Linear(_) | Scaling::Llama3 { .. } => Vec::new(),
+        };
+        for rotation in [&self.rotation, &self.windowed_rotation] {
+            if let Some((name, count)) = of(&rotation.scaling).into_iter().find(|(_, n)| *n != pairs) {
+                return Err(Refusal(format!(
+                    "{name}: {count} numbers for the {pairs} pairs of a head's {rotated} rotated elements; give one for each"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -266,7 +350,7 @@ impl Rotation {
         #[allow(clippy::cast_precision_loss, reason = "sizes of heads")]
         let plain = (0..size / 2).map(|i| self.theta.powf(-2.0 * i as f64 / size as f64));
         let divided = |by: &[f64], plain: &mut dyn Iterator<Item = f64>| -> Vec<f64> {
-            plain.zip(by.iter().chain(std::iter::repeat(&1.0))).map(|(f, d)| f / d).collect()
+            plain.zip(by).map(|(f, d)| f / d).collect()
         };
         let mut plain = plain;
         match &self.scaling {
@@ -294,3 +378,6 @@ impl Rotation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

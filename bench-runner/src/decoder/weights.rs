@@ -13,6 +13,7 @@ use planner::model::{Architecture, Role, WeightTensor};
 
 use super::matrix::{Linear, Matrix};
 use super::names;
+use super::numbers::Divisors;
 use crate::engine::{EngineError, Precision, RandomMatrices, fitting, random_tensor, weight_files};
 
 /// What weights are read from.
@@ -140,8 +141,12 @@ impl<'a> Weights<'a> {
                 return Ok(Matrix::Quantised(QMatMul::from_qtensor(stored)?));
             }
             Precision::Dense(_) => return Ok(Matrix::Dense(self.dense(&found, expert)?)),
-            // Embeddings and the output head keep the type that is computed in, as fp8 checkpoints have them.
-            Precision::Fp8 if matches!(role, Role::TokenEmbedding | Role::OutputHead | Role::Router) => {
+            // A router keeps the type that is computed in, as llama.cpp's quantiser leaves `ffn_gate_inp`.
+            Precision::Fp8 | Precision::Quantised(_) if role == Role::Router => {
+                return Ok(Matrix::Dense(self.dense(&found, expert)?));
+            }
+            // So do embeddings and the output head in fp8 checkpoints.
+            Precision::Fp8 if matches!(role, Role::TokenEmbedding | Role::OutputHead) => {
                 return Ok(Matrix::Dense(self.dense(&found, expert)?));
             }
             Precision::Fp8 => return Matrix::fp8(&self.dense(&found, expert)?, self.compute),
@@ -218,24 +223,34 @@ impl<'a> Weights<'a> {
         reader.read_exact(&mut raw)?;
         let layer = tensor.layer.and_then(|l| usize::try_from(l).ok());
         let head_rows = match (tensor.role, layer) {
-            (Role::Query | Role::Key, Some(layer)) if *interleaved => self.head_sizes.get(layer).copied(),
+            (Role::Query | Role::Key | Role::QueryBias | Role::KeyBias, Some(layer)) if *interleaved => {
+                self.head_sizes.get(layer).copied()
+            }
             _ => None,
         };
         let shape = if tensor.is_matrix() { vec![rows, columns] } else { vec![columns] };
         if let Some(head) = head_rows {
-            raw = in_halves(&raw, bytes / rows.max(1), head);
+            // Each number of a bias is a row.
+            let outputs = if tensor.is_matrix() { rows } else { columns };
+            raw = in_halves(&raw, bytes / outputs.max(1), head);
         }
         QTensor::new(QStorage::from_data(Cow::Owned(raw), &self.device, kind)?, shape)
     }
 
     /// Divisors of the rotary frequencies, where a GGUF file has them.
-    pub(super) fn divisors(content: &Content, reader: &mut BufReader<&File>) -> Result<Option<Vec<f64>>> {
-        const NAME: &str = "rope_freqs.weight";
-        if !content.tensor_infos.contains_key(NAME) {
-            return Ok(None);
-        }
-        let found = content.tensor(reader, NAME, &Device::Cpu)?.dequantize(&Device::Cpu)?;
-        Ok(Some(found.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect()))
+    pub(super) fn divisors(content: &Content, reader: &mut BufReader<&File>) -> Result<Divisors> {
+        let mut read = |name: &str| -> Result<Option<Vec<f64>>> {
+            if !content.tensor_infos.contains_key(name) {
+                return Ok(None);
+            }
+            let found = content.tensor(reader, name, &Device::Cpu)?.dequantize(&Device::Cpu)?;
+            Ok(Some(found.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect()))
+        };
+        Ok(Divisors {
+            all: read("rope_freqs.weight")?,
+            short: read("rope_factors_short.weight")?,
+            long: read("rope_factors_long.weight")?,
+        })
     }
 }
 

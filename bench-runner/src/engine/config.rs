@@ -45,6 +45,12 @@ fn defaults(stock: Stock) -> Value {
 fn complete(stock: Stock, config: &Value) -> Value {
     let mut fields: Map<String, Value> =
         config.get("text_config").unwrap_or(config).as_object().cloned().unwrap_or_default();
+    if stock == Stock::Gemma2 {
+        // Caps that a file leaves out; null is none.
+        for (name, cap) in [("attn_logit_softcapping", 50.0), ("final_logit_softcapping", 30.0)] {
+            fields.entry(name).or_insert(json!(cap));
+        }
+    }
     fields.retain(|_, v| !v.is_null());
     move_rope(&mut fields);
     if let Value::Object(defaults) = defaults(stock) {
@@ -72,18 +78,31 @@ pub(crate) fn move_rope(fields: &mut Map<String, Value>) {
         return drop_default_scaling(fields);
     };
     if let Some(full) = rope.get("full_attention") {
-        fields.extend(full.get("rope_theta").map(|t| ("rope_theta".to_owned(), t.clone())));
-        let local = rope.get("sliding_attention").and_then(|s| s.get("rope_theta"));
-        fields.extend(local.map(|t| ("rope_local_base_freq".to_owned(), t.clone())));
-        return;
+        for (kind, theta, scaling) in [
+            (Some(full), "rope_theta", "rope_scaling"),
+            (rope.get("sliding_attention"), "rope_local_base_freq", "rope_local_scaling"),
+        ] {
+            let Some(kind) = kind else { continue };
+            fields.extend(kind.get("rope_theta").map(|t| (theta.to_owned(), t.clone())));
+            if scales(kind) {
+                fields.entry(scaling).or_insert_with(|| kind.clone());
+            }
+        }
+        return drop_default_scaling(fields);
     }
     for name in ["rope_theta", "partial_rotary_factor"] {
         fields.extend(rope.get(name).map(|v| (name.to_owned(), v.clone())));
     }
-    if rope.len() > 2 {
-        fields.entry("rope_scaling").or_insert(Value::Object(rope));
+    let rope = Value::Object(rope);
+    if scales(&rope) {
+        fields.entry("rope_scaling").or_insert(rope);
     }
     drop_default_scaling(fields);
+}
+
+/// Whether rotary settings say a scaling, and one that changes something.
+fn scales(rope: &Value) -> bool {
+    scaling_kind(rope).is_some_and(|kind| kind != "default")
 }
 
 /// A scaling of kind `default` scales nothing.
@@ -113,7 +132,8 @@ pub(super) fn parse<C: DeserializeOwned>(stock: Stock, config: &Value) -> Result
 pub(super) fn check(stock: Stock, config: &Value) -> Result<(), String> {
     use candle_transformers::models::{bert, gemma2, gemma3, llama, mistral, phi3, qwen2, qwen3};
     let full = complete(stock, config);
-    if let Some(kind) = full.get("rope_scaling").and_then(scaling_kind) {
+    let scaling = full.get("rope_scaling").or_else(|| full.get("rope_local_scaling"));
+    if let Some(kind) = scaling.and_then(scaling_kind) {
         let known: &[&str] = match stock {
             Stock::Llama => &["llama3"],
             Stock::Phi3 => &["longrope"],

@@ -21,6 +21,7 @@ use contract::case::{CaseSpec, Device, Variant};
 use serde::{Deserialize, Serialize};
 
 pub use precision::Precision;
+use precision::TF32;
 pub use prompt::prompt;
 pub use session::{Encoder, Loaded, Session};
 pub use stock::Stock;
@@ -29,7 +30,7 @@ pub use synthetic::{GgufLayout, quantised_types};
 pub(crate) use config::move_rope;
 pub(crate) use dense::weight_files;
 pub(crate) use random::random_tensor;
-pub(crate) use stock::is_readable;
+pub(crate) use stock::unreadable;
 pub(crate) use synthetic::{RandomMatrices, fitting};
 
 use crate::decoder::{self, Decoder};
@@ -85,6 +86,9 @@ pub struct Prepared {
     config: serde_json::Value,
     runs: Runs,
     precision: Precision,
+    /// Whether fp32 products may be computed in TF32.
+    #[serde(default)]
+    tf32: bool,
     device: Device,
 }
 
@@ -119,8 +123,15 @@ impl Runs {
     }
 }
 
-/// The decoder of cases that name none.
-pub const DEFAULT_VARIANT: Variant = Variant::Stock;
+/// The decoder of a sweep that names none: ours where it computes every model, else candle-transformers' models. One for
+/// all, so that a sweep's rows can be compared.
+pub fn default_variant<'a>(models: impl IntoIterator<Item = &'a Model>) -> Variant {
+    if models.into_iter().all(|model| decoder::computes(model).is_ok()) {
+        Variant::Plimsoll
+    } else {
+        Variant::Stock
+    }
+}
 
 /// Decides whether the engine can run `spec` on `model`.
 ///
@@ -139,7 +150,14 @@ pub fn prepare(spec: &CaseSpec, model: &Model) -> Result<Prepared, Refusal> {
     }
     crate::telemetry::settings::check(spec)?;
     let precision = Precision::parse(&spec.precision, model)?;
-    let runs = match spec.variant.unwrap_or(DEFAULT_VARIANT) {
+    let tf32 = spec.precision == TF32;
+    if tf32 && spec.device == Device::Cpu {
+        return Err(Refusal(
+            "precision tf32: a format of NVIDIA's tensor cores, which cpu does not have; accepted: fp32, or a CUDA device"
+                .into(),
+        ));
+    }
+    let runs = match spec.decoder() {
         Variant::Stock => {
             let module = Stock::choose(model, precision)?;
             module.check(model, spec)?;
@@ -180,8 +198,19 @@ pub fn prepare(spec: &CaseSpec, model: &Model) -> Result<Prepared, Refusal> {
         config: model.config.clone(),
         runs,
         precision,
+        tf32,
         device: spec.device,
     })
+}
+
+/// The precisions of a model that a decoder of this runner computes, stock or ours.
+#[must_use]
+pub fn precisions(model: &Model) -> Vec<String> {
+    let ours = decoder::computes(model).is_ok();
+    let computed = |given: &String| {
+        Precision::parse(given, model).is_ok_and(|precision| ours || Stock::choose(model, precision).is_ok())
+    };
+    Precision::accepted(model).into_iter().filter(computed).collect()
 }
 
 /// Whether this build can use `device`, by what was compiled in.
@@ -215,20 +244,30 @@ impl Prepared {
         &self.runs
     }
 
+    /// Whether fp32 products may be computed in TF32.
+    #[must_use]
+    pub const fn tf32(&self) -> bool {
+        self.tf32
+    }
+
     /// How weights are stored.
     #[must_use]
     pub const fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Opens the device.
+    /// Opens the device, and tells its library whether products of single precision may be computed in TF32: a setting of
+    /// the whole process, which is this case's own.
     ///
     /// # Errors
     /// Where there is none such.
     pub fn open_device(&self) -> Result<candle_core::Device, EngineError> {
         Ok(match self.device {
             Device::Cpu => candle_core::Device::Cpu,
-            Device::Cuda(ordinal) => candle_core::Device::new_cuda(ordinal as usize)?,
+            Device::Cuda(ordinal) => {
+                candle_core::cuda::set_gemm_reduced_precision_f32(self.tf32);
+                candle_core::Device::new_cuda(ordinal as usize)?
+            }
         })
     }
 
@@ -299,9 +338,14 @@ pub struct Staged {
 
 #[cfg(test)]
 impl Staged {
+    /// Of a GGUF file.
+    pub(crate) fn of(file: File) -> Self {
+        Self { gguf: Some(file), random: RandomMatrices::default() }
+    }
+
     /// The GGUF file, opened.
-    pub(crate) const fn gguf_file(&self) -> Option<&File> {
-        self.gguf.as_ref()
+    pub(crate) fn into_gguf(self) -> Option<File> {
+        self.gguf
     }
 }
 

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{Refusal, synthetic};
 use crate::model::{Model, ModelSource};
 
+/// Single precision whose products a GPU's tensor cores compute with 10 bits of mantissa.
+pub(super) const TF32: &str = "tf32";
+
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -38,7 +41,8 @@ impl Precision {
                 _ if knows_fp32_alone(model) => refuse(&format!("the checkpoint is in 16 bit, {NAN}")),
                 dtype => Ok(Self::Dense(dtype)),
             },
-            "fp32" => Ok(Self::Dense(DType::F32)),
+            // Stored so; what products are computed in is the device's (`super::Prepared`).
+            "fp32" | TF32 => Ok(Self::Dense(DType::F32)),
             "bf16" | "fp16" if knows_fp32_alone(model) => refuse(NAN),
             "bf16" => Ok(Self::Dense(DType::BF16)),
             "fp16" => Ok(Self::Dense(DType::F16)),
@@ -56,7 +60,9 @@ impl Precision {
     /// The precisions that a model can be run in.
     #[must_use]
     pub fn accepted(model: &Model) -> Vec<String> {
-        let dense = ["native", "fp32", "bf16", "fp16", "fp8"].map(str::to_owned);
+        // No build without CUDA has a device for it.
+        let tf32 = cfg!(feature = "cuda").then(|| TF32.to_owned());
+        let dense = ["native", "fp32", "bf16", "fp16", "fp8"].map(str::to_owned).into_iter().chain(tf32);
         match model.source {
             _ if knows_fp32_alone(model) => {
                 let native = (native(model) == DType::F32).then(|| "native".to_owned());
@@ -64,7 +70,7 @@ impl Precision {
             }
             _ => {
                 let quantised = synthetic::quantised_types().map(|(name, _)| format!("gguf:{name}"));
-                dense.into_iter().chain(quantised).collect()
+                dense.chain(quantised).collect()
             }
         }
     }

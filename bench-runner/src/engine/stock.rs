@@ -172,10 +172,8 @@ impl Stock {
                     .into()
             });
         }
-        if let Some(stored) = &model.shape.stored
-            && let Some(block) = stored.iter().find(|b| !is_readable(&b.kind) && !is_buffer(&b.kind))
-        {
-            return refuse(format!("Candle cannot read tensors stored as {}", block.kind));
+        if let Some(kind) = unreadable(&model.shape) {
+            return refuse(format!("Candle cannot read tensors stored as {kind}"));
         }
         // Families with other mixers and experts were refused when the module was chosen.
         let Some(a) = model.shape.layers.first().and_then(planner::model::Layer::attention) else {
@@ -199,6 +197,11 @@ impl Stock {
         }
         match self {
             Self::Llama if a.qkv_bias => refuse("it has no attention biases, this model has them".into()),
+            Self::Llama | Self::QuantizedLlama
+                if model.shape.layers.iter().filter_map(planner::model::Layer::dense).any(|d| d.bias) =>
+            {
+                refuse("it has no biases in its feed-forward, this model has them".into())
+            }
             Self::Mistral if model.shape.tied_embeddings => {
                 refuse("it wants an output matrix of its own, this model's is its embedding".into())
             }
@@ -272,13 +275,21 @@ impl Stock {
     }
 }
 
-/// Whether a safetensors file keeps numbers of positions and the like so, which no module loads.
-fn is_buffer(kind: &str) -> bool {
-    matches!(kind, "i64" | "i32" | "i16" | "i8" | "u8" | "bool")
+/// How files store tensors that a model needs and Candle cannot read. Beside the weights there may be buffers of any type,
+/// numbers of positions and the like, which no model loads: they are in the way only where without them there are too few
+/// parameters.
+pub(crate) fn unreadable(shape: &planner::Model) -> Option<&str> {
+    let stored = shape.stored.as_ref()?;
+    let readable = stored.iter().filter(|block| is_readable(&block.kind)).map(|block| block.parameters);
+    if readable.sum::<u64>() >= shape.parameters().total {
+        return None;
+    }
+    let others = stored.iter().filter(|block| !is_readable(&block.kind));
+    others.max_by_key(|block| block.parameters).map(|block| block.kind.as_str())
 }
 
 /// Whether `candle_core::quantized::GgmlDType` has the type (its `from_u32`).
-pub(crate) fn is_readable(kind: &str) -> bool {
+fn is_readable(kind: &str) -> bool {
     matches!(
         kind,
         "f32"

@@ -10,7 +10,7 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Tensor};
 use planner::Bytes;
 use planner::document::plan::StoredBlock;
-use planner::model::{Architecture, Model};
+use planner::model::{Architecture, Model, Role};
 
 use super::random::{Random, distribution};
 use super::{EngineError, Refusal};
@@ -66,7 +66,9 @@ impl GgufLayout {
             .map(|t| {
                 let name = crate::decoder::gguf_name(t.role, t.layer)
                     .ok_or_else(|| Refusal(format!("{:?} has no place in a GGUF file here", t.role)))?;
-                let kind = if t.is_matrix() { fitting(kind, t.columns) } else { GgmlDType::F32 };
+                // A router is no more quantised than a norm (llama.cpp `llama-quant.cpp`, `ffn_gate_inp.weight`).
+                let quantised = t.is_matrix() && t.role != Role::Router;
+                let kind = if quantised { fitting(kind, t.columns) } else { GgmlDType::F32 };
                 let size = |n: u64| {
                     usize::try_from(n)
                         .map_err(|_| Refusal(format!("{name}: {n} is more than this machine can index")))

@@ -27,7 +27,7 @@ fn what_cannot_run_is_refused_with_the_reason() {
     const LLAMA: &str = "HuggingFaceTB/SmolLM2-135M";
     const BERT: &str = "sentence-transformers/all-MiniLM-L6-v2";
     type Change = fn(&mut CaseSpec);
-    let table: [(&str, Change, &str); 21] = [
+    let table: [(&str, Change, &str); 22] = [
         (LLAMA, |s| s.batch = 0, "batch 0"),
         (LLAMA, |s| s.prompt_tokens = Tokens(0), "prompt of 0 tokens"),
         (LLAMA, |s| s.prompt_tokens = Tokens(8190), "8194 tokens, more than the 8192"),
@@ -43,6 +43,7 @@ fn what_cannot_run_is_refused_with_the_reason() {
             "precision int3: unknown; accepted: native, fp32, bf16, fp16, fp8, gguf:q8_0",
         ),
         (LLAMA, |s| s.precision = "fp8".into(), "stock models compute no fp8"),
+        (LLAMA, |s| s.precision = "tf32".into(), "which cpu does not have; accepted: fp32"),
         (LLAMA, |s| s.cache = Some(CacheKind::Slab), "its cache is its own, slab cannot be asked of it"),
         (LLAMA, |s| s.kv_cache = Some(CachePrecision::Fp8), "fp8 cannot be asked of it"),
         (LLAMA, |s| s.precision = "gguf:iq1_s".into(), "not a type that Candle can quantise to"),
@@ -136,6 +137,40 @@ fn every_model_of_the_catalogue_that_has_a_module_can_be_prepared() {
     }
     assert!(refused.is_empty(), "{refused:#?}");
     assert_eq!(modules, ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "bert"].into());
+}
+
+#[test]
+fn a_sweep_that_names_no_decoder_gets_ours_where_it_computes_all_its_models() {
+    let [llama, bert, gpt2] =
+        ["HuggingFaceTB/SmolLM2-135M", "sentence-transformers/all-MiniLM-L6-v2", "openai-community/gpt2"]
+            .map(|id| Model::resolve(id, None).unwrap());
+    assert_eq!(super::default_variant([&llama]), Variant::Plimsoll);
+    for models in [vec![&bert], vec![&llama, &bert], vec![&gpt2]] {
+        assert_eq!(super::default_variant(models), Variant::Stock);
+    }
+    // What was stored before there was a choice ran stock.
+    assert_eq!(CaseSpec { variant: None, ..spec() }.decoder(), Variant::Stock);
+    let old = prepare(&CaseSpec { variant: None, ..spec() }, &llama).unwrap();
+    assert!(matches!(old.runs, Runs::Stock { .. }), "{:?}", old.runs);
+}
+
+#[test]
+fn every_precision_that_is_advertised_can_be_prepared() {
+    let mut offered = 0;
+    for entry in planner::catalogue::models() {
+        let model = Model::resolve(&entry.id, None).unwrap();
+        let generate_tokens = Tokens(if model.shape.architecture.is_encoder() { 0 } else { 4 });
+        for precision in super::precisions(&model) {
+            let with = |variant| {
+                let spec = CaseSpec { precision: precision.clone(), variant, generate_tokens, ..spec() };
+                prepare(&spec, &model)
+            };
+            let best = with(Some(super::default_variant([&model])));
+            assert!(best.is_ok(), "{} in {precision}: {:?}", entry.id, best.err());
+            offered += 1;
+        }
+    }
+    assert!(offered > 500, "{offered} precisions of all models");
 }
 
 #[test]

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use contract::protocol::{AdvertisedModel, WeightSource};
 use planner::catalogue;
 use planner::document::plan::{ModelRef, StoredBlock};
+use planner::model::Dtype;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use error::{LoadError, UnknownModel};
 pub use header::{gguf_reference, safetensors_reference};
 
-use crate::engine::{GgufLayout, Precision, Stock};
+use crate::engine::{self, GgufLayout, Precision};
 
 /// Where a model's weights come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,8 +133,21 @@ impl Model {
                 name: Some(self.name.clone()),
                 config: Some(self.config.clone()),
                 stored,
+                loaded_from: self.files_format(),
                 ..ModelRef::default()
             },
+        }
+    }
+
+    /// The number format that most of a folder of safetensors is in.
+    fn files_format(&self) -> Option<Dtype> {
+        let ModelSource::Safetensors { .. } = self.source else { return None };
+        let largest = self.shape.stored.iter().flatten().max_by_key(|block| block.parameters)?;
+        match largest.kind.as_str() {
+            "f32" => Some(Dtype::F32),
+            "bf16" => Some(Dtype::Bf16),
+            "f16" => Some(Dtype::F16),
+            _ => None,
         }
     }
 
@@ -147,7 +161,7 @@ impl Model {
                 ModelSource::Safetensors { .. } => WeightSource::Safetensors,
                 ModelSource::Synthetic { .. } => WeightSource::Synthetic,
             },
-            precisions: Precision::accepted(self),
+            precisions: engine::precisions(self),
             parameters: self.shape.parameters().total,
             max_tokens: self.context_tokens,
         }
@@ -179,8 +193,7 @@ pub fn available(models_dir: Option<&Path>, memory: planner::Bytes) -> (Vec<Mode
             continue;
         };
         let bytes = model.shape.parameters().total.saturating_mul(2);
-        let runs = Stock::choose(&model, Precision::Dense(candle_core::DType::BF16)).is_ok();
-        if runs && bytes <= memory.0 {
+        if !engine::precisions(&model).is_empty() && bytes <= memory.0 {
             models.push(model);
         }
     }

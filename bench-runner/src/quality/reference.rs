@@ -15,6 +15,7 @@ use crate::case::process::{self, Ended, SpawnError};
 use crate::engine::{self, Refusal};
 use crate::model::{Model, ModelSource};
 use crate::stop::Stop;
+use crate::telemetry::CaseRecording;
 
 /// References of a run, each made when the first case asks for it.
 #[derive(Debug, Default)]
@@ -111,7 +112,13 @@ fn make(
     let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
     let ask = Ask { text, file: path, purpose: Purpose::Reference };
     let vocabulary = u32::try_from(model.shape.vocab).unwrap_or(u32::MAX);
-    let request = Request { spec, prepared, vocabulary, quality: Some(ask.clone()) };
+    let request = Request {
+        spec,
+        prepared,
+        vocabulary,
+        quality: Some(ask.clone()),
+        recording: CaseRecording::default(),
+    };
     let told = &mut |what: &str| phase(&format!("reference of quality, {what}"));
     match process::run(runner.executable, &request, runner.threads, runner.stop, told)? {
         Ended::Stopped => Ok(None),

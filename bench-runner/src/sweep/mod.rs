@@ -12,6 +12,7 @@ use contract::ids::CaseId;
 use contract::job::Progress;
 use contract::machine::Machine;
 use contract::run::{Run, RunStatus};
+use contract::sweep::Sweep;
 
 pub use grid::{GridError, parse_list, parse_numbers};
 pub use sink::{Collected, Sink, SinkError, SqliteSink};
@@ -26,6 +27,14 @@ use crate::{clock, plan};
 
 /// Models by name.
 pub type Models = BTreeMap<String, Model>;
+
+/// Writes the decoder that a sweep leaves to the runner into it, so that what is stored names it.
+pub fn name_decoder(sweep: &mut Sweep, models: &Models) {
+    if sweep.variants.is_empty() {
+        let used = sweep.models.iter().filter_map(|name| models.get(name));
+        sweep.variants = vec![engine::default_variant(used)];
+    }
+}
 
 /// Why a run could not go on. What was finished before is kept.
 #[derive(Debug, thiserror::Error)]

@@ -112,7 +112,8 @@ pub struct CaseSpec {
     pub model: String,
     /// `native` (as stored), `fp32`, `bf16`, `fp16`, `fp8`, or `gguf:` and a type.
     pub precision: String,
-    /// Which decoder; null: the runner's default. The case's engine says which ran.
+    /// Which decoder. Null in rows of before there was a choice, which candle-transformers' models computed
+    /// ([`CaseSpec::decoder`]); a runner names it in every case that it begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<Variant>,
     /// The attention variant; null: the engine's default.
@@ -148,6 +149,12 @@ pub struct CaseSpec {
 }
 
 impl CaseSpec {
+    /// Which decoder computes it: what names none was measured before there was a choice, with stock.
+    #[must_use]
+    pub fn decoder(&self) -> Variant {
+        self.variant.unwrap_or(Variant::Stock)
+    }
+
     /// A readable name, the same for the same case: `smollm2-135m native b1 p512 g64 cpu`.
     #[must_use]
     pub fn key(&self) -> String {

@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use contract::error::ApiError;
 use contract::link::StoredPlan;
 use planner::solve::{Answer, Question};
-use planner::{Estimate, Plan};
+use planner::{Estimate, Plan, PlanError};
 
 use crate::access::Writer;
 use crate::extract::Body;
@@ -23,7 +23,8 @@ use crate::state::AppState;
               (status = 400, body = ApiError, description = "Not the JSON of a plan"),
               (status = 422, body = ApiError, description = "It contradicts itself or cannot be planned; field says where")))]
 pub(super) async fn estimate(Body(plan): Body<Plan>) -> Result<Json<Estimate>, Problem> {
-    Ok(Json(planner::estimate(&plan)?))
+    // The advice of a plan that does not fit takes many estimates.
+    Ok(Json(beside(move || planner::estimate(&plan)).await?))
 }
 
 /// Ask a plan for the largest batch, the longest context, the load line, the fewest GPUs, the cheapest GPU, layouts, or what
@@ -34,13 +35,19 @@ pub(super) async fn estimate(Body(plan): Body<Plan>) -> Result<Json<Estimate>, P
               (status = 400, body = ApiError, description = "Not the JSON of a question"),
               (status = 422, body = ApiError, description = "The plan cannot be solved, or the question contradicts itself; field says where")))]
 pub(super) async fn solve(Body(question): Body<Question>) -> Result<Json<Answer>, Problem> {
-    // A search of layouts takes milliseconds that other requests should not wait for.
-    match tokio::task::spawn_blocking(move || question.answer()).await {
-        Ok(answer) => Ok(Json(answer?)),
+    Ok(Json(beside(move || question.answer()).await?))
+}
+
+/// Asks the planner on a thread of its own: what takes milliseconds should not keep other requests waiting.
+async fn beside<A: Send + 'static>(
+    ask: impl FnOnce() -> Result<A, PlanError> + Send + 'static,
+) -> Result<A, Problem> {
+    match tokio::task::spawn_blocking(ask).await {
+        Ok(answer) => Ok(answer?),
         Err(_) => Err(Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "the search for an answer failed; the server's log says why",
+            "the planner's answer failed; the server's log says why",
         )),
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::precision::{ActivationPrecision, CachePrecision, WeightPrecision};
 pub use super::serving::{Images, LoraAdapters, Speculation};
 use crate::bytes::{Bytes, Tokens};
+use crate::model::Dtype;
 
 /// The version of the contract that this crate speaks.
 pub const SCHEMA: u32 = 1;
@@ -67,6 +68,11 @@ pub struct ModelRef {
     /// Exact sizes by storage type, read from a GGUF or safetensors header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Vec<StoredBlock>>,
+    /// Number format of safetensors that Candle converts or quantises while loading, which takes more for a moment; left
+    /// out: weights are read as they are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub loaded_from: Option<Dtype>,
     /// Path of a GGUF file; only the CLI reads it, then it becomes `name`, `config` and `stored`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gguf: Option<String>,
@@ -156,7 +162,8 @@ pub struct EngineRef {
     /// Its version; left out: the newest in the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Candle only: `stock` (candle-transformers) or `plimsoll` (our decoder).
+    /// Candle only: `stock` (candle-transformers) or `plimsoll` (our decoder); left out: plimsoll where it has the model's
+    /// family, else stock, which the estimate names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
 }

@@ -12,6 +12,8 @@ pub struct CandleRequest {
     pub task: CandleTask,
     /// How the weights are held.
     pub weights: WeightStorage,
+    /// The safetensors' number format where weights are converted or quantised while loading; none: they are read as held.
+    pub loaded_from: Option<Dtype>,
     /// Activations and cache. Candle's quantized models compute in fp32 whatever is asked; the plan is checked for it.
     pub activations: Dtype,
     /// Sequences at once, at least 1.

@@ -48,7 +48,27 @@ fn components_add_up_to_the_peak() {
     assert!(estimate.error_band.low <= parts.total && parts.total <= estimate.error_band.high);
     assert!(estimate.fits);
     assert_eq!(estimate.capacity_bytes, Bytes::from_mib(81_090));
-    assert_eq!(estimate.engine.variant.as_deref(), Some("stock"));
+    assert_eq!(estimate.engine.variant.as_deref(), Some("plimsoll"));
+}
+
+/// The contract's default is our decoder; what it lacks is candle-transformers', which the estimate says.
+#[test]
+fn a_variant_that_is_left_out_is_ours_where_our_decoder_has_the_family() {
+    let embed = json!({ "kind": "embed", "sequence_tokens": 64, "batch": 2 });
+    let gemma = catalogue::model("google/gemma-2-2b").unwrap().config.clone();
+    for (change, expected) in [
+        (json!({}), "plimsoll"),
+        (json!({ "engine": { "name": "candle", "variant": "stock" } }), "stock"),
+        (json!({ "model": { "id": null, "name": "mine", "config": gemma } }), "plimsoll"),
+        (json!({ "model": { "id": "sentence-transformers/all-MiniLM-L6-v2" }, "workload": null }), "stock"),
+    ] {
+        let mut whole = changed(&change);
+        if whole["workload"].is_null() {
+            whole["workload"] = embed.clone();
+        }
+        let found = estimate(&plan(&whole)).unwrap();
+        assert_eq!(found.engine.variant.as_deref(), Some(expected), "{change}");
+    }
 }
 
 /// Parameters × 2 bytes, and the rotary tables: sines and cosines of the longest context × half a head, once in Llama and
@@ -62,7 +82,8 @@ fn weights_are_the_parameters_and_persistent_buffers() {
         ("google/gemma-3-270m", 18 * 2 * 32_768 * 128 * 2),
     ] {
         let parameters = catalogue::model(id).unwrap().parameters;
-        let change = json!({ "model": { "id": id }, "workload": { "concurrent_sequences": 1 } });
+        let change = json!({ "model": { "id": id }, "engine": { "variant": "stock" },
+                             "workload": { "concurrent_sequences": 1 } });
         let weights = estimate(&plan(&changed(&change))).unwrap().per_gpu.weights.0;
         assert_eq!(weights - parameters * 2, tables, "{id}");
     }
@@ -74,6 +95,14 @@ fn a_token_of_llama_3_1_8b_takes_128_kib_of_cache() {
     let estimate = estimate(&plan(&base())).unwrap();
     assert_eq!(estimate.kv.bytes_per_token, Bytes(131_072));
     assert_eq!(estimate.kv.pool_bytes, Bytes::ZERO, "Candle has no pool");
+    assert_eq!(
+        estimate.per_gpu.kv_cache,
+        Bytes(4 * (2048 + 512) * 131_072),
+        "a slab has room for every token"
+    );
+    let stock = json!({ "engine": { "variant": "stock" } });
+    let estimate = super::estimate(&plan(&changed(&stock))).unwrap();
+    assert_eq!(estimate.kv.bytes_per_token, Bytes(131_072));
     // The last token that is generated is never cached.
     assert_eq!(estimate.per_gpu.kv_cache, Bytes(4 * (2048 + 512 - 1) * 131_072));
 }
@@ -177,9 +206,25 @@ fn what_is_refused_names_its_field() {
             "int8",
         ),
         (json!({ "engine": { "name": "candle", "variant": "turbo" } }), "engine.variant", Invalid, "turbo"),
-        (json!({ "precision": { "weights": "fp8" } }), "precision.weights", Unsupported, "gguf:q2_k"),
+        (
+            json!({ "engine": { "variant": "stock" }, "precision": { "weights": "fp8" } }),
+            "precision.weights",
+            Unsupported,
+            "gguf:q2_k",
+        ),
         (json!({ "precision": { "weights": "gguf:iq4_nl" } }), "precision.weights", Unsupported, "iq4_nl"),
-        (json!({ "precision": { "kv_cache": "fp8" } }), "precision.kv_cache", Unsupported, "bf16"),
+        (
+            json!({ "gpu": { "id": "cpu" }, "precision": { "weights": "tf32" } }),
+            "precision.weights",
+            Unsupported,
+            "give fp32",
+        ),
+        (
+            json!({ "engine": { "variant": "stock" }, "precision": { "kv_cache": "fp8" } }),
+            "precision.kv_cache",
+            Unsupported,
+            "bf16",
+        ),
         (json!({ "precision": { "activations": "fp32" } }), "precision.activations", Unsupported, "bf16"),
         (
             json!({ "precision": { "weights": "gguf:q8_0", "kv_cache": "q8_0" } }),
@@ -187,9 +232,14 @@ fn what_is_refused_names_its_field() {
             Unsupported,
             "fp32",
         ),
-        (json!({ "attention": { "kind": "flash" } }), "attention.kind", NotPlannedYet, "eager"),
         (
-            json!({ "attention": { "kind": "sliding-window", "window": 5 } }),
+            json!({ "engine": { "variant": "stock" }, "attention": { "kind": "flash" } }),
+            "attention.kind",
+            NotPlannedYet,
+            "eager",
+        ),
+        (
+            json!({ "engine": { "variant": "stock" }, "attention": { "kind": "sliding-window", "window": 5 } }),
             "attention.kind",
             NotPlannedYet,
             "sliding",
@@ -514,12 +564,20 @@ fn a_processor_without_a_size_says_so() {
 
 #[test]
 fn gguf_weights_compute_in_fp32_whatever_is_asked() {
-    let change = json!({ "precision": { "weights": "gguf:q4_k_m", "kv_cache": "bf16", "activations": "bf16" },
-                         "workload": { "concurrent_sequences": 1 } });
-    let estimate = estimate(&plan(&changed(&change))).unwrap();
-    assert_eq!(estimate.kv.bytes_per_token, Bytes(262_144));
-    let codes: Vec<&str> = estimate.warnings.iter().map(|w| w.code.as_str()).collect();
-    assert!(codes.contains(&"kv-cache-fp32") && codes.contains(&"activations-fp32"), "{codes:?}");
+    // Our decoder's cache is of a type of its own, stock's is what it computes in.
+    for (variant, token, warned) in [
+        ("stock", 262_144, &["kv-cache-fp32", "activations-fp32"][..]),
+        ("plimsoll", 131_072, &["activations-fp32"]),
+    ] {
+        let change = json!({ "precision": { "weights": "gguf:q4_k_m", "kv_cache": "bf16", "activations": "bf16" },
+                             "engine": { "variant": variant }, "workload": { "concurrent_sequences": 1 } });
+        let estimate = estimate(&plan(&changed(&change))).unwrap();
+        assert_eq!(estimate.kv.bytes_per_token, Bytes(token), "{variant}");
+        let mut codes: Vec<&str> = estimate.warnings.iter().map(|w| w.code.as_str()).collect();
+        codes.retain(|code| code.ends_with("-fp32"));
+        codes.sort_unstable_by_key(|code| std::cmp::Reverse(*code));
+        assert_eq!(codes, warned, "{variant}");
+    }
 }
 
 /// A GGUF header's sums and the same precision by name are the same plan.

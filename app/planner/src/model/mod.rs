@@ -14,6 +14,8 @@ pub use architecture::Architecture;
 pub use error::ModelError;
 pub use tensors::{Parameters, Role, WeightTensor};
 
+use serde::{Deserialize, Serialize};
+
 use crate::bytes::Tokens;
 use crate::document::plan::StoredBlock;
 
@@ -496,13 +498,16 @@ pub enum Head {
 }
 
 /// Number formats of a checkpoint and of a computation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Dtype {
     /// IEEE 754 single.
+    #[serde(rename = "fp32")]
     F32,
     /// Brain float.
+    #[serde(rename = "bf16")]
     Bf16,
     /// IEEE 754 half.
+    #[serde(rename = "fp16")]
     F16,
 }
 

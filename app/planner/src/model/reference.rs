@@ -14,7 +14,7 @@ impl Model {
     /// Names the field under `model`: an unknown id with the nearest known ones, a configuration that is wrong, sizes
     /// that contradict their types, or a path, which only the command line reads.
     pub fn from_ref(reference: &ModelRef) -> Result<Self, PlanError> {
-        let ModelRef { id, name, config, stored, gguf, safetensors } = reference;
+        let ModelRef { id, name, config, stored, loaded_from: _, gguf, safetensors } = reference;
         for (field, path) in [("model.gguf", gguf), ("model.safetensors", safetensors)] {
             if path.is_some() {
                 return Err(PlanError::invalid(

@@ -271,9 +271,7 @@ fn command(spec: &CaseSpec) -> String {
         words.push(format!("--models-dir {}", quoted(FOLDER)));
     }
     words.push(format!("--precision {}", quoted(&spec.precision)));
-    if let Some(variant) = spec.variant {
-        words.push(format!("--variant {}", variant.as_str()));
-    }
+    words.push(format!("--variant {}", spec.decoder().as_str()));
     if let Some(attention) = &spec.attention {
         words.push(format!("--attention {}", attention_word(attention)));
     }
@@ -350,8 +348,8 @@ mod tests {
     fn a_command_can_be_pasted() {
         assert_eq!(
             command(&spec()),
-            "bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision bf16 --batch 2 --prompt 512 --generate 64 \
-             --device cuda:1 --repetitions 5"
+            "bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision bf16 --variant stock --batch 2 --prompt 512 \
+             --generate 64 --device cuda:1 --repetitions 5"
         );
         assert_eq!(quoted(""), "''");
     }

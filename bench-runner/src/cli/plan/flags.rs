@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use contract::case::Variant;
 use planner::Plan;
 use planner::agent::presets;
 use planner::document::plan::ModelRef;
@@ -115,6 +116,10 @@ struct How {
     /// torchtune, torchtitan, megatron, deepspeed
     #[arg(short, long, env = "PLIMSOLL_ENGINE", value_name = "NAME", default_value = "candle")]
     engine: String,
+    /// Candle's decoder: stock (candle-transformers' models), plimsoll (our own) [default: plimsoll; stock where it lacks
+    /// the model]
+    #[arg(long, env = "PLIMSOLL_VARIANT", value_name = "V")]
+    variant: Option<Variant>,
     /// Precision of the weights [default: the checkpoint's]
     #[arg(short, long, env = "PLIMSOLL_PRECISION", value_name = "P")]
     precision: Option<WeightPrecision>,
@@ -433,9 +438,7 @@ impl PlanOptions {
         };
         document.put("engine.name", json!(name));
         document.given("engine.version", version);
-        if name == "candle" {
-            document.put("engine.variant", json!("stock"));
-        }
+        document.given("engine.variant", self.how.variant.map(Variant::as_str));
         document.given("precision.weights", self.how.precision);
         document.given("precision.kv_cache", self.how.kv_cache);
         document.given("precision.activations", self.how.activations);
@@ -549,6 +552,7 @@ mod tests {
         let model = "--model meta-llama/Llama-3.1-8B --gpu h100-sxm-80gb";
         for (line, path, expected) in [
             ("--engine vllm@0.19.0", "/engine", json!({ "name": "vllm", "version": "0.19.0" })),
+            ("--variant stock", "/engine/variant", json!("stock")),
             ("--gpus 4", "/parallelism/tensor", json!(4)),
             ("--zero 3 --data 8", "/parallelism/zero_stage", json!(3)),
             ("--offload-optimizer cpu", "/parallelism/offload/optimizer", json!("cpu")),

@@ -14,7 +14,14 @@ use crate::engine::Refusal;
 ///
 /// # Errors
 /// Says what is missing.
-pub(super) fn check(device: Device, compute: DType) -> std::result::Result<(), Refusal> {
+pub(super) fn check(
+    device: Device,
+    shape: &planner::Model,
+    compute: DType,
+) -> std::result::Result<(), Refusal> {
+    if let Device::Cuda(_) = device {
+        check_heads(shape)?;
+    }
     match device {
         Device::Cuda(_) if !cfg!(feature = "flash-attn") => Err(Refusal(
             "attention flash: this build has no flash-attn in it (cargo build --features flash-attn); accepted: \
@@ -27,6 +34,21 @@ pub(super) fn check(device: Device, compute: DType) -> std::result::Result<(), R
         Device::Cpu | Device::Cuda(_) => Ok(()),
     }
 }
+
+/// Heads that flash-attn's kernels take (candle-flash-attn 0.11.1, `FlashAttn::cuda_fwd_t`).
+fn check_heads(shape: &planner::Model) -> std::result::Result<(), Refusal> {
+    let mut heads = shape.layers.iter().filter_map(planner::model::Layer::attention).map(|a| a.head_size);
+    match heads.find(|size| !size.is_multiple_of(8) || *size > LARGEST_HEAD) {
+        None => Ok(()),
+        Some(size) => Err(Refusal(format!(
+            "attention flash: flash-attn's kernels take heads of 8, 16, … {LARGEST_HEAD} elements, this model's have {size}; \
+             accepted: eager, memory-efficient"
+        ))),
+    }
+}
+
+/// Elements of a head.
+const LARGEST_HEAD: u64 = 256;
 
 pub(super) fn attend(
     query: &Tensor,

@@ -38,14 +38,18 @@ impl Variant {
     ///
     /// # Errors
     /// What the device or this build cannot compute, and numbers of which no pattern can be made.
-    pub(super) fn of_case(spec: &case::CaseSpec, compute: DType) -> std::result::Result<Self, Refusal> {
+    pub(super) fn of_case(
+        spec: &case::CaseSpec,
+        shape: &planner::Model,
+        compute: DType,
+    ) -> std::result::Result<Self, Refusal> {
         let asked = spec.attention.clone().unwrap_or(Asked::Eager);
         let positive = |name: &str, n: u64| {
             if n == 0 { Err(Refusal(format!("attention: {name} is 0; accepted: 1 or more"))) } else { Ok(()) }
         };
         match &asked {
             Asked::Eager | Asked::MemoryEfficient => {}
-            Asked::Flash => flash::check(spec.device, compute)?,
+            Asked::Flash => flash::check(spec.device, shape, compute)?,
             Asked::SlidingWindow { window } | Asked::Longformer { window, .. } => {
                 positive("window", window.0)?;
             }

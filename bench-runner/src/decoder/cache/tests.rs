@@ -93,3 +93,18 @@ fn narrower_numbers_are_near_and_never_beyond() {
         }
     }
 }
+
+/// E4M3 has no infinity: what is larger than its largest number is that (arXiv 2209.05433, section 3.1), and not NaN.
+#[test]
+fn what_fp8_cannot_hold_is_the_largest_that_it_holds() {
+    let values = [448.0f32, 449.0, 1e4, f32::MAX, -448.0, -463.9, -465.0, -1e30];
+    let keys = Tensor::from_slice(&values, (1, 1, 2, 4), &Device::Cpu).unwrap();
+    for dtype in [DType::F32, DType::BF16] {
+        let keys = keys.to_dtype(dtype).unwrap();
+        let mut cache = LayerCache::new(Growth::Slab, Element::Fp8, Order::TokensFirst, 4);
+        let view = cache.append(keys.clone(), keys).unwrap();
+        let read: Vec<f32> = view.values(0, 1, DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let wanted = values.map(|value| 448f32.copysign(value));
+        assert_eq!(read, wanted, "{dtype:?}");
+    }
+}

@@ -11,12 +11,17 @@ use crate::model::{Dtype, Model, Role, WeightTensor};
 pub(super) struct Dense {
     cx: Context,
     element: Element,
+    /// What the files hold, where that is another format.
+    from: Option<Element>,
     tensors: Vec<WeightTensor>,
 }
 
 impl Dense {
-    pub(super) fn new(cx: &Context, model: &Model, dtype: Dtype) -> Self {
-        Self { cx: cx.clone(), element: element(dtype), tensors: model.tensors() }
+    /// `from` is what safetensors are converted from while loading.
+    pub(super) fn new(cx: &Context, model: &Model, dtype: Dtype, from: Option<Dtype>) -> Self {
+        let element = element(dtype);
+        let from = from.map(self::element).filter(|from| *from != element);
+        Self { cx: cx.clone(), element, from, tensors: model.tensors() }
     }
 
     /// Loads the tensor of a role.
@@ -27,19 +32,36 @@ impl Dense {
     /// The same, where the model has one.
     pub(super) fn optional(&mut self, role: Role, layer: Option<u64>) -> Option<Tensor> {
         let found = self.tensors.iter().find(|t| t.role == role && t.layer == layer)?;
-        let dims = if found.is_matrix() { vec![found.rows, found.columns] } else { vec![found.columns] };
-        Some(Tensor::new(&self.cx, &dims, self.element, Kind::Weights))
+        Some(converted(&self.cx, &dims(found), self.from, self.element, Kind::Weights))
     }
 }
 
-/// Weights of a GGUF file.
+/// A tensor read from safetensors (`safetensors.rs`, `Load`, then `to_dtype`): beside it, for as long as it takes to make,
+/// what the file holds where that is of another format.
+fn converted(cx: &Context, dims: &[u64], from: Option<Element>, element: Element, kind: Kind) -> Tensor {
+    let _file = from.map(|from| Tensor::new(cx, dims, from, Kind::Temporary));
+    Tensor::new(cx, dims, element, kind)
+}
+
+fn dims(tensor: &WeightTensor) -> Vec<u64> {
+    if tensor.is_matrix() { vec![tensor.rows, tensor.columns] } else { vec![tensor.columns] }
+}
+
+/// Weights of a GGUF file, or those that are quantised while loading.
 pub(super) struct Gguf<'a> {
     cx: Context,
+    /// The safetensors' format where they are quantised while loading.
+    from: Option<Element>,
     tensors: Vec<(WeightTensor, &'a GgmlType)>,
 }
 
 impl<'a> Gguf<'a> {
-    pub(super) fn new(cx: &Context, model: &Model, types: &'a [GgmlType]) -> Result<Self, PlanError> {
+    pub(super) fn new(
+        cx: &Context,
+        model: &Model,
+        types: &'a [GgmlType],
+        from: Option<Dtype>,
+    ) -> Result<Self, PlanError> {
         let tensors = model.tensors();
         if tensors.len() != types.len() {
             return Err(PlanError::invalid(
@@ -57,7 +79,8 @@ impl<'a> Gguf<'a> {
                 ));
             }
         }
-        Ok(Self { cx: cx.clone(), tensors: tensors.into_iter().zip(types).collect() })
+        let from = from.map(element);
+        Ok(Self { cx: cx.clone(), from, tensors: tensors.into_iter().zip(types).collect() })
     }
 
     fn find(&self, role: Role, layer: Option<u64>) -> Result<(WeightTensor, GgmlType), PlanError> {
@@ -68,26 +91,38 @@ impl<'a> Gguf<'a> {
             .ok_or_else(|| missing(role, layer))
     }
 
-    /// A matrix as `QMatMul`. While it is read, the file's bytes lie beside it (`gguf_file.rs`, `TensorInfo::read`), and
-    /// for unquantized types the blocks beside their f32 copy.
+    /// A matrix as `QMatMul`. While it is read, the file's bytes lie beside it (`gguf_file.rs`, `TensorInfo::read`), or its
+    /// numbers in f32 (`QTensor::quantize`), and for unquantized types the blocks beside their f32 copy.
     pub(super) fn matrix(&mut self, role: Role, layer: Option<u64>) -> Result<QMatMul, PlanError> {
         let (t, kind) = self.find(role, layer)?;
         let raw = quantized::bytes(kind, t.rows, t.columns).map_err(super::refused)?;
-        let reading = self.cx.tape.alloc(Kind::Temporary, raw);
-        let stored = self.cx.tape.alloc(Kind::Temporary, raw);
-        drop(reading);
+        let stored = if let Some(from) = self.from {
+            let _wide = self.wide(&t, from, Kind::Temporary);
+            self.cx.tape.alloc(Kind::Temporary, raw)
+        } else {
+            let _reading = self.cx.tape.alloc(Kind::Temporary, raw);
+            self.cx.tape.alloc(Kind::Temporary, raw)
+        };
         self.matrix_of(Blocks { stored, kind, rows: t.rows, columns: t.columns })
+    }
+
+    /// A tensor of safetensors in f32.
+    fn wide(&self, tensor: &WeightTensor, from: Element, kind: Kind) -> Tensor {
+        let from = Some(from).filter(|from| *from != Element::F32);
+        converted(&self.cx, &dims(tensor), from, Element::F32, kind)
     }
 
     /// A tensor dequantised to f32: embeddings, norms, biases.
     pub(super) fn dequantised(&mut self, role: Role, layer: Option<u64>) -> Result<Tensor, PlanError> {
         let (t, kind) = self.find(role, layer)?;
+        if let Some(from) = self.from {
+            return Ok(self.wide(&t, from, Kind::Weights));
+        }
         let raw = quantized::bytes(kind, t.rows, t.columns).map_err(super::refused)?;
         let reading = self.cx.tape.alloc(Kind::Temporary, raw);
         let _stored = self.cx.tape.alloc(Kind::Temporary, raw);
         drop(reading);
-        let dims = if t.is_matrix() { vec![t.rows, t.columns] } else { vec![t.columns] };
-        Ok(Tensor::new(&self.cx, &dims, Element::F32, Kind::Weights))
+        Ok(Tensor::new(&self.cx, &dims(&t), Element::F32, Kind::Weights))
     }
 
     /// Blocks as read, not yet a matrix.

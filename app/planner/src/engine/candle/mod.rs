@@ -160,7 +160,7 @@ fn load_encoder(cx: &Context, model: &Model, request: &CandleRequest) -> Result<
             "give fp32",
         ));
     };
-    bert::Bert::load(model, &mut load::Dense::new(cx, model, dtype))
+    bert::Bert::load(model, &mut load::Dense::new(cx, model, dtype, request.loaded_from))
 }
 
 /// Loads the family's model.
@@ -174,7 +174,7 @@ fn load(cx: &Context, model: &Model, request: &CandleRequest) -> Result<Box<dyn 
     }
     match &request.weights {
         WeightStorage::Dense(dtype) => {
-            let mut weights = load::Dense::new(cx, model, *dtype);
+            let mut weights = load::Dense::new(cx, model, *dtype, request.loaded_from);
             match family {
                 Architecture::Llama => Ok(Box::new(llama::Llama::load(cx, model, *dtype, &mut weights)?)),
                 Architecture::Mistral
@@ -193,7 +193,7 @@ fn load(cx: &Context, model: &Model, request: &CandleRequest) -> Result<Box<dyn 
             "give fp32, bf16 or fp16, or engine.variant plimsoll",
         )),
         WeightStorage::Gguf { types, .. } => {
-            let mut weights = load::Gguf::new(cx, model, types)?;
+            let mut weights = load::Gguf::new(cx, model, types, None)?;
             if request.batch > 1 {
                 return Err(PlanError::unsupported(
                     "workload.concurrent_sequences",

@@ -27,14 +27,14 @@ struct Candle {
     warnings: Vec<Warning>,
 }
 
-/// Prepares a plan for candle-transformers' models.
+/// Prepares a plan for candle-transformers' models or for Plimsoll's decoder.
 ///
 /// # Errors
 /// What Candle cannot do, and what is not planned of it.
 pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError> {
     let plan = &resolved.plan;
     let mut warnings = Vec::new();
-    let variant = check_version(plan, &mut warnings)?;
+    let variant = check_version(plan, &resolved.model)?;
     check_layout(&plan.parallelism)?;
     let task = match &plan.workload {
         Workload::Serve(serve) => {
@@ -65,7 +65,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let (Storage { weights, compute }, decoder) = match variant {
         Variant::Stock => {
             check_attention(plan)?;
-            (storage(plan, &resolved.model, &mut warnings)?, None)
+            (storage(plan, &resolved.model, device, &mut warnings)?, None)
         }
         Variant::Plimsoll => {
             let found = storage_of_decoder(plan, &resolved.model, device, &mut warnings)?;
@@ -80,6 +80,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let request = CandleRequest {
         task,
         weights,
+        loaded_from: plan.model.loaded_from,
         activations: compute,
         batch: numbers.sequences,
         prompt: length(task, &numbers),
@@ -266,7 +267,7 @@ enum Variant {
     Plimsoll,
 }
 
-fn check_version(plan: &Plan, warnings: &mut Vec<Warning>) -> Result<Variant, PlanError> {
+fn check_version(plan: &Plan, model: &Model) -> Result<Variant, PlanError> {
     if let Some(version) = plan.engine.version.as_deref().filter(|v| *v != CANDLE_VERSION) {
         let shown: String = version.chars().take(40).collect();
         return Err(PlanError::not_planned_yet(
@@ -278,14 +279,9 @@ fn check_version(plan: &Plan, warnings: &mut Vec<Warning>) -> Result<Variant, Pl
     match plan.engine.variant.as_deref() {
         Some("stock") => Ok(Variant::Stock),
         Some("plimsoll") => Ok(Variant::Plimsoll),
-        None => {
-            warnings.push(Warning::new(
-                "variant-stock",
-                "Planned as candle-transformers' own models (variant stock); give engine.variant plimsoll for Plimsoll's \
-                 decoder.",
-            ));
-            Ok(Variant::Stock)
-        }
+        None if matches!(plan.workload, Workload::Embed { .. }) => Ok(Variant::Stock),
+        None if super::plimsoll::computes(model.architecture) => Ok(Variant::Plimsoll),
+        None => Ok(Variant::Stock),
         Some(other) => {
             let shown: String = other.chars().take(40).collect();
             Err(PlanError::invalid(
@@ -349,7 +345,7 @@ fn decoder(plan: &Plan, model: &Model, compute: Dtype) -> Result<Decoder, PlanEr
     Ok(Decoder { growth, element })
 }
 
-/// Candle's stock models run on one device.
+/// Candle's models run on one device.
 fn check_layout(parallelism: &Parallelism) -> Result<(), PlanError> {
     let Parallelism {
         tensor,
@@ -377,7 +373,7 @@ fn check_layout(parallelism: &Parallelism) -> Result<(), PlanError> {
     match one_device.into_iter().find(|(_, asked)| *asked) {
         Some((field, _)) => Err(PlanError::unsupported(
             field,
-            "Candle's stock models run whole on one device",
+            "Candle's models run whole on one device",
             "leave it out, or give another engine",
         )),
         None => Ok(()),

@@ -11,7 +11,8 @@ use crate::model::{Dtype, Model};
 use crate::recipe::{self, Recipe};
 
 /// What Candle 0.11.1 accepts; its `GgmlDType` has no `iq…` types.
-const ACCEPTED: &str = "fp32, bf16, fp16, or a GGUF precision from gguf:q2_k to gguf:f32";
+const ACCEPTED: &str =
+    "fp32, bf16, fp16, fp8 (Plimsoll's decoder alone), or a GGUF precision from gguf:q2_k to gguf:f32";
 
 /// Weights as they are held, and the number format of activations and cache.
 #[derive(Debug)]
@@ -20,8 +21,13 @@ pub(super) struct Storage {
     pub(super) compute: Dtype,
 }
 
-pub(super) fn storage(plan: &Plan, model: &Model, warnings: &mut Vec<Warning>) -> Result<Storage, PlanError> {
-    let weights = weights(plan.precision.weights, model)?;
+pub(super) fn storage(
+    plan: &Plan,
+    model: &Model,
+    device: Device,
+    warnings: &mut Vec<Warning>,
+) -> Result<Storage, PlanError> {
+    let weights = weights(plan.precision.weights, model, device)?;
     let compute = match weights {
         WeightStorage::Dense(dtype) => dtype,
         // candle-transformers' quantized models dequantise into f32 and stay there.
@@ -41,7 +47,7 @@ pub(super) fn storage_of_decoder(
     let weights = if plan.precision.weights == Some(WeightPrecision::Fp8) {
         WeightStorage::Fp8
     } else {
-        weights(plan.precision.weights, model)?
+        weights(plan.precision.weights, model, device)?
     };
     let compute = super::plimsoll::compute(&weights, device);
     let asked = plan.precision.activations;
@@ -68,7 +74,11 @@ pub(super) fn storage_of_decoder(
     Ok(Storage { weights, compute })
 }
 
-fn weights(precision: Option<WeightPrecision>, model: &Model) -> Result<WeightStorage, PlanError> {
+fn weights(
+    precision: Option<WeightPrecision>,
+    model: &Model,
+    device: Device,
+) -> Result<WeightStorage, PlanError> {
     let field = "precision.weights";
     let Some(precision) = precision else {
         return match (&model.stored, model.native) {
@@ -82,7 +92,13 @@ fn weights(precision: Option<WeightPrecision>, model: &Model) -> Result<WeightSt
         };
     };
     match precision {
-        WeightPrecision::Fp32 => Ok(WeightStorage::Dense(Dtype::F32)),
+        WeightPrecision::Tf32 if device == Device::Cpu => Err(PlanError::unsupported(
+            field,
+            "tf32: a format of NVIDIA's tensor cores, which a processor does not have",
+            "give fp32, or a GPU",
+        )),
+        // Stored in single precision; only products are computed in fewer bits.
+        WeightPrecision::Fp32 | WeightPrecision::Tf32 => Ok(WeightStorage::Dense(Dtype::F32)),
         WeightPrecision::Bf16 => Ok(WeightStorage::Dense(Dtype::Bf16)),
         WeightPrecision::Fp16 => Ok(WeightStorage::Dense(Dtype::F16)),
         other => match recipe::recipe(model, other) {
@@ -142,8 +158,9 @@ fn as_stored(model: &Model, blocks: &[StoredBlock]) -> Result<WeightStorage, Pla
     Ok(WeightStorage::Gguf { types, total_bytes })
 }
 
-/// Types for a file that no recipe explains: vectors in f32, then each tensor, largest rows of blocks first, in the
-/// most precise type that still has room. The sum is exact either way; only which tensor has which type is a guess.
+/// Types for a file that no recipe explains: vectors in f32, then each matrix in the most precise type that still has
+/// room. Those whose rows are whole blocks of fewer types choose first, then the larger, so that every type gets what the
+/// header counts of it. The sum is exact either way; only which tensor has which type is a guess.
 fn likeliest(model: &Model, kinds: &[(GgmlType, u64, Bytes)]) -> Vec<GgmlType> {
     let tensors = model.tensors();
     let mut left: Vec<(GgmlType, u64)> =
@@ -152,7 +169,11 @@ fn likeliest(model: &Model, kinds: &[(GgmlType, u64, Bytes)]) -> Vec<GgmlType> {
     left.sort_by_key(|(kind, _)| std::cmp::Reverse(bits(*kind)));
     let mut types = vec![GgmlType::F32; tensors.len()];
     let mut order: Vec<usize> = (0..tensors.len()).filter(|&i| tensors[i].is_matrix()).collect();
-    order.sort_by_key(|&i| std::cmp::Reverse(tensors[i].elements()));
+    let fits = |index: usize, kind: GgmlType| tensors[index].columns.is_multiple_of(kind.block_elements());
+    order.sort_by_key(|&i| {
+        let choices = kinds.iter().filter(|(kind, ..)| fits(i, *kind)).count();
+        (choices, std::cmp::Reverse(tensors[i].elements()))
+    });
     for (kind, room) in &mut left {
         if *kind == GgmlType::F32 {
             let vectors: u64 =
@@ -162,11 +183,10 @@ fn likeliest(model: &Model, kinds: &[(GgmlType, u64, Bytes)]) -> Vec<GgmlType> {
     }
     for index in order {
         let tensor = &tensors[index];
-        let fits = |kind: GgmlType| tensor.columns.is_multiple_of(kind.block_elements());
         let place = left
             .iter()
-            .position(|(kind, room)| fits(*kind) && *room >= tensor.elements())
-            .or_else(|| (0..left.len()).filter(|&i| fits(left[i].0)).max_by_key(|&i| left[i].1));
+            .position(|(kind, room)| fits(index, *kind) && *room >= tensor.elements())
+            .or_else(|| (0..left.len()).filter(|&i| fits(index, left[i].0)).max_by_key(|&i| left[i].1));
         if let Some((kind, room)) = place.and_then(|i| left.get_mut(i)) {
             types[index] = *kind;
             *room = room.saturating_sub(tensor.elements());
@@ -228,5 +248,41 @@ const fn cache_dtype(precision: CachePrecision) -> Option<Dtype> {
         CachePrecision::Bf16 => Some(Dtype::Bf16),
         CachePrecision::Fp16 => Some(Dtype::F16),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue;
+
+    /// `SmolLM2`'s rows of 576 are no whole blocks of 256: quantised to `q4_k`, only the down projections (1536) are, the rest
+    /// is `q5_0` (llama.cpp `llama-quant.cpp`, the fallback of `llama_tensor_get_type`).
+    #[test]
+    fn every_type_gets_what_the_header_counts_of_it() {
+        let model = catalogue::model("HuggingFaceTB/SmolLM2-135M").unwrap().model().unwrap();
+        let mut blocks: Vec<StoredBlock> = Vec::new();
+        let mut wanted = Vec::new();
+        for tensor in model.tensors() {
+            let kind = match (tensor.is_matrix(), tensor.columns % 256) {
+                (false, _) => GgmlType::F32,
+                (true, 0) => GgmlType::Q4_K,
+                (true, _) => GgmlType::Q5_0,
+            };
+            wanted.push(kind);
+            let bytes = Bytes(kind.tensor_bytes(tensor.rows, tensor.columns).unwrap());
+            match blocks.iter_mut().find(|block| block.kind == kind.to_string()) {
+                Some(block) => {
+                    block.parameters += tensor.elements();
+                    block.bytes += bytes;
+                }
+                None => {
+                    let parameters = tensor.elements();
+                    blocks.push(StoredBlock { kind: kind.to_string(), parameters, bytes });
+                }
+            }
+        }
+        let WeightStorage::Gguf { types, .. } = as_stored(&model, &blocks).unwrap() else { panic!("GGUF") };
+        assert_eq!(types, wanted);
     }
 }

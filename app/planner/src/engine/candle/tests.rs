@@ -59,6 +59,7 @@ impl Recorded {
         CandleRequest {
             task: CandleTask::Generate,
             weights,
+            loaded_from: None,
             activations,
             batch: self.batch,
             prompt: Tokens(self.prompt),

@@ -3,6 +3,7 @@
 
 mod attention;
 mod cache;
+mod feed_forward;
 mod matrix;
 
 use std::rc::Rc;
@@ -13,14 +14,15 @@ use super::{Family, softmax};
 use crate::engine::request::{CandleRequest, Decoder as Asked, Device, WeightStorage};
 use crate::engine::tape::Kind;
 use crate::error::PlanError;
-use crate::model::{Architecture, Dtype, FeedForward, Head, Model, NormPlace, Role};
+use crate::model::{Architecture, Dtype, Head, Model, NormPlace, Role};
 use crate::pattern::{Pattern, Visibility};
 use attention::{Kernel, Pass, Query};
 use cache::Cache;
+use feed_forward::FeedForward;
 use matrix::{Linear, Matrix};
 
-/// Families that the decoder computes and that are walked: their passes do not depend on what a router chooses.
-const fn is_walked(family: Architecture) -> bool {
+/// Families that the decoder computes.
+pub(super) const fn computes(family: Architecture) -> bool {
     matches!(
         family,
         Architecture::Llama
@@ -30,6 +32,7 @@ const fn is_walked(family: Architecture) -> bool {
             | Architecture::Gemma2
             | Architecture::Gemma3
             | Architecture::Phi3
+            | Architecture::Mixtral
     )
 }
 
@@ -64,8 +67,7 @@ struct Layer {
     query_norm: Option<Tensor>,
     key_norm: Option<Tensor>,
     output: Linear,
-    gate_up: GateUp,
-    down: Matrix,
+    feed_forward: FeedForward,
     heads: u64,
     key_heads: u64,
     head_size: u64,
@@ -79,11 +81,6 @@ struct Layer {
 enum Projections {
     Apart { query: Linear, key: Linear, value: Linear },
     Fused(Linear),
-}
-
-enum GateUp {
-    Apart { gate: Matrix, up: Matrix },
-    Fused(Matrix),
 }
 
 /// Weights of a request, in any storage.
@@ -115,6 +112,15 @@ impl Weights<'_> {
             }
             Source::Gguf(gguf) => Ok(Matrix::Quantized(gguf.matrix(role, layer)?)),
         }
+    }
+
+    /// A router, which is never quantised.
+    fn router(&mut self, layer: Option<u64>) -> Result<Matrix, PlanError> {
+        let found = match &mut self.source {
+            Source::Dense(dense) | Source::Fp8(dense) => dense.get(Role::Router, layer)?,
+            Source::Gguf(gguf) => gguf.dequantised(Role::Router, layer)?,
+        };
+        Ok(Matrix::Dense(found))
     }
 
     fn optional(&mut self, role: Role, layer: Option<u64>) -> Option<Tensor> {
@@ -150,21 +156,25 @@ impl Decoder {
         request: &CandleRequest,
         asked: Asked,
     ) -> Result<Self, PlanError> {
-        if !is_walked(model.architecture) || !model.towers.is_empty() {
+        if !computes(model.architecture) || !model.towers.is_empty() {
             return Err(PlanError::not_planned_yet(
                 "model",
                 format!("memory of Plimsoll's decoder for {}", model.architecture.model_type()),
-                "plan one of llama, mistral, qwen2, qwen3, gemma2, gemma3_text, phi3, or measure this one with \
+                "plan one of llama, mistral, qwen2, qwen3, gemma2, gemma3_text, phi3, mixtral, or measure this one with \
                  `bench-runner run --variant plimsoll`",
             ));
         }
         let compute = load::element(compute(&request.weights, request.device));
         let dtype = self::compute(&request.weights, request.device);
         let gemma = matches!(model.architecture, Architecture::Gemma2 | Architecture::Gemma3);
+        let from = request.loaded_from;
         let (source, in_gguf) = match &request.weights {
-            WeightStorage::Dense(dtype) => (Source::Dense(Dense::new(cx, model, *dtype)), false),
-            WeightStorage::Fp8 => (Source::Fp8(Dense::new(cx, model, dtype)), false),
-            WeightStorage::Gguf { types, .. } => (Source::Gguf(Gguf::new(cx, model, types)?), true),
+            WeightStorage::Dense(dtype) => (Source::Dense(Dense::new(cx, model, *dtype, from)), false),
+            WeightStorage::Fp8 => (Source::Fp8(Dense::new(cx, model, dtype, from)), false),
+            // What is quantised while loading has a checkpoint's norms.
+            WeightStorage::Gguf { types, .. } => {
+                (Source::Gguf(Gguf::new(cx, model, types, from)?), from.is_none())
+            }
         };
         let weights = Weights { cx, compute, source, norm_offset: gemma && !in_gguf };
         Self::build(weights, model, request, asked)
@@ -198,13 +208,6 @@ impl Decoder {
                 visibilities.push(visibility);
                 visibilities.len() - 1
             });
-            let FeedForward::Dense(_) = shape.feed_forward else {
-                return Err(PlanError::not_planned_yet(
-                    "model",
-                    "a mixture of experts in Plimsoll's decoder",
-                    "plan a dense model",
-                ));
-            };
             let mut norm = |place| weights.norm(Role::LayerNorm(place), at);
             let before_attention = norm(NormPlace::BeforeAttention)?;
             let before_feed_forward = norm(NormPlace::BeforeFeedForward)?;
@@ -222,12 +225,7 @@ impl Decoder {
                 }
             };
             let output = weights.linear(Role::AttentionOutput, Role::AttentionOutputBias, at)?;
-            let gate_up = if super::dense(shape)?.fused_gate_up {
-                GateUp::Fused(weights.matrix(Role::GateUp, at)?)
-            } else {
-                let gate = weights.matrix(Role::Gate, at)?;
-                GateUp::Apart { gate, up: weights.matrix(Role::Up, at)? }
-            };
+            let feed_forward = FeedForward::load(&mut weights, &shape.feed_forward, index)?;
             layers.push(Layer {
                 before_attention,
                 after_attention,
@@ -237,8 +235,7 @@ impl Decoder {
                 query_norm,
                 key_norm,
                 output,
-                gate_up,
-                down: weights.matrix(Role::Down, at)?,
+                feed_forward,
                 heads: a.heads,
                 key_heads: a.kv_heads,
                 head_size: a.head_size,
@@ -325,30 +322,10 @@ impl Layer {
         let x = x + mixed;
         let fed = {
             let normed = x.rms_norm(&self.before_feed_forward);
-            self.feed(&normed)?
+            self.feed_forward.forward(&normed)?
         };
         let fed = normed_by(self.after_feed_forward.as_ref(), fed);
         Ok(x + fed)
-    }
-
-    fn feed(&self, x: &Tensor) -> Result<Tensor, Refused> {
-        let inner = match &self.gate_up {
-            GateUp::Apart { gate, up } => {
-                let gate = {
-                    let gate = gate.forward(x)?;
-                    gate.unary()
-                };
-                let up = up.forward(x)?;
-                gate * up
-            }
-            GateUp::Fused(both) => {
-                let both = both.forward(x)?;
-                let width = both.dims()[2] / 2;
-                let gate = both.narrow(2, width).unary();
-                gate * both.narrow(2, width)
-            }
-        };
-        self.down.forward(&inner)
     }
 
     fn attend(
