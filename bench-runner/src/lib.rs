@@ -12,6 +12,7 @@ pub mod clock;
 pub mod daemon;
 pub mod decoder;
 pub mod engine;
+pub mod kernels;
 pub mod machine;
 pub mod memory;
 pub mod model;

@@ -6,7 +6,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::Content;
-use candle_core::quantized::{QMatMul, QStorage, QTensor};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Result, Tensor};
 use planner::model::{Architecture, Role, WeightTensor};
@@ -135,8 +135,8 @@ impl<'a> Weights<'a> {
         let found = self.needed(role, layer)?;
         let kind = match self.precision {
             Precision::AsStored => {
-                let stored = self.quantised(&found, expert)?;
-                return Ok(Matrix::Quantised(QMatMul::from_qtensor(stored)?));
+                let (blocks, kind) = self.blocks(&found, expert)?;
+                return Matrix::of_blocks(blocks, kind, dims(&found)?, &self.device);
             }
             Precision::Dense(_) => return Ok(Matrix::Dense(self.dense(&found, expert)?)),
             // Embeddings and the output head keep the type that is computed in, as fp8 checkpoints have them.
@@ -154,7 +154,7 @@ impl<'a> Weights<'a> {
             let wide = self.dense(&found, expert)?.to_dtype(DType::F32)?;
             QTensor::quantize(&wide, kind)?
         };
-        Ok(Matrix::Quantised(QMatMul::from_qtensor(quantised)?))
+        Matrix::of_tensor(quantised)
     }
 
     fn name(&self, tensor: &WeightTensor, expert: usize) -> Result<String> {
@@ -185,13 +185,15 @@ impl<'a> Weights<'a> {
             }
             Source::Random(_) => random_tensor(&name, shape.into(), self.compute, &self.device),
             Source::Gguf { .. } => {
-                self.quantised(tensor, expert)?.dequantize(&self.device)?.to_dtype(self.compute)
+                let (blocks, kind) = self.blocks(tensor, expert)?;
+                let storage = QStorage::from_data(Cow::Owned(blocks), &self.device, kind)?;
+                QTensor::new(storage, shape)?.dequantize(&self.device)?.to_dtype(self.compute)
             }
         }
     }
 
     /// A tensor of a GGUF file as its blocks; heads that the converter interleaved are put back in their order.
-    fn quantised(&mut self, tensor: &WeightTensor, expert: usize) -> Result<QTensor> {
+    fn blocks(&mut self, tensor: &WeightTensor, expert: usize) -> Result<(Vec<u8>, GgmlDType)> {
         let name = self.name(tensor, expert)?;
         let (rows, columns) = dims(tensor)?;
         let Source::Gguf { content, reader, interleaved } = &mut self.source else {
@@ -220,11 +222,10 @@ impl<'a> Weights<'a> {
             (Role::Query | Role::Key, Some(layer)) if *interleaved => self.head_sizes.get(layer).copied(),
             _ => None,
         };
-        let shape = if tensor.is_matrix() { vec![rows, columns] } else { vec![columns] };
         if let Some(head) = head_rows {
             raw = in_halves(&raw, bytes / rows.max(1), head);
         }
-        QTensor::new(QStorage::from_data(Cow::Owned(raw), &self.device, kind)?, shape)
+        Ok((raw, kind))
     }
 
     /// Divisors of the rotary frequencies, where a GGUF file has them.

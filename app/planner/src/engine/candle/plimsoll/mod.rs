@@ -49,6 +49,7 @@ pub(super) struct Decoder {
     head: Rc<Matrix>,
     kernel: Kernel,
     visibilities: Vec<Visibility>,
+    compute: Element,
     gemma: bool,
     logits_capped: bool,
     /// Alive as long as the model.
@@ -113,7 +114,7 @@ impl Weights<'_> {
                 read.retag(Kind::Temporary);
                 Ok(Matrix::fp8(&read, self.compute))
             }
-            Source::Gguf(gguf) => Ok(Matrix::Quantized(gguf.matrix(role, layer)?)),
+            Source::Gguf(gguf) => Matrix::gguf(gguf, role, layer),
         }
     }
 
@@ -256,7 +257,18 @@ impl Decoder {
         };
         let logits_capped = matches!(model.head, Head::LanguageModel { softcap: true });
         let gemma = matches!(model.architecture, Architecture::Gemma2 | Architecture::Gemma3);
-        Ok(Self { embedding, layers, norm, head, kernel, visibilities, gemma, logits_capped, _ropes: ropes })
+        Ok(Self {
+            embedding,
+            layers,
+            norm,
+            head,
+            kernel,
+            visibilities,
+            compute,
+            gemma,
+            logits_capped,
+            _ropes: ropes,
+        })
     }
 }
 
@@ -276,7 +288,7 @@ impl Family for Decoder {
     fn forward(&mut self, ids: &Tensor, position: u64) -> Result<Tensor, Refused> {
         let length = ids.dims()[1];
         let mut pass = Pass::new(ids.cx(), position, length);
-        let mut x = self.embedding.rows(ids)?;
+        let mut x = self.embedding.rows(ids, self.compute)?;
         if self.gemma {
             x = x.scaled();
         }
