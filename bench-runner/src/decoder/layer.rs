@@ -1,6 +1,6 @@
 //! A layer: attention, then a feed-forward, each added to the residual stream.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 use planner::model::{Layer as Shape, NormPlace, Role};
 use planner::pattern::Visibility;
 
@@ -129,6 +129,11 @@ impl Layer {
             kind,
             cache,
         })
+    }
+
+    /// Allocates the cache of `batch` sequences, where that is done once.
+    pub(super) fn allocate(&mut self, batch: usize, device: &Device) -> Result<()> {
+        self.cache.allocate(batch, self.key_heads, self.head_size, device)
     }
 
     /// `x` is sequences × tokens × width.

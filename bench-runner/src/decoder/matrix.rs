@@ -73,11 +73,7 @@ impl Matrix {
     /// `x` (… × inputs, contiguous) times the transposed matrix: … × outputs.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Dense(weight)
-                if weight.dtype() == DType::BF16 && weight.device().is_cpu() && kernels::widen_bf16() =>
-            {
-                x.apply_op2_no_bwd(weight, &Widened)
-            }
+            Self::Dense(weight) if is_widened(weight) => x.apply_op2_no_bwd(weight, &Widened),
             Self::Dense(weight) => product(x, weight),
             Self::Fp8 { data, scales } => {
                 let y = {
@@ -88,6 +84,15 @@ impl Matrix {
             }
             Self::Quantised(matrix) => matrix.forward(x),
             Self::Packed(matrix) => x.apply_op1_no_bwd(&ByTiles(matrix)),
+        }
+    }
+
+    /// The type of weights that our kernels multiply it as. None: candle does.
+    pub(super) fn kernel(&self) -> Option<&'static str> {
+        match self {
+            Self::Dense(weight) if is_widened(weight) => Some("bf16"),
+            Self::Packed(matrix) => Some(matrix.kind().as_str()),
+            Self::Dense(_) | Self::Fp8 { .. } | Self::Quantised(_) => None,
         }
     }
 
@@ -111,6 +116,11 @@ impl Matrix {
         let width = rows.dim(D::Minus1)?;
         rows.reshape((batch, tokens, width))
     }
+}
+
+/// Whether our kernels multiply a dense matrix.
+fn is_widened(weight: &Tensor) -> bool {
+    weight.dtype() == DType::BF16 && weight.device().is_cpu() && kernels::widen_bf16()
 }
 
 fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {

@@ -8,6 +8,7 @@
 mod attention;
 mod cache;
 mod feed_forward;
+mod host;
 mod layer;
 mod matrix;
 mod names;
@@ -168,6 +169,8 @@ pub struct Decoder {
     numbers: Numbers,
     compute: DType,
     device: Device,
+    /// What multiplies weights, where not all is Candle's.
+    products: Option<String>,
     /// Places before the first token of each sequence; one for all where they are the same.
     empty: Vec<usize>,
 }
@@ -267,9 +270,22 @@ impl Decoder {
         } else {
             embedding.clone()
         };
-        let device = device.clone();
+        let (device, products) = (device.clone(), weights.products());
         let empty = vec![0];
-        Ok(Self { embedding, layers, norm, head, kinds, ropes, options, numbers, compute, device, empty })
+        Ok(Self {
+            embedding,
+            layers,
+            norm,
+            head,
+            kinds,
+            ropes,
+            options,
+            numbers,
+            compute,
+            device,
+            products,
+            empty,
+        })
     }
 
     /// Says that the sequences are of different lengths: the longest fills every place of the tokens to come, the others
@@ -360,8 +376,20 @@ impl Session for Decoder {
         self.empty = vec![0];
     }
 
+    fn begin(&mut self, batch: usize) -> Result<(), EngineError> {
+        self.reset();
+        for layer in &mut self.layers {
+            layer.allocate(batch, &self.device)?;
+        }
+        Ok(())
+    }
+
     fn forward(&mut self, tokens: &Tensor, position: usize) -> Result<Tensor, EngineError> {
         Ok(self.compute(tokens, position)?)
+    }
+
+    fn products(&self) -> Option<String> {
+        self.products.clone()
     }
 }
 

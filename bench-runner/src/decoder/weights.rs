@@ -1,6 +1,7 @@
 //! Where weights come from: safetensors, a GGUF file, or random numbers; each tensor in the type asked.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -14,6 +15,7 @@ use planner::model::{Architecture, Role, WeightTensor};
 use super::matrix::{Linear, Matrix};
 use super::names;
 use crate::engine::{EngineError, Precision, RandomMatrices, fitting, random_tensor, weight_files};
+use crate::kernels::Isa;
 
 /// What weights are read from.
 enum Source<'a> {
@@ -36,6 +38,8 @@ pub(super) struct Weights<'a> {
     /// The type that is computed in, and of everything that is not a matrix.
     compute: DType,
     device: Device,
+    /// Types that our kernels multiply.
+    kernels: BTreeSet<&'static str>,
 }
 
 impl<'a> Weights<'a> {
@@ -49,7 +53,16 @@ impl<'a> Weights<'a> {
         let (family, tensors) = (model.architecture, model.tensors());
         let head_sizes =
             model.layers.iter().map(|l| l.attention().map_or(0, |a| as_size(a.head_size))).collect();
-        Self { source, family, tensors, head_sizes, precision, compute, device: device.clone() }
+        Self {
+            source,
+            family,
+            tensors,
+            head_sizes,
+            precision,
+            compute,
+            device: device.clone(),
+            kernels: BTreeSet::new(),
+        }
     }
 
     /// Of a folder of safetensors.
@@ -132,6 +145,18 @@ impl<'a> Weights<'a> {
 
     /// A matrix; `expert` is its place among several of the same role.
     pub(super) fn matrix(&mut self, role: Role, layer: Option<u64>, expert: usize) -> Result<Matrix> {
+        let read = self.read(role, layer, expert)?;
+        self.kernels.extend(read.kernel());
+        Ok(read)
+    }
+
+    /// What multiplies the matrices read so far, where not all are Candle's: `avx2 (q4_1, q8_0)`.
+    pub(super) fn products(&self) -> Option<String> {
+        let types: Vec<&str> = self.kernels.iter().copied().collect();
+        (!types.is_empty()).then(|| format!("{} ({})", Isa::detected(), types.join(", ")))
+    }
+
+    fn read(&mut self, role: Role, layer: Option<u64>, expert: usize) -> Result<Matrix> {
         let found = self.needed(role, layer)?;
         let kind = match self.precision {
             Precision::AsStored => {

@@ -53,22 +53,14 @@ impl Activations {
                 *scale = block(from, to);
             }
         };
-        let blocks = from.len();
-        if blocks <= PIECE {
+        if from.len() <= PIECE {
             return each(from, to, &mut self.scales);
         }
-        let pieces: Vec<_> = from
-            .chunks(PIECE)
-            .zip(to.chunks_mut(PIECE))
-            .zip(self.scales.chunks_mut(PIECE))
-            .map(|((from, to), scales)| std::sync::Mutex::new((from, to, scales)))
-            .collect();
-        super::in_parallel(pieces.len(), |range| {
-            for piece in &pieces[range] {
-                if let Ok(mut piece) = piece.lock() {
-                    let (from, to, scales) = &mut *piece;
-                    each(from, to, scales);
-                }
+        let mut pieces: Vec<_> =
+            from.chunks(PIECE).zip(to.chunks_mut(PIECE)).zip(self.scales.chunks_mut(PIECE)).collect();
+        super::in_pieces(&mut pieces, 1, |_, pieces| {
+            for ((from, to), scales) in pieces {
+                each(from, to, scales);
             }
         });
     }

@@ -30,6 +30,18 @@ impl Kind {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q5_1, Self::Q8_0];
 
+    /// As rows spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Q4_0 => "q4_0",
+            Self::Q4_1 => "q4_1",
+            Self::Q5_0 => "q5_0",
+            Self::Q5_1 => "q5_1",
+            Self::Q8_0 => "q8_0",
+        }
+    }
+
     /// Bytes of a block of 32 as a file has it.
     #[must_use]
     pub const fn block_bytes(self) -> usize {

@@ -23,6 +23,7 @@ pub use isa::Isa;
 pub use pack::Packed;
 
 use std::ops::Range;
+use std::sync::Mutex;
 
 use candle_core::quantized::GgmlDType;
 
@@ -52,6 +53,19 @@ pub fn widen_bf16() -> bool {
 /// Calls `work` with every part of `0..units`, on candle's threads.
 fn in_parallel(units: usize, work: impl Fn(Range<usize>) + Sync) {
     candle_core::utils::barrier_pool().execute_chunked(units, work);
+}
+
+/// Calls `work` with every `size` of `x` and its index, on candle's threads.
+pub(crate) fn in_pieces<T: Send>(x: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    let pieces: Vec<Mutex<&mut [T]>> = x.chunks_mut(size).map(Mutex::new).collect();
+    in_parallel(pieces.len(), |range| {
+        for (index, piece) in range.clone().zip(&pieces[range]) {
+            // Nobody else takes this one.
+            if let Ok(mut piece) = piece.lock() {
+                work(index, &mut piece);
+            }
+        }
+    });
 }
 
 /// A result that several threads write disjoint parts of.

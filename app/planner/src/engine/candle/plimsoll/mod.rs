@@ -72,6 +72,8 @@ struct Layer {
     head_size: u64,
     rotary_size: u64,
     capped: bool,
+    /// Gates by a GELU, not a SiLU.
+    gelu: bool,
     kind: usize,
     cache: Cache,
 }
@@ -245,6 +247,7 @@ impl Decoder {
                 head_size: a.head_size,
                 rotary_size: a.rotary_size,
                 capped: a.softcap,
+                gelu: matches!(model.architecture, Architecture::Gemma2 | Architecture::Gemma3),
                 kind,
                 cache: Cache::new(asked, kernel, tokens, visibility.reach()),
             });
@@ -286,7 +289,12 @@ fn rope(cx: &Context, tokens: u64, size: u64, element: Element) -> (Tensor, Tens
 
 impl Family for Decoder {
     fn forward(&mut self, ids: &Tensor, position: u64) -> Result<Tensor, Refused> {
-        let length = ids.dims()[1];
+        let (batch, length) = (ids.dims()[0], ids.dims()[1]);
+        if position == 0 {
+            for layer in &mut self.layers {
+                layer.cache.allocate(ids.cx(), (batch, layer.key_heads, layer.head_size));
+            }
+        }
         let mut pass = Pass::new(ids.cx(), position, length);
         let mut x = self.embedding.rows(ids, self.compute)?;
         if self.gemma {
@@ -346,12 +354,11 @@ impl Layer {
     fn feed(&self, x: &Tensor) -> Result<Tensor, Refused> {
         let inner = match &self.gate_up {
             GateUp::Apart { gate, up } => {
-                let gate = {
-                    let gate = gate.forward(x)?;
-                    gate.unary()
-                };
+                let gate = gate.forward(x)?;
+                let silu = !self.gelu && in_place(&gate);
+                let gate = if silu { gate } else { gate.unary() };
                 let up = up.forward(x)?;
-                gate * up
+                if silu { gate } else { gate * up }
             }
             GateUp::Fused(both) => {
                 let both = both.forward(x)?;
@@ -413,6 +420,9 @@ impl Layer {
     #[allow(clippy::needless_pass_by_value, reason = "freed where the source frees it")]
     fn rotate(&self, x: Tensor) -> Result<Tensor, Refused> {
         if self.rotary_size >= self.head_size {
+            if in_place(&x) {
+                return Ok(x);
+            }
             return x.rope();
         }
         let turned = {
@@ -422,6 +432,11 @@ impl Layer {
         let kept = x.narrow(3, self.head_size - self.rotary_size);
         Ok(Tensor::cat(&[&turned, &kept], 3))
     }
+}
+
+/// Whether the decoder computes a step in the place of its operand (`bench-runner/src/decoder/host.rs`, `takes`).
+fn in_place(x: &Tensor) -> bool {
+    x.cx().device == Device::Cpu && x.element() == Element::F32 && x.is_contiguous()
 }
 
 fn normed_by(norm: Option<&Tensor>, x: Tensor) -> Tensor {
