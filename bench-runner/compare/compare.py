@@ -33,9 +33,9 @@ def python_with_llama(folder):
     return python
 
 
-def llama(python, arguments):
+def llama(python, arguments, environment=None):
     command = [python, HERE / "llama_cpp_speed.py", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
     if done.returncode != 0:
         raise SystemExit(f"llama.cpp ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
     return done.stdout
@@ -103,6 +103,8 @@ def main():
         if not file.exists():
             raise SystemExit(f"{file}: not there (make model, cargo build --release -p bench-runner)")
     python = python_with_llama(args.venv)
+    best = json.loads(llama(python, ["--machine"], {"OPENBLAS_NUM_THREADS": str(args.threads)}))
+    print(f"this processor at its best (OpenBLAS): {best['gflops']:.0f} GFLOP/s, reads {best['gb_per_s']:.1f} GB/s")
     with tempfile.TemporaryDirectory() as folder:
         print(f"{args.threads} threads, prompt {args.prompt}, generated {args.generate}, {args.rounds} rounds;", end=" ")
         print("tokens/s: median (lowest–highest), ratio to llama.cpp's median; peak in MiB beyond the empty process")

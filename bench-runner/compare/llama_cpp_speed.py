@@ -9,6 +9,7 @@ import json
 import time
 
 import llama_cpp as llama
+import numpy
 
 
 def resident_peak():
@@ -79,9 +80,30 @@ def speed(args):
     }
 
 
+def machine():
+    """What the processor can do at best: GFLOP/s of a product in single precision, GB/s of reading (OpenBLAS)."""
+    square = numpy.ones((1024, 1024), dtype=numpy.float32)
+    # Far more than any cache holds.
+    long = numpy.ones(1 << 26, dtype=numpy.float32)
+
+    def best(work, amount):
+        times = []
+        for _ in range(10):
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
+        return amount / min(times) / 1e9
+
+    return {
+        "gflops": best(lambda: square @ square, 2 * 1024**3),
+        "gb_per_s": best(lambda: numpy.dot(long, long), long.nbytes),
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model")
+    parser.add_argument("--machine", action="store_true", help="measure the processor, not a model")
     parser.add_argument("--requantise", nargs=2, metavar=("KIND", "TARGET"))
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--generate", type=int, default=64)
@@ -92,7 +114,9 @@ def main():
     silent = llama.llama_log_callback(lambda level, text, data: None)
     llama.llama_log_set(silent, ctypes.c_void_p(0))
     llama.llama_backend_init()
-    if args.requantise:
+    if args.machine:
+        print(json.dumps(machine()))
+    elif args.requantise:
         kind, target = args.requantise
         requantise(args.model, target, kind)
     else:

@@ -4,7 +4,7 @@ use candle_core::{D, DType, Result, Tensor};
 use planner::model::{FeedForward as Shape, Layer, Role};
 
 use super::host;
-use super::matrix::Matrix;
+use super::matrix::{Matrix, together};
 use super::numbers::Activation;
 use super::weights::{Weights, as_size};
 
@@ -101,8 +101,8 @@ impl Gated {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let inner = match &self.input {
             Input::Apart { gate, up } => {
-                let gate = gate.forward(x)?;
-                self.activation.times(gate, || up.forward(x))?
+                let [gate, up] = together([gate, up], x)?;
+                self.activation.times(gate, up)?
             }
             Input::Fused(both) => {
                 let both = both.forward(x)?;
@@ -116,14 +116,14 @@ impl Gated {
 }
 
 impl Activation {
-    /// What it makes of `gate`, times `up`, which is computed when there is room for it.
-    fn times(self, gate: Tensor, up: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
-        if self == Self::Silu && host::takes(&gate) {
-            return host::silu_times(gate, &up()?);
+    /// What it makes of `gate`, times `up`.
+    fn times(self, gate: Tensor, up: Tensor) -> Result<Tensor> {
+        if self == Self::Silu {
+            return host::silu_times(gate, &up);
         }
         let bent = self.of(&gate)?;
         drop(gate);
-        bent * up()?
+        bent * up
     }
 
     fn of(self, x: &Tensor) -> Result<Tensor> {

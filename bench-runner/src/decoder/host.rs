@@ -109,7 +109,9 @@ pub(super) fn silu_times(gate: Tensor, up: &Tensor) -> Result<Tensor> {
         gate.inplace_op2(up, &SiluTimes)?;
         return Ok(gate);
     }
-    gate.silu()? * up
+    let bent = gate.silu()?;
+    drop(gate);
+    bent * up
 }
 
 struct SiluTimes;

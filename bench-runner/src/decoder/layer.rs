@@ -7,7 +7,7 @@ use planner::pattern::Visibility;
 use super::attention::{Pass, Scores, Variant};
 use super::cache::LayerCache;
 use super::feed_forward::FeedForward;
-use super::matrix::Linear;
+use super::matrix::{Linear, together};
 use super::numbers::Numbers;
 use super::rope::{Angles, Order};
 use super::weights::{Weights, as_size};
@@ -172,7 +172,8 @@ impl Layer {
     fn project(&self, x: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
         match &self.projections {
             Projections::Apart { query, key, value } => {
-                Ok((query.forward(x)?, key.forward(x)?, value.forward(x)?))
+                let [q, k, v] = together([&query.matrix, &key.matrix, &value.matrix], x)?;
+                Ok((query.with_bias(q)?, key.with_bias(k)?, value.with_bias(v)?))
             }
             Projections::Fused(all) => {
                 let all = all.forward(x)?;

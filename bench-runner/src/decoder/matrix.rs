@@ -10,7 +10,7 @@ use candle_core::{
 };
 use half::bf16;
 
-use crate::kernels::{self, Isa, Packed};
+use crate::kernels::{self, Factor, Isa, Packed};
 
 /// A matrix of outputs × inputs.
 #[derive(Debug, Clone)]
@@ -151,6 +151,34 @@ fn shape_of(x: &Layout, outputs: usize, inputs: usize) -> Result<Shape> {
     Ok(dims.into())
 }
 
+/// `x` times each of some matrices: at once, where our kernels multiply all of them.
+pub(super) fn together<const N: usize>(matrices: [&Matrix; N], x: &Tensor) -> Result<[Tensor; N]> {
+    let packed: Vec<&Packed> = matrices
+        .iter()
+        .filter_map(|matrix| if let Matrix::Packed(packed) = matrix { Some(&**packed) } else { None })
+        .collect();
+    let made = if packed.len() == N && N > 0 {
+        let (storage, layout) = x.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else {
+            candle_core::bail!("matrices in tiles are a processor's")
+        };
+        let x = contiguous(storage.as_slice::<f32>()?, layout)?;
+        let shapes =
+            packed.iter().map(|p| shape_of(layout, p.rows(), p.columns())).collect::<Result<Vec<_>>>()?;
+        let mut made: Vec<Vec<f32>> = shapes.iter().map(|shape| vec![0.0; shape.elem_count()]).collect();
+        let mut factors: Vec<Factor<'_>> =
+            packed.iter().zip(&mut made).map(|(packed, out)| (*packed, out.as_mut_slice())).collect();
+        kernels::products(&mut factors, x, Isa::detected())?;
+        made.into_iter()
+            .zip(shapes)
+            .map(|(out, shape)| Tensor::from_vec(out, shape, &Device::Cpu))
+            .collect::<Result<Vec<_>>>()?
+    } else {
+        matrices.iter().map(|matrix| matrix.forward(x)).collect::<Result<Vec<_>>>()?
+    };
+    made.try_into().map_err(|_| candle_core::Error::Msg(format!("not {N} products")))
+}
+
 /// The product with a matrix in tiles.
 struct ByTiles<'a>(&'a Packed);
 
@@ -162,7 +190,8 @@ impl CustomOp1 for ByTiles<'_> {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let shape = shape_of(layout, self.0.rows(), self.0.columns())?;
         let mut out = vec![0f32; shape.elem_count()];
-        self.0.product(contiguous(x.as_slice::<f32>()?, layout)?, &mut out, Isa::detected())?;
+        let x = contiguous(x.as_slice::<f32>()?, layout)?;
+        kernels::products(&mut [(self.0, &mut out)], x, Isa::detected())?;
         Ok((CpuStorage::F32(out), shape))
     }
 }
@@ -212,7 +241,11 @@ pub(super) struct Linear {
 
 impl Linear {
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.matrix.forward(x)?;
+        self.with_bias(self.matrix.forward(x)?)
+    }
+
+    /// A product of the matrix, and its bias.
+    pub(super) fn with_bias(&self, y: Tensor) -> Result<Tensor> {
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),

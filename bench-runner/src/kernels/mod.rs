@@ -20,7 +20,7 @@ mod x86_bf16;
 pub use bf16::bf16_product;
 pub use format::Kind;
 pub use isa::Isa;
-pub use pack::Packed;
+pub use pack::{Factor, Packed, products};
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -72,7 +72,7 @@ pub(crate) fn in_pieces<T: Send>(x: &mut [T], size: usize, work: impl Fn(usize, 
 #[derive(Clone, Copy)]
 struct Shared(*mut f32);
 
-// SAFETY: who makes one promises that no element is written by two threads (see `Packed::product`, `bf16_product`).
+// SAFETY: who makes one promises that no element is written by two threads (see `products`, `bf16_product`).
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}

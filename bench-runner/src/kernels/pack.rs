@@ -136,79 +136,113 @@ impl Packed {
         Ok(())
     }
 
-    /// `x` (any rows of inputs, one after another) times the transposed matrix, by the kernels of `isa`.
+    /// A part of a product, by the kernels of `isa`.
     ///
-    /// # Errors
-    /// Where `x` is not whole rows, `out` is not a row of outputs for each, or this processor lacks `isa`.
-    pub fn product(&self, x: &[f32], out: &mut [f32], isa: Isa) -> candle_core::Result<()> {
-        let m = x.len() / self.columns;
-        if x.len() != m * self.columns || out.len() != m * self.rows {
+    /// # Safety
+    /// The processor has `isa`. `out` has a row of outputs for every row of activations, and nobody else writes or reads
+    /// the part's.
+    unsafe fn part(&self, activations: &Activations, out: Shared, part: Part, isa: Isa) {
+        // SAFETY: as promised.
+        unsafe {
+            match self.kind {
+                Kind::Q4_0 => self.part_of::<Q4_0>(activations, out, part, isa),
+                Kind::Q4_1 => self.part_of::<Q4_1>(activations, out, part, isa),
+                Kind::Q5_0 => self.part_of::<Q5_0>(activations, out, part, isa),
+                Kind::Q5_1 => self.part_of::<Q5_1>(activations, out, part, isa),
+                Kind::Q8_0 => self.part_of::<Q8_0>(activations, out, part, isa),
+            }
+        }
+    }
+
+    /// [`Packed::part`] of a type.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn part_of<F: Format>(&self, activations: &Activations, out: Shared, part: Part, isa: Isa) {
+        // SAFETY: as promised.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => super::x86::avx2::product::<F>(self, activations, out, part),
+                #[cfg(target_arch = "x86_64")]
+                Isa::AvxVnni => super::x86::avx_vnni::product::<F>(self, activations, out, part),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512Vnni => super::x86::avx512_vnni::product::<F>(self, activations, out, part),
+                _ => portable::product::<F>(self, activations, out, part),
+            }
+        }
+    }
+}
+
+/// A matrix, and where its product goes: a row of outputs for every row of activations.
+pub type Factor<'a> = (&'a Packed, &'a mut [f32]);
+
+/// `x` (any rows of inputs, one after another) times each of the transposed matrices, by the kernels of `isa`. Activations
+/// are quantised once for all, and threads are called once.
+///
+/// # Errors
+/// Where the matrices differ in inputs, `x` is not whole rows of them, a result is not a row of outputs for each, or this
+/// processor lacks `isa`.
+pub fn products(factors: &mut [Factor<'_>], x: &[f32], isa: Isa) -> candle_core::Result<()> {
+    /// Rows of activations that a thread multiplies with one tile before it goes to the next: what these take stays in a
+    /// cache of the second level.
+    const AT_ONCE: usize = 128;
+    let Some(columns) = factors.first().map(|(packed, _)| packed.columns) else { return Ok(()) };
+    let m = x.len() / columns;
+    for (packed, out) in &*factors {
+        if packed.columns != columns || x.len() != m * columns || out.len() != m * packed.rows {
             candle_core::bail!(
                 "{} activations and {} results of a matrix of {} × {}",
                 x.len(),
                 out.len(),
-                self.rows,
-                self.columns
+                packed.rows,
+                packed.columns
             )
         }
-        isa.check()?;
-        let mut activations = Activations::new(m, self.columns);
-        match self.kind {
-            Kind::Q4_0 => self.product_of::<Q4_0>(x, m, &mut activations, out, isa),
-            Kind::Q4_1 => self.product_of::<Q4_1>(x, m, &mut activations, out, isa),
-            Kind::Q5_0 => self.product_of::<Q5_0>(x, m, &mut activations, out, isa),
-            Kind::Q5_1 => self.product_of::<Q5_1>(x, m, &mut activations, out, isa),
-            Kind::Q8_0 => self.product_of::<Q8_0>(x, m, &mut activations, out, isa),
-        }
-        Ok(())
     }
-
-    /// [`Packed::product`]; the processor has `isa`.
-    fn product_of<F: Format>(&self, x: &[f32], m: usize, to: &mut Activations, out: &mut [f32], isa: Isa) {
-        /// Rows of activations that a thread multiplies with one tile before it goes to the next: what these take stays
-        /// in a cache of the second level.
-        const AT_ONCE: usize = 128;
+    isa.check()?;
+    let mut activations = Activations::new(m, columns);
+    match isa {
+        // SAFETY: the processor has what this needs.
         #[cfg(target_arch = "x86_64")]
-        match isa {
-            Isa::Portable => to.fill(x, portable::quantise),
-            // SAFETY: the processor has what these need.
-            _ => to.fill(x, |from, to| unsafe { super::x86::quantise(from, to) }),
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => {
+            activations.fill(x, |from, to| unsafe { super::x86::quantise(from, to) });
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        to.fill(x, portable::quantise);
-        let (activations, out) = (&*to, Shared(out.as_mut_ptr()));
-        let tiles = self.rows.div_ceil(ROWS);
-        // Every unit writes its own rows and outputs of the result.
-        in_parallel(m.div_ceil(AT_ONCE) * tiles, |range| {
-            let out = out;
-            let mut unit = range.start;
-            while unit < range.end {
-                let from = unit / tiles * AT_ONCE;
-                // Tiles one after another for the same activations.
-                let first = unit % tiles;
-                let count = (tiles - first).min(range.end - unit);
-                unit += count;
-                let part = Part { first, count, from, to: m.min(from + AT_ONCE) };
-                match isa {
-                    // SAFETY: the processor has what the kernel needs, and only this unit writes its part of the result.
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 => unsafe { super::x86::avx2::product::<F>(self, activations, out, part) },
-                    // SAFETY: as above.
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::AvxVnni => unsafe {
-                        super::x86::avx_vnni::product::<F>(self, activations, out, part)
-                    },
-                    // SAFETY: as above.
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512Vnni => unsafe {
-                        super::x86::avx512_vnni::product::<F>(self, activations, out, part);
-                    },
-                    // SAFETY: only this unit writes its part of the result.
-                    _ => unsafe { portable::product::<F>(self, activations, out, part) },
-                }
-            }
-        });
+        _ => activations.fill(x, portable::quantise),
     }
+    let activations = &activations;
+    let matrices: Vec<(&Packed, Shared, usize)> = factors
+        .iter_mut()
+        .map(|(packed, out)| (*packed, Shared(out.as_mut_ptr()), packed.rows.div_ceil(ROWS)))
+        .collect();
+    let tiles: usize = matrices.iter().map(|(_, _, tiles)| tiles).sum();
+    // Every unit writes its own rows and outputs of a result.
+    in_parallel(m.div_ceil(AT_ONCE) * tiles, |units| {
+        let mut unit = units.start;
+        while unit < units.end {
+            let from = unit / tiles * AT_ONCE;
+            let mut first = unit % tiles;
+            let mut here = (tiles - first).min(units.end - unit);
+            unit += here;
+            // Tiles one after another for the same activations, from one matrix to the next.
+            for (packed, out, own) in &matrices {
+                if first >= *own {
+                    first -= own;
+                    continue;
+                }
+                let count = (own - first).min(here);
+                let part = Part { first, count, from, to: m.min(from + AT_ONCE) };
+                // SAFETY: the processor has `isa`, and only this unit writes its part of the result.
+                unsafe { packed.part(activations, *out, part, isa) };
+                here -= count;
+                if here == 0 {
+                    break;
+                }
+                first = 0;
+            }
+        }
+    });
+    Ok(())
 }
 
 /// What a kernel computes: some tiles for some rows of activations.

@@ -4,7 +4,7 @@ use half::bf16;
 
 use super::activations::Activations;
 use super::format::BLOCK;
-use super::{Isa, Kind, Packed, bf16_product, kind, portable};
+use super::{Isa, Kind, Packed, bf16_product, kind, portable, products};
 
 /// Numbers between −1 and 1 (xorshift64, Marsaglia 2003).
 struct Random(u64);
@@ -43,6 +43,10 @@ const SIZES: [(usize, usize, usize); 9] = [
     (10, 160, 129),
     (33, 1056, 131),
 ];
+
+fn product(packed: &Packed, x: &[f32], out: &mut [f32], isa: Isa) -> candle_core::Result<()> {
+    products(&mut [(packed, out)], x, isa)
+}
 
 /// Weights quantised by candle, and what they mean.
 fn weights(stored: GgmlDType, rows: usize, columns: usize, random: &mut Random) -> (QTensor, Vec<f32>) {
@@ -99,7 +103,7 @@ fn every_kernel_multiplies_what_the_blocks_mean() {
                 for isa in Isa::available() {
                     let what = format!("{kind:?} {rows} × {columns} by {m}, {isa}, seed {seed}");
                     let mut out = vec![f32::NAN; m * rows];
-                    packed.product(&x, &mut out, isa).unwrap();
+                    product(&packed, &x, &mut out, isa).unwrap();
                     // Single precision adds up to 65 blocks; a half-way case may round the other way by 1/127 of one term.
                     assert_near(&out, &want, 2e-4, &what);
                     // Rounding activations to 8 bits is at most half of 1/127 of a block's largest.
@@ -108,6 +112,35 @@ fn every_kernel_multiplies_what_the_blocks_mean() {
             }
         }
     }
+}
+
+#[test]
+fn several_matrices_at_once_are_each_by_itself() {
+    let mut random = Random(11);
+    for (m, columns) in [(1, 64), (3, 576), (140, 96)] {
+        let sizes = [
+            (9, Kind::Q4_1, GgmlDType::Q4_1),
+            (33, Kind::Q8_0, GgmlDType::Q8_0),
+            (1, Kind::Q4_0, GgmlDType::Q4_0),
+        ];
+        let x = random.list(m * columns);
+        let packed = sizes.map(|(rows, kind, stored)| {
+            let (quantised, _) = weights(stored, rows, columns, &mut random);
+            Packed::new(kind, rows, columns, &quantised.data().unwrap()).unwrap()
+        });
+        for isa in Isa::available() {
+            let mut together = sizes.map(|(rows, ..)| vec![f32::NAN; m * rows]);
+            let mut factors: Vec<_> =
+                packed.iter().zip(&mut together).map(|(p, out)| (p, &mut out[..])).collect();
+            products(&mut factors, &x, isa).unwrap();
+            for (packed, together) in packed.iter().zip(&together) {
+                let mut alone = vec![f32::NAN; together.len()];
+                product(packed, &x, &mut alone, isa).unwrap();
+                assert_eq!(together, &alone, "{isa} {m}");
+            }
+        }
+    }
+    assert!(products(&mut [], &[], Isa::Portable).is_ok());
 }
 
 #[test]
@@ -136,7 +169,7 @@ fn the_largest_numbers_do_not_overflow_sums() {
             for sign in [1.0, -1.0] {
                 for isa in Isa::available() {
                     let mut out = vec![0.0; m * rows];
-                    packed.product(&vec![sign; m * columns], &mut out, isa).unwrap();
+                    product(&packed, &vec![sign; m * columns], &mut out, isa).unwrap();
                     let want = sign * meant * columns as f32;
                     for y in out {
                         assert!(
@@ -257,7 +290,7 @@ fn the_best_that_the_processor_has_is_taken_and_no_other_computes() {
     let packed = Packed::new(Kind::Q8_0, 1, 32, &[0; 34]).unwrap();
     for isa in [Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni] {
         let mut out = [0.0];
-        assert_eq!(packed.product(&[0.0; 32], &mut out, isa).is_ok(), available.contains(&isa), "{isa}");
+        assert_eq!(product(&packed, &[0.0; 32], &mut out, isa).is_ok(), available.contains(&isa), "{isa}");
         let one = [bf16::ONE];
         assert_eq!(
             bf16_product(&[1.0], |x| x, &one, 1, &mut out, isa).is_ok(),
@@ -283,8 +316,8 @@ fn types_without_a_kernel_are_candles() {
 fn wrong_sizes_are_refused() {
     let packed = Packed::new(Kind::Q4_1, 3, 32, &[0; 60]).unwrap();
     let (x, mut out) = ([0.0; 33], [0.0; 6]);
-    assert!(packed.product(&x, &mut out[..3], Isa::Portable).is_err());
-    assert!(packed.product(&x[..32], &mut out, Isa::Portable).is_err());
+    assert!(product(&packed, &x, &mut out[..3], Isa::Portable).is_err());
+    assert!(product(&packed, &x[..32], &mut out, Isa::Portable).is_err());
     assert!(bf16_product(&x, |x| x, &[bf16::ONE; 32], 32, &mut out[..1], Isa::Portable).is_err());
     assert!(bf16_product(&x, |x| x, &[bf16::ONE; 33], 33, &mut out, Isa::Portable).is_err());
     assert!(bf16_product(&x[..0], |x| x, &[], 0, &mut out[..0], Isa::Portable).is_err());

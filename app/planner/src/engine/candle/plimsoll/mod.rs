@@ -355,10 +355,14 @@ impl Layer {
         let inner = match &self.gate_up {
             GateUp::Apart { gate, up } => {
                 let gate = gate.forward(x)?;
-                let silu = !self.gelu && in_place(&gate);
-                let gate = if silu { gate } else { gate.unary() };
                 let up = up.forward(x)?;
-                if silu { gate } else { gate * up }
+                if !self.gelu && in_place(&gate) {
+                    gate
+                } else {
+                    let bent = gate.unary();
+                    drop(gate);
+                    bent * up
+                }
             }
             GateUp::Fused(both) => {
                 let both = both.forward(x)?;
