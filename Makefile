@@ -56,6 +56,12 @@ check: ## fmt, clippy, licences and sources of dependencies, SQL against the sch
 	server/store/prepare.sh --check
 	cargo deny --log-level error check bans licenses sources
 
+.PHONY: compare
+compare: ## Our decoder, Candle's stock model and llama.cpp by turns on this processor (compiles llama.cpp once)
+	@.ci/tools models smollm2
+	cargo build --release -p bench-runner
+	bench-runner/compare/compare.py
+
 .PHONY: bench
 bench: tools ## Speed of the planner (criterion)
 	cargo bench -p planner --bench plans

@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod decoder;
 pub mod engine;
 pub mod export;
+pub mod kernels;
 pub mod machine;
 pub mod memory;
 pub mod merge;

@@ -237,6 +237,7 @@ pub(crate) fn case(run: RunId, position: usize) -> Case {
                 allocated: "counting allocator".to_owned(),
                 process: "VmHWM".to_owned(),
                 time: "monotonic clock".to_owned(),
+                ..Methods::default()
             },
             threads: Some(2),
             ..Measurement::default()

@@ -158,6 +158,7 @@ fn measure(
             allocated: probe.allocated_method(),
             process: probe.process_method(),
             time: "monotonic clock of the host, each token when it is in host memory".to_owned(),
+            products: model.products(),
         },
         threads,
         ..Measurement::default()
@@ -264,7 +265,7 @@ fn generate(
     probe: &mut dyn Probe,
     high: &mut HighMarks,
 ) -> Result<(), CaseError> {
-    session.reset();
+    session.begin(given.shape.0)?;
     probe.begin(Phase::Prefill)?;
     let start = Instant::now();
     let prompt = candle_core::Tensor::from_slice(&given.ids, given.shape, device)?;

@@ -3,7 +3,8 @@
 use candle_core::{D, DType, Result, Tensor};
 use planner::model::{FeedForward as Shape, Layer, Role};
 
-use super::matrix::{Linear, Matrix};
+use super::host;
+use super::matrix::{Linear, Matrix, together};
 use super::numbers::Activation;
 use super::weights::{Weights, as_size};
 
@@ -103,8 +104,9 @@ impl Gated {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let inner = match &self.input {
             Input::Apart { gate, up } => {
-                let gate = self.activation.of(&gate.forward(x)?)?;
-                (gate * up.forward(x)?)?
+                let [gated, upped] = together([&gate.matrix, &up.matrix], x)?;
+                let gated = gate.with_bias(gated)?;
+                self.activation.times(gated, up.with_bias(upped)?)?
             }
             Input::Fused(both) => {
                 let both = both.forward(x)?;
@@ -118,6 +120,16 @@ impl Gated {
 }
 
 impl Activation {
+    /// What it makes of `gate`, times `up`.
+    fn times(self, gate: Tensor, up: Tensor) -> Result<Tensor> {
+        if self == Self::Silu {
+            return host::silu_times(gate, &up);
+        }
+        let bent = self.of(&gate)?;
+        drop(gate);
+        bent * up
+    }
+
     fn of(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Silu => x.silu(),

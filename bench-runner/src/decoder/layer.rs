@@ -1,13 +1,13 @@
 //! A layer: attention, then a feed-forward, each added to the residual stream.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 use planner::model::{Layer as Shape, NormPlace, Role};
 use planner::pattern::Visibility;
 
 use super::attention::{Pass, Scores, Variant};
 use super::cache::LayerCache;
 use super::feed_forward::FeedForward;
-use super::matrix::Linear;
+use super::matrix::{Linear, together};
 use super::numbers::Numbers;
 use super::rope::{Angles, Order};
 use super::weights::{Weights, as_size};
@@ -131,6 +131,11 @@ impl Layer {
         })
     }
 
+    /// Allocates the cache of `batch` sequences, where that is done once.
+    pub(super) fn allocate(&mut self, batch: usize, device: &Device) -> Result<()> {
+        self.cache.allocate(batch, self.key_heads, self.head_size, device)
+    }
+
     /// `x` is sequences × tokens × width.
     pub(super) fn forward(&mut self, x: Tensor, around: &Around<'_>, pass: &mut Pass) -> Result<Tensor> {
         let mixed = {
@@ -167,7 +172,8 @@ impl Layer {
     fn project(&self, x: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
         match &self.projections {
             Projections::Apart { query, key, value } => {
-                Ok((query.forward(x)?, key.forward(x)?, value.forward(x)?))
+                let [q, k, v] = together([&query.matrix, &key.matrix, &value.matrix], x)?;
+                Ok((query.with_bias(q)?, key.with_bias(k)?, value.with_bias(v)?))
             }
             Projections::Fused(all) => {
                 let all = all.forward(x)?;

@@ -8,6 +8,7 @@
 mod attention;
 mod cache;
 mod feed_forward;
+mod host;
 mod layer;
 mod matrix;
 mod names;
@@ -185,6 +186,8 @@ pub struct Decoder {
     numbers: Numbers,
     compute: DType,
     device: Device,
+    /// What multiplies weights, where not all is Candle's.
+    products: Option<String>,
     /// Places before the first token of each sequence; one for all where they are the same.
     empty: Vec<usize>,
 }
@@ -281,7 +284,7 @@ impl Decoder {
         } else {
             embedding.clone()
         };
-        let device = device.clone();
+        let (device, products) = (device.clone(), weights.products());
         let empty = vec![0];
         Ok(Self {
             embedding,
@@ -295,6 +298,7 @@ impl Decoder {
             numbers,
             compute,
             device,
+            products,
             empty,
         })
     }
@@ -398,6 +402,14 @@ impl Session for Decoder {
         self.empty = vec![0];
     }
 
+    fn begin(&mut self, batch: usize) -> Result<(), EngineError> {
+        self.reset();
+        for layer in &mut self.layers {
+            layer.allocate(batch, &self.device)?;
+        }
+        Ok(())
+    }
+
     fn forward(&mut self, tokens: &Tensor, position: usize) -> Result<Tensor, EngineError> {
         Ok(self.compute(tokens, position)?)
     }
@@ -414,6 +426,10 @@ impl Session for Decoder {
 
     fn scores(&self) -> &'static str {
         "a window in one pass"
+    }
+
+    fn products(&self) -> Option<String> {
+        self.products.clone()
     }
 }
 

@@ -3,6 +3,7 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::rotary_emb;
 
+use super::host;
 use super::numbers::Rotation;
 
 /// Cosines and sines of a kind of layer.
@@ -90,6 +91,9 @@ impl Angles {
         };
         let size = x.dim(D::Minus1)?;
         if self.size == size {
+            if host::takes(&x) {
+                return host::rotate(x, &self.cos, &self.sin, order);
+            }
             return rotate(&x);
         }
         let turned = rotate(&x.narrow(D::Minus1, 0, self.size)?.contiguous()?)?;

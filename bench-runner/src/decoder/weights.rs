@@ -1,12 +1,13 @@
 //! Where weights come from: safetensors, a GGUF file, or random numbers; each tensor in the type asked.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::Content;
-use candle_core::quantized::{QMatMul, QStorage, QTensor};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Result, Tensor};
 use planner::model::{Architecture, Role, WeightTensor};
@@ -15,6 +16,7 @@ use super::matrix::{Linear, Matrix};
 use super::names;
 use super::numbers::Divisors;
 use crate::engine::{EngineError, Precision, RandomMatrices, fitting, random_tensor, weight_files};
+use crate::kernels::Isa;
 
 /// What weights are read from.
 enum Source<'a> {
@@ -37,6 +39,8 @@ pub(super) struct Weights<'a> {
     /// The type that is computed in, and of everything that is not a matrix.
     compute: DType,
     device: Device,
+    /// Types that our kernels multiply.
+    kernels: BTreeSet<&'static str>,
 }
 
 impl<'a> Weights<'a> {
@@ -50,7 +54,16 @@ impl<'a> Weights<'a> {
         let (family, tensors) = (model.architecture, model.tensors());
         let head_sizes =
             model.layers.iter().map(|l| l.attention().map_or(0, |a| as_size(a.head_size))).collect();
-        Self { source, family, tensors, head_sizes, precision, compute, device: device.clone() }
+        Self {
+            source,
+            family,
+            tensors,
+            head_sizes,
+            precision,
+            compute,
+            device: device.clone(),
+            kernels: BTreeSet::new(),
+        }
     }
 
     /// Of a folder of safetensors.
@@ -134,11 +147,23 @@ impl<'a> Weights<'a> {
 
     /// A matrix; `expert` is its place among several of the same role.
     pub(super) fn matrix(&mut self, role: Role, layer: Option<u64>, expert: usize) -> Result<Matrix> {
+        let read = self.read(role, layer, expert)?;
+        self.kernels.extend(read.kernel());
+        Ok(read)
+    }
+
+    /// What multiplies the matrices read so far, where not all are Candle's: `avx2 (q4_1, q8_0)`.
+    pub(super) fn products(&self) -> Option<String> {
+        let types: Vec<&str> = self.kernels.iter().copied().collect();
+        (!types.is_empty()).then(|| format!("{} ({})", Isa::detected(), types.join(", ")))
+    }
+
+    fn read(&mut self, role: Role, layer: Option<u64>, expert: usize) -> Result<Matrix> {
         let found = self.needed(role, layer)?;
         let kind = match self.precision {
             Precision::AsStored => {
-                let stored = self.quantised(&found, expert)?;
-                return Ok(Matrix::Quantised(QMatMul::from_qtensor(stored)?));
+                let (blocks, kind) = self.blocks(&found, expert)?;
+                return Matrix::of_blocks(blocks, kind, dims(&found)?, &self.device);
             }
             Precision::Dense(_) => return Ok(Matrix::Dense(self.dense(&found, expert)?)),
             // A router keeps the type that is computed in, as llama.cpp's quantiser leaves `ffn_gate_inp`.
@@ -160,7 +185,7 @@ impl<'a> Weights<'a> {
             let wide = self.dense(&found, expert)?.to_dtype(DType::F32)?;
             QTensor::quantize(&wide, kind)?
         };
-        Ok(Matrix::Quantised(QMatMul::from_qtensor(quantised)?))
+        Matrix::of_tensor(quantised)
     }
 
     fn name(&self, tensor: &WeightTensor, expert: usize) -> Result<String> {
@@ -191,13 +216,15 @@ impl<'a> Weights<'a> {
             }
             Source::Random(_) => random_tensor(&name, shape.into(), self.compute, &self.device),
             Source::Gguf { .. } => {
-                self.quantised(tensor, expert)?.dequantize(&self.device)?.to_dtype(self.compute)
+                let (blocks, kind) = self.blocks(tensor, expert)?;
+                let storage = QStorage::from_data(Cow::Owned(blocks), &self.device, kind)?;
+                QTensor::new(storage, shape)?.dequantize(&self.device)?.to_dtype(self.compute)
             }
         }
     }
 
     /// A tensor of a GGUF file as its blocks; heads that the converter interleaved are put back in their order.
-    fn quantised(&mut self, tensor: &WeightTensor, expert: usize) -> Result<QTensor> {
+    fn blocks(&mut self, tensor: &WeightTensor, expert: usize) -> Result<(Vec<u8>, GgmlDType)> {
         let name = self.name(tensor, expert)?;
         let (rows, columns) = dims(tensor)?;
         let Source::Gguf { content, reader, interleaved } = &mut self.source else {
@@ -228,13 +255,12 @@ impl<'a> Weights<'a> {
             }
             _ => None,
         };
-        let shape = if tensor.is_matrix() { vec![rows, columns] } else { vec![columns] };
         if let Some(head) = head_rows {
             // Each number of a bias is a row.
             let outputs = if tensor.is_matrix() { rows } else { columns };
             raw = in_halves(&raw, bytes / outputs.max(1), head);
         }
-        QTensor::new(QStorage::from_data(Cow::Owned(raw), &self.device, kind)?, shape)
+        Ok((raw, kind))
     }
 
     /// Divisors of the rotary frequencies, where a GGUF file has them.

@@ -9,6 +9,15 @@ pub trait Session {
     /// Goes back to the state right after loading: no cache, no masks.
     fn reset(&mut self);
 
+    /// The same, with all that is allocated once for `batch` sequences there: what is not, the first tokens wait for.
+    ///
+    /// # Errors
+    /// Where the device has no memory.
+    fn begin(&mut self, _batch: usize) -> Result<(), EngineError> {
+        self.reset();
+        Ok(())
+    }
+
     /// Logits of the last position of `tokens` (batch × length, u32), which follow `position` tokens computed before.
     ///
     /// # Errors
@@ -44,6 +53,11 @@ pub trait Session {
     fn scores(&self) -> &'static str {
         "half a window in one pass, then token by token"
     }
+
+    /// What computes products with weights, where not all are Candle's.
+    fn products(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A loaded encoder.
@@ -62,6 +76,17 @@ pub enum Loaded {
     Decoder(Box<dyn Session>),
     /// It embeds.
     Encoder(Box<dyn Encoder>),
+}
+
+impl Loaded {
+    /// What computes products with weights, where not all are Candle's.
+    #[must_use]
+    pub fn products(&self) -> Option<String> {
+        match self {
+            Self::Decoder(session) => session.products(),
+            Self::Encoder(_) => None,
+        }
+    }
 }
 
 /// A stock model's forward pass.

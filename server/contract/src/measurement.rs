@@ -144,6 +144,10 @@ pub struct Methods {
     pub process: String,
     /// Of the times.
     pub time: String,
+    /// Of products with weights, where not all are Candle's: instruction set and types, for example
+    /// `avx2 (q4_1, q8_0)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub products: Option<String>,
 }
 
 impl Measurement {

@@ -108,6 +108,7 @@ pub(crate) fn measurement(peak: u64, token_ms: f64) -> Measurement {
             allocated: "counting allocator".to_owned(),
             process: "VmHWM".to_owned(),
             time: "monotonic clock".to_owned(),
+            ..Methods::default()
         },
         threads: Some(2),
         ..Measurement::default()

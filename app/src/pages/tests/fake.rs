@@ -287,6 +287,7 @@ fn measurement(spec: &CaseSpec, estimated: Bytes) -> Measurement {
             allocated: "counting allocator".to_owned(),
             process: "VmHWM of /proc/self/status, reset by phase".to_owned(),
             time: "monotonic clock around each forward pass".to_owned(),
+            ..Methods::default()
         },
         threads: Some(2),
         ..Measurement::default()

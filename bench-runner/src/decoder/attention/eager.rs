@@ -4,6 +4,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::{Pass, Scores, Seen, Visibility, grouped, masked, product_type, ungrouped};
 use crate::decoder::cache::View;
+use crate::decoder::host;
 
 pub(super) fn attend(
     query: Tensor,
@@ -33,7 +34,7 @@ pub(super) fn attend(
             let mask = pass.mask(visibility, view.places(), queries, (first, len), DType::F32)?;
             masked(made, &mask, tokens)?
         };
-        candle_nn::ops::softmax_last_dim(&made)?
+        host::softmax(made)?
     };
     let weights = if computed == DType::F32 { weights } else { weights.to_dtype(computed)? };
     let out = {

@@ -1,6 +1,6 @@
 //! How a cache holds its numbers.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 use planner::document::precision::CachePrecision;
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,16 @@ impl Encoded {
         let scales: Vec<&Tensor> = parts.iter().filter_map(|p| p.scales.as_ref()).collect();
         let scales = if scales.is_empty() { None } else { Some(Tensor::cat(&scales, dim)?.contiguous()?) };
         Ok(Self { data: Tensor::cat(&data, dim)?.contiguous()?, scales })
+    }
+
+    /// Room for numbers of `dims`, the last of which are a head's.
+    pub(super) fn room(dims: [usize; 4], element: Element, device: &Device) -> Result<Self> {
+        let [a, b, c, _] = dims;
+        let scales = match element {
+            Element::Int8 => Some(Tensor::zeros((a, b, c, 1), DType::F32, device)?),
+            _ => None,
+        };
+        Ok(Self { data: Tensor::zeros(&dims, element.dtype(), device)?, scales })
     }
 
     /// Room for `tokens` of the same.

@@ -2,7 +2,7 @@
 
 mod element;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use planner::document::plan::CacheKind;
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,30 @@ impl LayerCache {
         self.held = None;
     }
 
+    /// Allocates what is allocated once, for `batch` sequences of `heads` of `size`, so that the first tokens do not wait
+    /// for it.
+    ///
+    /// # Errors
+    /// Where the device has no memory.
+    pub(super) fn allocate(
+        &mut self,
+        batch: usize,
+        heads: usize,
+        size: usize,
+        device: &Device,
+    ) -> Result<()> {
+        if self.growth == Growth::Growing || self.held.is_some() {
+            return Ok(());
+        }
+        let dims = match self.order {
+            Order::HeadsFirst => [batch, heads, self.room, size],
+            Order::TokensFirst => [batch, self.room, heads, size],
+        };
+        let room = || Encoded::room(dims, self.element, device);
+        self.held = Some((room()?, room()?));
+        Ok(())
+    }
+
     /// Adds keys and values and gives what can be seen.
     ///
     /// # Errors
@@ -193,7 +217,7 @@ impl LayerCache {
         View { keys, values, order: self.order, places, len }
     }
 
-    /// The whole room, allocated by the first token.
+    /// The whole room, allocated by the first token if it was not before.
     fn reserve(&mut self, keys: &Encoded, values: &Encoded) -> Result<(Encoded, Encoded)> {
         if let Some((keys, values)) = &self.held {
             return Ok((keys.clone(), values.clone()));

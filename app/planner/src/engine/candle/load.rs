@@ -83,7 +83,12 @@ impl<'a> Gguf<'a> {
         Ok(Self { cx: cx.clone(), from, tensors: tensors.into_iter().zip(types).collect() })
     }
 
-    fn find(&self, role: Role, layer: Option<u64>) -> Result<(WeightTensor, GgmlType), PlanError> {
+    pub(super) const fn context(&self) -> &Context {
+        &self.cx
+    }
+
+    /// A tensor and the type that it is stored in.
+    pub(super) fn find(&self, role: Role, layer: Option<u64>) -> Result<(WeightTensor, GgmlType), PlanError> {
         self.tensors
             .iter()
             .find(|(t, _)| t.role == role && t.layer == layer)

@@ -41,8 +41,13 @@ impl Isa {
         })
     }
 
-    const fn is_x86(self) -> bool {
+    pub(super) const fn is_x86(self) -> bool {
         matches!(self, Self::Avx512Amx | Self::Avx512 | Self::AvxVnni | Self::Avx2)
+    }
+
+    /// Not Arm's.
+    pub(super) const fn is_x86_or_generic(self) -> bool {
+        !matches!(self, Self::Neon)
     }
 }
 

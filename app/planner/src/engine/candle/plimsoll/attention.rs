@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::super::tensor::{Context, Element, Refused, Tensor};
 use super::cache::View;
-use super::capped;
+use super::{capped, in_place};
 use crate::bytes::Bytes;
 use crate::document::plan::Attention;
 use crate::engine::request::Device;
@@ -155,7 +155,7 @@ fn eager(query: Query, view: View, visibility: Visibility, pass: &Pass) -> Resul
             pass.mask(visibility, 0, tokens.saturating_mul(len), Element::F32);
             masked(made)
         };
-        made.softmax_last_dim()?
+        if in_place(&made) { made } else { made.softmax_last_dim()? }
     };
     let weights = if computed == Element::F32 { weights } else { weights.to_dtype(computed) };
     let out = {

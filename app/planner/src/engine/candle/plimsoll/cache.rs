@@ -1,6 +1,6 @@
 //! `bench-runner/src/decoder/cache`.
 
-use super::super::tensor::{Element, Tensor};
+use super::super::tensor::{Context, Element, Tensor};
 use super::attention::Kernel;
 use crate::document::plan::CacheKind;
 use crate::engine::request::{CacheElement, Decoder};
@@ -139,6 +139,24 @@ impl Cache {
                 (one.0.lengthened(self.dim, tokens), one.1.lengthened(self.dim, tokens))
             });
         }
+    }
+
+    /// What is allocated once, before the first tokens, for `batch` sequences of `heads` of `size`.
+    pub(super) fn allocate(&mut self, cx: &Context, (batch, heads, size): (u64, u64, u64)) {
+        if self.growth == CacheKind::Growing || self.held.is_some() {
+            return;
+        }
+        let mut dims = [batch, heads, heads, size];
+        dims[self.dim] = self.room;
+        let room = || {
+            let of = |dims: &[u64], element| Tensor::new(cx, dims, element, Kind::Cache);
+            let scales = [dims[0], dims[1], dims[2], 1];
+            Encoded {
+                data: of(&dims, self.element.held()),
+                scales: (self.element == CacheElement::Int8).then(|| of(&scales, Element::F32)),
+            }
+        };
+        self.held = Some((room(), room()));
     }
 
     pub(super) fn append(&mut self, keys: Tensor, values: Tensor) -> View {

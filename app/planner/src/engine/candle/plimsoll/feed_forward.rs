@@ -1,8 +1,8 @@
 //! `bench-runner/src/decoder/feed_forward.rs`.
 
 use super::super::tensor::{Element, Refused, Tensor};
-use super::Weights;
 use super::matrix::{Linear, Matrix};
+use super::{Weights, in_place};
 use crate::bytes::Bytes;
 use crate::engine::tape::Kind;
 use crate::error::PlanError;
@@ -17,6 +17,8 @@ pub(super) enum FeedForward {
 pub(super) struct Gated {
     input: Input,
     down: Linear,
+    /// Gates by a GELU, not a SiLU.
+    gelu: bool,
 }
 
 enum Input {
@@ -25,7 +27,12 @@ enum Input {
 }
 
 impl FeedForward {
-    pub(super) fn load(weights: &mut Weights<'_>, shape: &Shape, layer: u64) -> Result<Self, PlanError> {
+    pub(super) fn load(
+        weights: &mut Weights<'_>,
+        shape: &Shape,
+        layer: u64,
+        gelu: bool,
+    ) -> Result<Self, PlanError> {
         let at = Some(layer);
         match shape {
             Shape::Dense(shape) => {
@@ -35,7 +42,7 @@ impl FeedForward {
                     let gate = weights.linear(Role::Gate, Role::GateBias, at)?;
                     Input::Apart { gate, up: weights.linear(Role::Up, Role::UpBias, at)? }
                 };
-                Ok(Self::Dense(Gated { input, down: weights.linear(Role::Down, Role::DownBias, at)? }))
+                Ok(Self::Dense(Gated { input, down: weights.linear(Role::Down, Role::DownBias, at)?, gelu }))
             }
             Shape::Experts(shape) if shape.shared.is_none() && !shape.router_bias => {
                 let router = weights.router(at)?;
@@ -43,7 +50,7 @@ impl FeedForward {
                     .map(|_| {
                         let mut of = |role| Ok(Linear { matrix: weights.matrix(role, at)?, bias: None });
                         let input = Input::Apart { gate: of(Role::ExpertGate)?, up: of(Role::ExpertUp)? };
-                        Ok(Gated { input, down: of(Role::ExpertDown)? })
+                        Ok(Gated { input, down: of(Role::ExpertDown)?, gelu })
                     })
                     .collect::<Result<_, PlanError>>()?;
                 Ok(Self::Experts { router, experts, active: shape.active })
@@ -66,12 +73,15 @@ impl Gated {
     fn forward(&self, x: &Tensor) -> Result<Tensor, Refused> {
         let inner = match &self.input {
             Input::Apart { gate, up } => {
-                let gate = {
-                    let gate = gate.forward(x)?;
-                    gate.unary()
-                };
-                let up = up.forward(x)?;
-                gate * up
+                let (gated, upped) = (gate.matrix.forward(x)?, up.matrix.forward(x)?);
+                let (gate, up) = (gate.with_bias(gated), up.with_bias(upped));
+                if !self.gelu && in_place(&gate) {
+                    gate
+                } else {
+                    let bent = gate.unary();
+                    drop(gate);
+                    bent * up
+                }
             }
             Input::Fused(both) => {
                 let both = both.forward(x)?;

@@ -52,6 +52,7 @@ pub(super) struct Decoder {
     head: Rc<Matrix>,
     kernel: Kernel,
     visibilities: Vec<Visibility>,
+    compute: Element,
     gemma: bool,
     logits_capped: bool,
     /// Alive as long as the model.
@@ -110,7 +111,7 @@ impl Weights<'_> {
                 read.retag(Kind::Temporary);
                 Ok(Matrix::fp8(&read, self.compute))
             }
-            Source::Gguf(gguf) => Ok(Matrix::Quantized(gguf.matrix(role, layer)?)),
+            Source::Gguf(gguf) => Matrix::gguf(gguf, role, layer),
         }
     }
 
@@ -194,6 +195,7 @@ impl Decoder {
         let (mut ropes, mut rotations) = (Vec::new(), Vec::new());
         let mut visibilities: Vec<Visibility> = Vec::new();
         let mut layers = Vec::with_capacity(model.layers.len());
+        let gelu = matches!(model.architecture, Architecture::Gemma2 | Architecture::Gemma3);
         for (index, shape) in (0u64..).zip(&model.layers) {
             let at = Some(index);
             let a = softmax(shape)?;
@@ -225,7 +227,7 @@ impl Decoder {
                 }
             };
             let output = weights.linear(Role::AttentionOutput, Role::AttentionOutputBias, at)?;
-            let feed_forward = FeedForward::load(&mut weights, &shape.feed_forward, index)?;
+            let feed_forward = FeedForward::load(&mut weights, &shape.feed_forward, index, gelu)?;
             layers.push(Layer {
                 before_attention,
                 after_attention,
@@ -253,7 +255,18 @@ impl Decoder {
         };
         let logits_capped = matches!(model.head, Head::LanguageModel { softcap: true });
         let gemma = matches!(model.architecture, Architecture::Gemma2 | Architecture::Gemma3);
-        Ok(Self { embedding, layers, norm, head, kernel, visibilities, gemma, logits_capped, _ropes: ropes })
+        Ok(Self {
+            embedding,
+            layers,
+            norm,
+            head,
+            kernel,
+            visibilities,
+            compute,
+            gemma,
+            logits_capped,
+            _ropes: ropes,
+        })
     }
 }
 
@@ -271,9 +284,14 @@ fn rope(cx: &Context, tokens: u64, size: u64, element: Element) -> (Tensor, Tens
 
 impl Family for Decoder {
     fn forward(&mut self, ids: &Tensor, position: u64) -> Result<Tensor, Refused> {
-        let length = ids.dims()[1];
+        let (batch, length) = (ids.dims()[0], ids.dims()[1]);
+        if position == 0 {
+            for layer in &mut self.layers {
+                layer.cache.allocate(ids.cx(), (batch, layer.key_heads, layer.head_size));
+            }
+        }
         let mut pass = Pass::new(ids.cx(), position, length);
-        let mut x = self.embedding.rows(ids)?;
+        let mut x = self.embedding.rows(ids, self.compute)?;
         if self.gemma {
             x = x.scaled();
         }
@@ -353,7 +371,9 @@ impl Layer {
     fn project(&self, x: &Tensor) -> Result<(Tensor, Tensor, Tensor), Refused> {
         match &self.projections {
             Projections::Apart { query, key, value } => {
-                Ok((query.forward(x)?, key.forward(x)?, value.forward(x)?))
+                let (q, k) = (query.matrix.forward(x)?, key.matrix.forward(x)?);
+                let v = value.matrix.forward(x)?;
+                Ok((query.with_bias(q), key.with_bias(k), value.with_bias(v)))
             }
             Projections::Fused(all) => {
                 let all = all.forward(x)?;
@@ -378,6 +398,9 @@ impl Layer {
     #[allow(clippy::needless_pass_by_value, reason = "freed where the source frees it")]
     fn rotate(&self, x: Tensor) -> Result<Tensor, Refused> {
         if self.rotary_size >= self.head_size {
+            if in_place(&x) {
+                return Ok(x);
+            }
             return x.rope();
         }
         let turned = {
@@ -387,6 +410,11 @@ impl Layer {
         let kept = x.narrow(3, self.head_size - self.rotary_size);
         Ok(Tensor::cat(&[&turned, &kept], 3))
     }
+}
+
+/// Whether the decoder computes a step in the place of its operand (`bench-runner/src/decoder/host.rs`, `takes`).
+fn in_place(x: &Tensor) -> bool {
+    x.cx().device == Device::Cpu && x.element() == Element::F32 && x.is_contiguous()
 }
 
 fn normed_by(norm: Option<&Tensor>, x: Tensor) -> Tensor {
