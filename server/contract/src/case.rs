@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{CaseId, RunId, UnixMillis};
 use crate::measurement::Measurement;
+use crate::training::Training;
 
 /// Where a case computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -124,6 +125,9 @@ pub struct CaseSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub kv_cache: Option<CachePrecision>,
+    /// The training step that it is; null: it generates or embeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
     /// Where it computes.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub device: Device,
@@ -154,6 +158,9 @@ impl CaseSpec {
         }
         if let Some(kv_cache) = self.kv_cache {
             chosen = format!("{chosen} kv:{}", kv_cache.as_str());
+        }
+        if let Some(training) = &self.training {
+            chosen = format!("{chosen} {}", training.name());
         }
         format!(
             "{} {}{chosen} b{} p{} g{} {} r{}",

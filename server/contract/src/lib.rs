@@ -15,6 +15,7 @@ pub mod protocol;
 pub mod run;
 pub mod statistics;
 pub mod sweep;
+pub mod training;
 
 /// Version of the REST interface, as in `/api/v1`.
 pub const API_VERSION: u32 = 1;

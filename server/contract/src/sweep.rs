@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::case::{CaseSpec, Device, Variant};
+use crate::training::Training;
 
 /// A grid of cases: every combination of the axes, in this order, the last varying fastest.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub struct Sweep {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub kv_caches: Vec<CachePrecision>,
+    /// Training steps; empty: the cases generate or embed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trainings: Vec<Training>,
     /// Sequences at once.
     pub batches: Vec<u32>,
     /// Tokens of each prompt.
@@ -117,6 +121,13 @@ impl Sweep {
                 accepted: "1 to 1000",
             });
         }
+        if self.trainings.iter().any(|t| !(1..=65_536).contains(&t.gradient_accumulation)) {
+            return Err(SweepError::OutOfRange {
+                axis: "trainings",
+                given: "a gradient accumulation".to_owned(),
+                accepted: "1 to 65536",
+            });
+        }
         let cases = self.len();
         if cases > MAX_CASES {
             return Err(SweepError::TooManyCases { cases });
@@ -134,6 +145,7 @@ impl Sweep {
             self.attentions.len().max(1),
             self.caches.len().max(1),
             self.kv_caches.len().max(1),
+            self.trainings.len().max(1),
             self.batches.len(),
             self.prompts.len(),
             self.generates.len(),
@@ -166,6 +178,7 @@ impl Sweep {
                                     attention: how.attention.clone(),
                                     cache: how.cache,
                                     kv_cache: how.kv_cache,
+                                    training: how.training.clone(),
                                     device: self.device,
                                     batch,
                                     prompt_tokens,
@@ -194,7 +207,10 @@ impl Sweep {
             for attention in or_default(&self.attentions) {
                 for cache in or_default(&self.caches) {
                     for kv_cache in or_default(&self.kv_caches) {
-                        ways.push(Way { variant, attention: attention.clone(), cache, kv_cache });
+                        for training in or_default(&self.trainings) {
+                            let attention = attention.clone();
+                            ways.push(Way { variant, attention, cache, kv_cache, training });
+                        }
                     }
                 }
             }
@@ -219,6 +235,7 @@ struct Way {
     attention: Option<Attention>,
     cache: Option<CacheKind>,
     kv_cache: Option<CachePrecision>,
+    training: Option<Training>,
 }
 
 /// The sweep that a first visitor is offered: a small shape on the processor, about a minute on two idle cores.
