@@ -109,7 +109,7 @@ impl<'a> Weights<'a> {
             .ok_or_else(|| candle_core::Error::Msg(format!("the model's shape has no {role:?}{place}")))
     }
 
-    /// A norm's weights or a bias, in the type that is computed in.
+    /// A tensor whole, in the type that is computed in: a norm's weights, a bias.
     pub(super) fn vector(&mut self, role: Role, layer: Option<u64>) -> Result<Tensor> {
         let found = self.needed(role, layer)?;
         self.dense(&found, 0)
@@ -133,28 +133,39 @@ impl<'a> Weights<'a> {
     /// A matrix; `expert` is its place among several of the same role.
     pub(super) fn matrix(&mut self, role: Role, layer: Option<u64>, expert: usize) -> Result<Matrix> {
         let found = self.needed(role, layer)?;
-        let kind = match self.precision {
-            Precision::AsStored => {
-                let stored = self.quantised(&found, expert)?;
-                return Ok(Matrix::Quantised(QMatMul::from_qtensor(stored)?));
-            }
+        match self.precision {
             Precision::Dense(_) => return Ok(Matrix::Dense(self.dense(&found, expert)?)),
             // Embeddings and the output head keep the type that is computed in, as fp8 checkpoints have them.
             Precision::Fp8 if matches!(role, Role::TokenEmbedding | Role::OutputHead | Role::Router) => {
                 return Ok(Matrix::Dense(self.dense(&found, expert)?));
             }
             Precision::Fp8 => return Matrix::fp8(&self.dense(&found, expert)?, self.compute),
-            Precision::Quantised(kind) => fitting(kind, found.columns),
-        };
-        let (rows, columns) = dims(&found)?;
-        let name = self.name(&found, expert)?;
-        let quantised = if let Source::Random(random) = &mut self.source {
-            random.matrix(&name, (rows, columns), kind, &self.device)?
-        } else {
-            let wide = self.dense(&found, expert)?.to_dtype(DType::F32)?;
-            QTensor::quantize(&wide, kind)?
-        };
-        Ok(Matrix::Quantised(QMatMul::from_qtensor(quantised)?))
+            Precision::AsStored | Precision::Quantised(_) => {}
+        }
+        Ok(Matrix::Quantised(QMatMul::from_qtensor(self.in_blocks(&found, expert)?)?))
+    }
+
+    /// A matrix in blocks: those of its file, or quantised to the type asked.
+    pub(super) fn blocks(&mut self, role: Role, layer: Option<u64>) -> Result<QTensor> {
+        let found = self.needed(role, layer)?;
+        self.in_blocks(&found, 0)
+    }
+
+    /// Rows and columns of a matrix.
+    pub(super) fn size(&self, role: Role, layer: Option<u64>) -> Result<(usize, usize)> {
+        dims(&self.needed(role, layer)?)
+    }
+
+    fn in_blocks(&mut self, found: &WeightTensor, expert: usize) -> Result<QTensor> {
+        let Precision::Quantised(kind) = self.precision else { return self.quantised(found, expert) };
+        let kind = fitting(kind, found.columns);
+        let (rows, columns) = dims(found)?;
+        let name = self.name(found, expert)?;
+        if let Source::Random(random) = &mut self.source {
+            return random.matrix(&name, (rows, columns), kind, &self.device);
+        }
+        let wide = self.dense(found, expert)?.to_dtype(DType::F32)?;
+        QTensor::quantize(&wide, kind)
     }
 
     fn name(&self, tensor: &WeightTensor, expert: usize) -> Result<String> {

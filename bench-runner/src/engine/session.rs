@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::EngineError;
+use crate::decoder::training::Trainer;
 
 /// A loaded model. One batch of sequences of equal length at a time.
 pub trait Session {
@@ -32,6 +33,8 @@ pub enum Loaded {
     Decoder(Box<dyn Session>),
     /// It embeds.
     Encoder(Box<dyn Encoder>),
+    /// It is trained.
+    Trainer(Box<Trainer>),
 }
 
 /// A stock model's forward pass.

@@ -5,6 +5,8 @@ use contract::measurement::Phase;
 use contract::statistics::{CaseSpeed, Distribution};
 use planner::Bytes;
 
+mod training;
+
 /// Where a column's text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
@@ -45,27 +47,15 @@ pub fn render(columns: &[Column], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// Every case of a run, speed and memory beside the planner's estimate of its peak.
+/// Every case of a run, speed and memory beside the planner's estimate of its peak; training steps in a table of their own.
 #[must_use]
 pub fn cases_table(cases: &[Case]) -> String {
-    let columns = [
-        Column("model", Align::Left),
-        Column("precision", Align::Left),
-        Column("batch", Align::Right),
-        Column("prompt", Align::Right),
-        Column("gen", Align::Right),
-        Column("prefill tok/s", Align::Right),
-        Column("decode tok/s", Align::Right),
-        Column("TTFT ms", Align::Right),
-        Column("p50 ms", Align::Right),
-        Column("p99 ms", Align::Right),
-        Column("prefill MiB", Align::Right),
-        Column("decode MiB", Align::Right),
-        Column("estimate MiB", Align::Right),
-        Column("error %", Align::Right),
-    ];
-    let rows: Vec<Vec<String>> = cases.iter().map(row).collect();
-    let mut text = render(&columns, &rows);
+    let (steps, others): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|c| c.spec.training.is_some());
+    let mut text = match (others.is_empty(), steps.is_empty()) {
+        (_, true) => generations(&others),
+        (true, false) => training::table(&steps),
+        (false, false) => format!("{}\n\n{}", generations(&others), training::table(&steps)),
+    };
     let failed: Vec<String> = cases
         .iter()
         .filter(|c| c.status != CaseStatus::Ok)
@@ -84,6 +74,28 @@ pub fn cases_table(cases: &[Case]) -> String {
     text
 }
 
+/// Cases that generate or embed.
+fn generations(cases: &[&Case]) -> String {
+    let columns = [
+        Column("model", Align::Left),
+        Column("precision", Align::Left),
+        Column("batch", Align::Right),
+        Column("prompt", Align::Right),
+        Column("gen", Align::Right),
+        Column("prefill tok/s", Align::Right),
+        Column("decode tok/s", Align::Right),
+        Column("TTFT ms", Align::Right),
+        Column("p50 ms", Align::Right),
+        Column("p99 ms", Align::Right),
+        Column("prefill MiB", Align::Right),
+        Column("decode MiB", Align::Right),
+        Column("estimate MiB", Align::Right),
+        Column("error %", Align::Right),
+    ];
+    let rows: Vec<Vec<String>> = cases.iter().copied().map(row).collect();
+    render(&columns, &rows)
+}
+
 fn row(case: &Case) -> Vec<String> {
     let spec = &case.spec;
     let mut cells = vec![
@@ -93,7 +105,6 @@ fn row(case: &Case) -> Vec<String> {
         spec.prompt_tokens.to_string(),
         spec.generate_tokens.to_string(),
     ];
-    let mib = |bytes: Option<Bytes>| bytes.map_or_else(dash, |b| format!("{:.1}", b.mib()));
     let estimate = case.estimate.as_ref().map(|e| e.totals.allocated);
     let Some(measurement) = &case.measurement else {
         cells.push(case.status.to_string());
@@ -119,6 +130,10 @@ fn row(case: &Case) -> Vec<String> {
         error.map_or_else(dash, |e| format!("{e:+.2}")),
     ]);
     cells
+}
+
+fn mib(bytes: Option<Bytes>) -> String {
+    bytes.map_or_else(dash, |b| format!("{:.1}", b.mib()))
 }
 
 fn dash() -> String {

@@ -16,7 +16,21 @@ pub(super) struct Dense {
 
 impl Dense {
     pub(super) fn new(cx: &Context, model: &Model, dtype: Dtype) -> Self {
-        Self { cx: cx.clone(), element: element(dtype), tensors: model.tensors() }
+        Self::of(cx, model, element(dtype))
+    }
+
+    /// The same in any type that is computed in.
+    pub(super) fn of(cx: &Context, model: &Model, element: Element) -> Self {
+        Self { cx: cx.clone(), element, tensors: model.tensors() }
+    }
+
+    /// Rows and columns of the tensor of a role.
+    pub(super) fn size(&self, role: Role, layer: Option<u64>) -> Option<(u64, u64)> {
+        self.find(role, layer).map(|t| (t.rows, t.columns))
+    }
+
+    fn find(&self, role: Role, layer: Option<u64>) -> Option<&WeightTensor> {
+        self.tensors.iter().find(|t| t.role == role && t.layer == layer)
     }
 
     /// Loads the tensor of a role.
@@ -26,7 +40,7 @@ impl Dense {
 
     /// The same, where the model has one.
     pub(super) fn optional(&mut self, role: Role, layer: Option<u64>) -> Option<Tensor> {
-        let found = self.tensors.iter().find(|t| t.role == role && t.layer == layer)?;
+        let found = self.find(role, layer)?;
         let dims = if found.is_matrix() { vec![found.rows, found.columns] } else { vec![found.columns] };
         Some(Tensor::new(&self.cx, &dims, self.element, Kind::Weights))
     }

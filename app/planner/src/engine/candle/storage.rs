@@ -68,7 +68,11 @@ pub(super) fn storage_of_decoder(
     Ok(Storage { weights, compute })
 }
 
-fn weights(precision: Option<WeightPrecision>, model: &Model) -> Result<WeightStorage, PlanError> {
+/// How weights of a precision are held; none: as the model says.
+///
+/// # Errors
+/// What Candle reads not.
+pub(super) fn weights(precision: Option<WeightPrecision>, model: &Model) -> Result<WeightStorage, PlanError> {
     let field = "precision.weights";
     let Some(precision) = precision else {
         return match (&model.stored, model.native) {

@@ -4,6 +4,7 @@
 mod attention;
 mod cache;
 mod matrix;
+pub(super) mod training;
 
 use std::rc::Rc;
 
