@@ -4,18 +4,22 @@ use contract::case::{CaseSpec, Device};
 use contract::machine::Machine;
 use planner::Plan;
 use planner::document::plan::{
-    Cache, EngineName, EngineRef, GpuRef, Host, Precisions, SCHEMA, Serve, Workload,
+    Cache, EngineName, EngineRef, GpuRef, Host, Precisions, SCHEMA, Serve, Train, Workload,
 };
 use planner::document::precision::{ActivationPrecision, WeightPrecision};
 
-use crate::decoder::compute_type;
+use crate::decoder::{compute_type, training};
 use crate::engine::{CANDLE_VERSION, Precision, Prepared, Runs};
 use crate::model::Model;
 
 /// The plan of `spec` on `machine`.
 #[must_use]
 pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Machine, threads: u32) -> Plan {
-    let activations = match compute_type(prepared.precision(), spec.device) {
+    let compute = match &spec.training {
+        Some(asked) => training::compute_type(asked, prepared.precision()),
+        None => compute_type(prepared.precision(), spec.device),
+    };
+    let activations = match compute {
         candle_core::DType::BF16 => ActivationPrecision::Bf16,
         candle_core::DType::F16 => ActivationPrecision::Fp16,
         _ => ActivationPrecision::Fp32,
@@ -29,7 +33,7 @@ pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Ma
         Precision::AsStored | Precision::Quantised(_) => None,
     };
     let (cache, kv_cache) = match prepared.runs() {
-        Runs::Stock { .. } => (None, None),
+        Runs::Stock { .. } | Runs::Training { .. } => (None, None),
         Runs::Decoder { options, .. } => {
             let cache = Cache { kind: options.growth.kind(), page_tokens: None };
             (Some(cache), Some(options.element.precision()))
@@ -37,7 +41,26 @@ pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Ma
     };
     let on_cpu = spec.device == Device::Cpu;
     let encodes = matches!(prepared.runs(), Runs::Stock { module, .. } if module.is_encoder());
-    let workload = if encodes {
+    let workload = if let Some(asked) = &spec.training {
+        Workload::Train(Train {
+            method: asked.method,
+            sequence_tokens: spec.prompt_tokens,
+            micro_batch: u64::from(spec.batch),
+            gradient_accumulation: u64::from(asked.gradient_accumulation),
+            optimizer: asked.optimizer,
+            mixed_precision: compute != candle_core::DType::F32,
+            master_weights: asked.mixed_precision,
+            checkpointing: asked.checkpointing,
+            optimizer_in_backward: false,
+            fused_cross_entropy: false,
+            activation_offload: false,
+            compile: false,
+            float8_linear: false,
+            async_tensor_parallel: false,
+            lora: asked.lora.clone(),
+            teacher: None,
+        })
+    } else if encodes {
         Workload::Embed { sequence_tokens: spec.prompt_tokens, batch: spec.batch }
     } else {
         Workload::Serve(Serve {

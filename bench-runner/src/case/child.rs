@@ -4,10 +4,10 @@ use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use candle_core::Device;
-use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Sample};
+use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Sample, StepSample};
 use planner::Bytes;
 
-use super::{EXIT_OUT_OF_MEMORY, Event, FAULT_VARIABLE, Request};
+use super::{EXIT_OUT_OF_MEMORY, Event, FAULT_VARIABLE, Request, train};
 use crate::engine::{self, Encoder, EngineError, Loaded, Refusal, Session};
 use crate::memory::{self, Probe, ProbeError, Reading, allocator};
 use crate::quality::{self, Ask, Outcome};
@@ -26,7 +26,7 @@ pub enum ChildError {
 
 /// Why a case failed.
 #[derive(Debug, thiserror::Error)]
-enum CaseError {
+pub(super) enum CaseError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -113,10 +113,20 @@ fn measure(
     let (batch, prompt_tokens) = (as_size(u64::from(spec.batch)), as_size(spec.prompt_tokens.0));
     let generate = as_size(spec.generate_tokens.0);
     // Everything of this program's own that grows with the case is allocated before the probe's zero.
-    let ids = engine::prompt(batch, prompt_tokens, request.vocabulary);
+    let micro_batches = spec.training.as_ref().map(|training| {
+        let count = as_size(u64::from(training.gradient_accumulation));
+        train::micro_batches(count, (batch, prompt_tokens), request.vocabulary)
+    });
+    let ids = if micro_batches.is_some() {
+        Vec::new()
+    } else {
+        engine::prompt(batch, prompt_tokens, request.vocabulary)
+    };
     let prompt = Prompt { mask: vec![1; ids.len()], ids, shape: (batch, prompt_tokens) };
     let further = generate.saturating_sub(1);
-    let mut samples: Vec<Sample> = (0..spec.repetitions)
+    let timed = if micro_batches.is_some() { 0 } else { spec.repetitions };
+    let mut steps = vec![StepSample::default(); as_size(u64::from(spec.repetitions - timed))];
+    let mut samples: Vec<Sample> = (0..timed)
         .map(|_| Sample { prefill_ms: 0.0, ttft_ms: 0.0, token_ms: Vec::with_capacity(further) })
         .collect();
     let mut warm_up = Sample { prefill_ms: 0.0, ttft_ms: 0.0, token_ms: Vec::with_capacity(1) };
@@ -135,14 +145,31 @@ fn measure(
     let mut high = HighMarks { load: probe.read()?, ..HighMarks::default() };
     inject_fault(&spec.key());
 
-    let mut runner = Repetition { model: &mut model, device: &device, prompt: &prompt };
     report("warm-up".to_owned())?;
-    probe.set_warm_up(true);
-    runner.run(&mut warm_up, further.min(1), &mut probe, &mut high)?;
-    probe.set_warm_up(false);
-    for (index, sample) in samples.iter_mut().enumerate() {
-        report(format!("repetition {} of {}", index + 1, spec.repetitions))?;
-        runner.run(sample, further, &mut probe, &mut high)?;
+    let mut repetition = |index: usize| report(format!("repetition {} of {}", index + 1, spec.repetitions));
+    match (&mut model, &micro_batches) {
+        (Loaded::Trainer(trainer), Some(data)) => {
+            let mut step = |sample: &mut StepSample, probe: &mut Recorded| {
+                train::step(trainer, &device, data, sample, probe, &mut high)
+            };
+            probe.set_warm_up(true);
+            step(&mut StepSample::default(), &mut probe)?;
+            probe.set_warm_up(false);
+            for (index, sample) in steps.iter_mut().enumerate() {
+                repetition(index)?;
+                step(sample, &mut probe)?;
+            }
+        }
+        (model, _) => {
+            let mut runner = Repetition { model, device: &device, prompt: &prompt };
+            probe.set_warm_up(true);
+            runner.run(&mut warm_up, further.min(1), &mut probe, &mut high)?;
+            probe.set_warm_up(false);
+            for (index, sample) in samples.iter_mut().enumerate() {
+                repetition(index)?;
+                runner.run(sample, further, &mut probe, &mut high)?;
+            }
+        }
     }
     // What was made before the probe's zero stays as long as it counts from there.
     drop(staged);
@@ -154,6 +181,7 @@ fn measure(
         phases: high.phases(),
         load_ms,
         samples,
+        steps,
         methods: Methods {
             allocated: probe.allocated_method(),
             process: probe.process_method(),
@@ -183,32 +211,42 @@ fn record(probe: Recorded, request: &Request, measurement: &mut Measurement) {
 
 /// High marks by phase, over the warm-up and all repetitions.
 #[derive(Default)]
-struct HighMarks {
+pub(super) struct HighMarks {
     load: Reading,
     prefill: Option<Reading>,
     decode: Option<Reading>,
+    pub(super) forward: Option<Reading>,
+    pub(super) backward: Option<Reading>,
+    pub(super) optimizer: Option<Reading>,
 }
 
 impl HighMarks {
     fn phases(&self) -> Vec<PhaseMemory> {
-        [(Phase::Load, Some(self.load)), (Phase::Prefill, self.prefill), (Phase::Decode, self.decode)]
-            .into_iter()
-            .filter_map(|(phase, reading)| {
-                reading.map(|r| PhaseMemory {
-                    phase,
-                    peak_allocated: r.peak_allocated,
-                    live_at_end: r.live,
-                    peak_reserved: r.peak_reserved,
-                    process: r.process,
-                    device: r.device,
-                })
+        [
+            (Phase::Load, Some(self.load)),
+            (Phase::Prefill, self.prefill),
+            (Phase::Decode, self.decode),
+            (Phase::Forward, self.forward),
+            (Phase::Backward, self.backward),
+            (Phase::Optimizer, self.optimizer),
+        ]
+        .into_iter()
+        .filter_map(|(phase, reading)| {
+            reading.map(|r| PhaseMemory {
+                phase,
+                peak_allocated: r.peak_allocated,
+                live_at_end: r.live,
+                peak_reserved: r.peak_reserved,
+                process: r.process,
+                device: r.device,
             })
-            .collect()
+        })
+        .collect()
     }
 }
 
 /// The higher of two readings in every figure; the live bytes of the later one.
-fn higher(earlier: Option<Reading>, later: Reading) -> Reading {
+pub(super) fn higher(earlier: Option<Reading>, later: Reading) -> Reading {
     let Some(earlier) = earlier else { return later };
     let max = |a: Option<Bytes>, b: Option<Bytes>| a.into_iter().chain(b).max();
     Reading {
@@ -251,6 +289,9 @@ impl Repetition<'_> {
                 generate(session.as_mut(), device, prompt, sample, further, probe, high)
             }
             Loaded::Encoder(encoder) => embed(encoder.as_ref(), device, prompt, sample, probe, high),
+            Loaded::Trainer(_) => {
+                Err(EngineError::from(Refusal("a trained model generates nothing".into())).into())
+            }
         }
     }
 }
@@ -331,7 +372,7 @@ fn arrived(token: &candle_core::Tensor) -> Result<Vec<u32>, CaseError> {
     Ok(token.flatten_all()?.to_vec1()?)
 }
 
-fn milliseconds(since: Instant) -> f64 {
+pub(super) fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 

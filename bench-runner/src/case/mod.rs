@@ -7,6 +7,7 @@
 
 pub mod child;
 pub mod process;
+mod train;
 
 use contract::case::CaseSpec;
 use contract::measurement::Measurement;

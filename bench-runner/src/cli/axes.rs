@@ -4,8 +4,9 @@ use std::str::FromStr;
 
 use contract::case::Variant;
 use contract::sweep::Sweep;
+use contract::training::{ALL_TARGETS, Training};
 use planner::Tokens;
-use planner::document::plan::{Attention, CacheKind};
+use planner::document::plan::{Attention, CacheKind, Checkpointing, Lora, Optimizer, TrainMethod};
 use planner::document::precision::CachePrecision;
 
 use crate::sweep::{GridError, parse_list, parse_numbers};
@@ -101,6 +102,72 @@ fn attention(word: &str) -> Result<Attention, String> {
     }
 }
 
+/// Methods of training and their adapters: `full`, `lora:8`, `qlora:16:q_proj+v_proj`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Methods(pub(super) Vec<(TrainMethod, Option<Lora>)>);
+
+impl FromStr for Methods {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words = parse_list(text).map_err(|e| e.to_string())?;
+        words.iter().map(|word| method(word)).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+fn method(word: &str) -> Result<(TrainMethod, Option<Lora>), String> {
+    let unknown = || {
+        format!(
+            "unknown method \"{word}\"; accepted: full, lora:RANK, qlora:RANK, and after another colon the modules with an adapter, as in lora:8:q_proj+v_proj (left out: all)"
+        )
+    };
+    let mut parts = word.split(':');
+    let method = match parts.next() {
+        Some("full") if word == "full" => return Ok((TrainMethod::Full, None)),
+        Some("lora") => TrainMethod::Lora,
+        Some("qlora") => TrainMethod::Qlora,
+        _ => return Err(unknown()),
+    };
+    let rank = parts.next().and_then(|n| n.parse().ok()).filter(|rank| *rank > 0).ok_or_else(unknown)?;
+    let targets = match parts.next() {
+        None => ALL_TARGETS.map(str::to_owned).to_vec(),
+        Some(named) => named.split('+').map(str::to_owned).collect(),
+    };
+    match parts.next() {
+        None => Ok((method, Some(Lora { rank, targets, train_embeddings: false }))),
+        Some(_) => Err(unknown()),
+    }
+}
+
+/// Every combination of what training steps can be, in this order, the last varying fastest.
+pub(super) fn trainings(
+    methods: &[(TrainMethod, Option<Lora>)],
+    optimizers: &[Optimizer],
+    checkpointings: &[Checkpointing],
+    micro_batches: &[u32],
+    mixed_precision: bool,
+) -> Vec<Training> {
+    fn or_default<T: Default + Copy>(values: &[T]) -> Vec<T> {
+        if values.is_empty() { vec![T::default()] } else { values.to_vec() }
+    }
+    let mut all = Vec::new();
+    for (method, lora) in methods {
+        for optimizer in or_default(optimizers) {
+            for checkpointing in or_default(checkpointings) {
+                for &gradient_accumulation in micro_batches {
+                    all.push(Training {
+                        optimizer,
+                        checkpointing,
+                        gradient_accumulation,
+                        mixed_precision,
+                        ..Training::of(*method, lora.clone())
+                    });
+                }
+            }
+        }
+    }
+    all
+}
+
 /// Values of an axis that are named in the contract; `default` is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named<T>(pub(super) Vec<T>);
@@ -135,6 +202,20 @@ impl Name for CachePrecision {
     }
 }
 
+impl Name for Optimizer {
+    const WHAT: &'static str = "optimizer";
+    fn all() -> Vec<(&'static str, Self)> {
+        vec![("adamw", Self::Adamw), ("sgd", Self::Sgd)]
+    }
+}
+
+impl Name for Checkpointing {
+    const WHAT: &'static str = "checkpointing";
+    fn all() -> Vec<(&'static str, Self)> {
+        vec![("none", Self::None), ("full", Self::Full)]
+    }
+}
+
 impl<T: Name> FromStr for Named<T> {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -161,6 +242,7 @@ pub(super) fn option_of(message: &str) -> String {
         ("batches:", "--batch:"),
         ("prompts:", "--prompt:"),
         ("generates:", "--generate:"),
+        ("trainings:", "--accumulate:"),
         ("repetitions:", "--repetitions:"),
         ("quality:", "--quality:"),
         ("shard:", "--shard:"),
@@ -182,9 +264,9 @@ pub(super) fn default_name(sweep: &Sweep) -> String {
 mod tests {
     use contract::case::Variant;
     use planner::Tokens;
-    use planner::document::plan::{Attention, CacheKind};
+    use planner::document::plan::{Attention, CacheKind, Checkpointing, Optimizer};
 
-    use super::{Attentions, Batches, Named};
+    use super::{Attentions, Batches, Methods, Named, trainings};
 
     #[test]
     fn attention_variants() {
@@ -220,5 +302,28 @@ mod tests {
     fn batches_fit_their_type() {
         assert_eq!("1..8*2".parse(), Ok(Batches(vec![1, 2, 4, 8])));
         assert!("4294967296".parse::<Batches>().unwrap_err().contains("out of range"));
+    }
+
+    #[test]
+    fn training_steps() {
+        let methods: Methods = "full,lora:8,qlora:4:q_proj+v_proj".parse().unwrap();
+        let steps = trainings(
+            &methods.0,
+            &[Optimizer::Adamw, Optimizer::Sgd],
+            &[Checkpointing::None, Checkpointing::Full],
+            &[1, 2],
+            true,
+        );
+        let names: Vec<String> = steps.iter().map(contract::training::Training::name).collect();
+        assert_eq!(names.len(), 3 * 2 * 2 * 2);
+        assert_eq!(names[0], "train:full:adamw:mixed");
+        assert_eq!(names[11], "train:lora8:adamw:mixed:acc2:ckpt");
+        assert_eq!(names[23], "train:qlora4(q_proj+v_proj):sgd:mixed:acc2:ckpt");
+        for text in ["full:8", "lora", "lora:0", "lora:x", "lora:8:q_proj:v_proj", "distill", ""] {
+            let error = text.parse::<Methods>().unwrap_err();
+            assert!(text.is_empty() || error.contains("accepted: full, lora:RANK"), "{text}: {error}");
+        }
+        let error = "lion".parse::<Named<Optimizer>>().unwrap_err();
+        assert!(error.contains("accepted: default, adamw, sgd"), "{error}");
     }
 }

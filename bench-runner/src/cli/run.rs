@@ -12,12 +12,12 @@ use contract::run::{Run, RunDetail, RunOrigin, RunStatus};
 use contract::shard::Shard;
 use contract::sweep::Sweep;
 use planner::Tokens;
-use planner::document::plan::CacheKind;
+use planner::document::plan::{CacheKind, Checkpointing, Optimizer};
 use planner::document::precision::CachePrecision;
 use uuid::Uuid;
 
 use super::CliError;
-use super::axes::{Attentions, Batches, Named, Numbers, Words, default_name, option_of};
+use super::axes::{Attentions, Batches, Methods, Named, Numbers, Words, default_name, option_of, trainings};
 use super::output;
 use super::record::RecordArgs;
 use crate::engine::Precision;
@@ -117,6 +117,43 @@ pub(super) struct RunArgs {
         help_heading = "Axes"
     )]
     kv_cache: Named<CachePrecision>,
+    /// Train instead: full, lora:RANK, qlora:RANK, with adapters on all modules or, as in lora:8:q_proj+v_proj, on some. The
+    /// batch is the micro batch, the prompt the sequence
+    #[arg(long, env = "PLIMSOLL_TRAIN", value_name = "T[,T…]", help_heading = "Training")]
+    train: Option<Methods>,
+    /// Optimizers: adamw, sgd
+    #[arg(
+        long,
+        env = "PLIMSOLL_OPTIMIZER",
+        value_name = "O[,O…]",
+        default_value = "adamw",
+        requires = "train",
+        help_heading = "Training"
+    )]
+    optimizer: Named<Optimizer>,
+    /// Checkpointing: none (every activation is kept), full (the layers' inputs alone)
+    #[arg(
+        long,
+        env = "PLIMSOLL_CHECKPOINTING",
+        value_name = "C[,C…]",
+        default_value = "none",
+        requires = "train",
+        help_heading = "Training"
+    )]
+    checkpointing: Named<Checkpointing>,
+    /// Micro batches to a step
+    #[arg(
+        long,
+        env = "PLIMSOLL_ACCUMULATE",
+        value_name = "N[,N…]",
+        default_value = "1",
+        requires = "train",
+        help_heading = "Training"
+    )]
+    accumulate: Batches,
+    /// Compute in 16 bit and keep fp32 masters of what is trained: of bf16 and fp16 precisions, and of qlora's adapters
+    #[arg(long, env = "PLIMSOLL_MIXED", requires = "train", help_heading = "Training")]
+    mixed: bool,
 
     /// Where to compute: cpu, cuda:0, cuda:1, …
     #[arg(
@@ -235,7 +272,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let models = resolve(&args.model.0, args.models_dir.as_deref())?;
     check_precisions(&args.precision.0, &models)?;
     check_device(args.device)?;
-    let generates = generates(args.generate.as_ref(), &models)?;
+    let generates = if args.train.is_some() {
+        trained(args.generate.as_ref())?
+    } else {
+        generates(args.generate.as_ref(), &models)?
+    };
     let mut sweep = Sweep {
         models: models.keys_in_order,
         precisions: args.precision.0.clone(),
@@ -243,6 +284,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         attentions: args.attention.0.clone(),
         caches: args.cache.0.clone(),
         kv_caches: args.kv_cache.0.clone(),
+        trainings: args.train.as_ref().map_or_else(Vec::new, |methods| {
+            trainings(&methods.0, &args.optimizer.0, &args.checkpointing.0, &args.accumulate.0, args.mixed)
+        }),
         batches: args.batch.0.clone(),
         prompts: args.prompt.tokens(),
         generates,
@@ -398,6 +442,16 @@ fn generates(given: Option<&Numbers>, models: &Resolved) -> Result<Vec<Tokens>, 
         None if encoders.len() < models.by_name.len() => Err(CliError::Input(format!(
             "--generate: {what}, and other models of this sweep do; give 0, or run them apart"
         ))),
+        _ => Ok(vec![Tokens(0)]),
+    }
+}
+
+/// The axis of generated tokens of training steps: none.
+fn trained(given: Option<&Numbers>) -> Result<Vec<Tokens>, CliError> {
+    match given {
+        Some(numbers) if numbers.0.iter().any(|n| *n > 0) => Err(CliError::Input(
+            "--generate: a training step generates nothing; give 0, or leave it out".into(),
+        )),
         _ => Ok(vec![Tokens(0)]),
     }
 }

@@ -15,6 +15,7 @@ mod names;
 mod numbers;
 mod rope;
 mod score;
+pub mod training;
 mod weights;
 
 use std::fs::File;
@@ -203,6 +204,40 @@ pub(crate) enum From<'a> {
     Random(RandomMatrices),
 }
 
+/// Opens the weights of a configuration and makes something of them.
+///
+/// # Errors
+/// Where a file is not what its configuration says, and what `make` says.
+fn opened<T>(
+    from: &From<'_>,
+    config: &Value,
+    precision: Precision,
+    compute: DType,
+    device: &Device,
+    make: impl FnOnce(Weights<'_>, &planner::Model, Numbers) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    let text = config.get("text_config").unwrap_or(config);
+    let model = planner::Model::from_config("decoder", text).map_err(|e| Refusal(e.to_string()))?;
+    let family = model.architecture;
+    match from {
+        From::Files(dir) => {
+            let numbers = Numbers::of_config(family, config)?;
+            make(Weights::files(dir, &model, precision, compute, device)?, &model, numbers)
+        }
+        From::Gguf(file) => {
+            let mut reader = BufReader::new(*file);
+            let content = Content::read(&mut reader)?;
+            let divisors = Weights::divisors(&content, &mut reader)?;
+            let numbers = Numbers::of_gguf(family, &content, config, divisors)?;
+            make(Weights::gguf(content, reader, &model, compute, device), &model, numbers)
+        }
+        From::Random(matrices) => {
+            let numbers = Numbers::of_config(family, config)?;
+            make(Weights::random(matrices.clone(), &model, precision, compute, device), &model, numbers)
+        }
+    }
+}
+
 impl Decoder {
     /// Loads a decoder of a configuration onto `device`.
     ///
@@ -216,29 +251,9 @@ impl Decoder {
         compute: DType,
         device: &Device,
     ) -> Result<Self, EngineError> {
-        let text = config.get("text_config").unwrap_or(config);
-        let model = planner::Model::from_config("decoder", text).map_err(|e| Refusal(e.to_string()))?;
-        let family = model.architecture;
-        match from {
-            From::Files(dir) => {
-                let numbers = Numbers::of_config(family, config)?;
-                let weights = Weights::files(dir, &model, precision, compute, device)?;
-                Self::build(weights, &model, numbers, options, compute, device)
-            }
-            From::Gguf(file) => {
-                let mut reader = BufReader::new(*file);
-                let content = Content::read(&mut reader)?;
-                let divisors = Weights::divisors(&content, &mut reader)?;
-                let numbers = Numbers::of_gguf(family, &content, config, divisors)?;
-                let weights = Weights::gguf(content, reader, &model, precision, compute, device);
-                Self::build(weights, &model, numbers, options, compute, device)
-            }
-            From::Random(matrices) => {
-                let numbers = Numbers::of_config(family, config)?;
-                let weights = Weights::random(matrices.clone(), &model, precision, compute, device);
-                Self::build(weights, &model, numbers, options, compute, device)
-            }
-        }
+        opened(from, config, precision, compute, device, |weights, model, numbers| {
+            Self::build(weights, model, numbers, options, compute, device)
+        })
     }
 
     fn build(

@@ -82,6 +82,11 @@ impl Order {
 }
 
 impl Angles {
+    /// Those of the way back: the transposed rotation.
+    pub(super) fn turned_back(&self) -> Result<Self> {
+        Ok(Self { cos: self.cos.clone(), sin: self.sin.neg()?, size: self.size })
+    }
+
     /// `x` (contiguous), rotated.
     #[allow(clippy::needless_pass_by_value, reason = "it is freed as soon as its rotation is there")]
     pub(super) fn rotate(&self, x: Tensor, order: Order) -> Result<Tensor> {

@@ -124,7 +124,7 @@ impl<'a> Weights<'a> {
             .ok_or_else(|| candle_core::Error::Msg(format!("the model's shape has no {role:?}{place}")))
     }
 
-    /// A norm's weights or a bias, in the type that is computed in.
+    /// A tensor whole, in the type that is computed in: a norm's weights, a bias.
     pub(super) fn vector(&mut self, role: Role, layer: Option<u64>) -> Result<Tensor> {
         let found = self.needed(role, layer)?;
         self.dense(&found, 0)
@@ -160,11 +160,7 @@ impl<'a> Weights<'a> {
 
     fn read(&mut self, role: Role, layer: Option<u64>, expert: usize) -> Result<Matrix> {
         let found = self.needed(role, layer)?;
-        let kind = match self.precision {
-            Precision::AsStored => {
-                let (blocks, kind) = self.blocks(&found, expert)?;
-                return Matrix::of_blocks(blocks, kind, dims(&found)?, &self.device);
-            }
+        match self.precision {
             Precision::Dense(_) => return Ok(Matrix::Dense(self.dense(&found, expert)?)),
             // A router keeps the type that is computed in, as llama.cpp's quantiser leaves `ffn_gate_inp`.
             Precision::Fp8 | Precision::Quantised(_) if role == Role::Router => {
@@ -175,17 +171,42 @@ impl<'a> Weights<'a> {
                 return Ok(Matrix::Dense(self.dense(&found, expert)?));
             }
             Precision::Fp8 => return Matrix::fp8(&self.dense(&found, expert)?, self.compute),
-            Precision::Quantised(kind) => fitting(kind, found.columns),
+            Precision::AsStored => {
+                let (blocks, kind) = self.stored(&found, expert)?;
+                return Matrix::of_blocks(blocks, kind, dims(&found)?, &self.device);
+            }
+            Precision::Quantised(_) => {}
+        }
+        Matrix::of_tensor(self.in_blocks(&found, expert)?)
+    }
+
+    /// A matrix in blocks: those of its file, or quantised to the type asked.
+    pub(super) fn blocks(&mut self, role: Role, layer: Option<u64>) -> Result<QTensor> {
+        let found = self.needed(role, layer)?;
+        self.in_blocks(&found, 0)
+    }
+
+    /// Rows and columns of a matrix.
+    pub(super) fn size(&self, role: Role, layer: Option<u64>) -> Result<(usize, usize)> {
+        dims(&self.needed(role, layer)?)
+    }
+
+    fn in_blocks(&mut self, found: &WeightTensor, expert: usize) -> Result<QTensor> {
+        let (rows, columns) = dims(found)?;
+        let Precision::Quantised(kind) = self.precision else {
+            let (blocks, kind) = self.stored(found, expert)?;
+            return QTensor::new(
+                QStorage::from_data(Cow::Owned(blocks), &self.device, kind)?,
+                (rows, columns),
+            );
         };
-        let (rows, columns) = dims(&found)?;
-        let name = self.name(&found, expert)?;
-        let quantised = if let Source::Random(random) = &mut self.source {
-            random.matrix(&name, (rows, columns), kind, &self.device)?
-        } else {
-            let wide = self.dense(&found, expert)?.to_dtype(DType::F32)?;
-            QTensor::quantize(&wide, kind)?
-        };
-        Matrix::of_tensor(quantised)
+        let kind = fitting(kind, found.columns);
+        let name = self.name(found, expert)?;
+        if let Source::Random(random) = &mut self.source {
+            return random.matrix(&name, (rows, columns), kind, &self.device);
+        }
+        let wide = self.dense(found, expert)?.to_dtype(DType::F32)?;
+        QTensor::quantize(&wide, kind)
     }
 
     fn name(&self, tensor: &WeightTensor, expert: usize) -> Result<String> {
@@ -216,7 +237,7 @@ impl<'a> Weights<'a> {
             }
             Source::Random(_) => random_tensor(&name, shape.into(), self.compute, &self.device),
             Source::Gguf { .. } => {
-                let (blocks, kind) = self.blocks(tensor, expert)?;
+                let (blocks, kind) = self.stored(tensor, expert)?;
                 let storage = QStorage::from_data(Cow::Owned(blocks), &self.device, kind)?;
                 QTensor::new(storage, shape)?.dequantize(&self.device)?.to_dtype(self.compute)
             }
@@ -224,7 +245,7 @@ impl<'a> Weights<'a> {
     }
 
     /// A tensor of a GGUF file as its blocks; heads that the converter interleaved are put back in their order.
-    fn blocks(&mut self, tensor: &WeightTensor, expert: usize) -> Result<(Vec<u8>, GgmlDType)> {
+    fn stored(&mut self, tensor: &WeightTensor, expert: usize) -> Result<(Vec<u8>, GgmlDType)> {
         let name = self.name(tensor, expert)?;
         let (rows, columns) = dims(tensor)?;
         let Source::Gguf { content, reader, interleaved } = &mut self.source else {

@@ -33,6 +33,7 @@ pub(crate) use random::random_tensor;
 pub(crate) use stock::unreadable;
 pub(crate) use synthetic::{RandomMatrices, fitting};
 
+use crate::decoder::training::{self, Trainer};
 use crate::decoder::{self, Decoder};
 use crate::model::{Model, ModelSource};
 
@@ -110,6 +111,13 @@ pub enum Runs {
         /// `model_type` of the family.
         family: String,
     },
+    /// A training step of our decoder.
+    Training {
+        /// What it does.
+        options: training::Options,
+        /// `model_type` of the family.
+        family: String,
+    },
 }
 
 impl Runs {
@@ -118,7 +126,7 @@ impl Runs {
     pub const fn variant(&self) -> Variant {
         match self {
             Self::Stock { .. } => Variant::Stock,
-            Self::Decoder { .. } => Variant::Plimsoll,
+            Self::Decoder { .. } | Self::Training { .. } => Variant::Plimsoll,
         }
     }
 }
@@ -157,8 +165,13 @@ pub fn prepare(spec: &CaseSpec, model: &Model) -> Result<Prepared, Refusal> {
                 .into(),
         ));
     }
-    let runs = match spec.decoder() {
-        Variant::Stock => {
+    let family = || model.shape.architecture.model_type().to_owned();
+    let runs = match (&spec.training, spec.decoder()) {
+        (Some(asked), _) => Runs::Training {
+            options: training::Options::of_case(spec, asked, model, precision)?,
+            family: family(),
+        },
+        (None, Variant::Stock) => {
             let module = Stock::choose(model, precision)?;
             module.check(model, spec)?;
             if module.is_encoder() && spec.generate_tokens.0 > 0 {
@@ -169,14 +182,13 @@ pub fn prepare(spec: &CaseSpec, model: &Model) -> Result<Prepared, Refusal> {
             }
             Runs::Stock { module, flash: module.flash(spec, precision)? }
         }
-        Variant::Plimsoll => Runs::Decoder {
-            options: decoder::Options::of_case(spec, model, precision)?,
-            family: model.shape.architecture.model_type().to_owned(),
-        },
+        (None, Variant::Plimsoll) => {
+            Runs::Decoder { options: decoder::Options::of_case(spec, model, precision)?, family: family() }
+        }
     };
     let context = match &runs {
         Runs::Stock { module, .. } => module.context_tokens(model),
-        Runs::Decoder { .. } => model.context_tokens,
+        Runs::Decoder { .. } | Runs::Training { .. } => model.context_tokens,
     };
     let asked = spec.prompt_tokens + spec.generate_tokens;
     if asked.0 > context {
@@ -234,7 +246,9 @@ impl Prepared {
         let variant = self.runs.variant().as_str();
         match &self.runs {
             Runs::Stock { module, .. } => format!("candle {CANDLE_VERSION} {variant} {}", module.module()),
-            Runs::Decoder { family, .. } => format!("candle {CANDLE_VERSION} {variant} {family}"),
+            Runs::Decoder { family, .. } | Runs::Training { family, .. } => {
+                format!("candle {CANDLE_VERSION} {variant} {family}")
+            }
         }
     }
 
@@ -304,17 +318,21 @@ impl Prepared {
     /// # Errors
     /// Where a file is not what it says, the device has no memory, or Candle fails.
     pub fn load(&self, staged: &Staged, device: &candle_core::Device) -> Result<Loaded, EngineError> {
+        let from = || match (&staged.gguf, &self.source) {
+            (Some(file), _) => decoder::From::Gguf(file),
+            (None, ModelSource::Safetensors { dir }) => decoder::From::Files(dir),
+            (None, _) => decoder::From::Random(staged.random.clone()),
+        };
         let (stock, flash) = match &self.runs {
             Runs::Stock { module, flash } => (*module, *flash),
+            Runs::Training { options, .. } => {
+                let trainer = Trainer::load(&from(), &self.config, self.precision, options, device)?;
+                return Ok(Loaded::Trainer(Box::new(trainer)));
+            }
             Runs::Decoder { options, .. } => {
-                let from = match (&staged.gguf, &self.source) {
-                    (Some(file), _) => decoder::From::Gguf(file),
-                    (None, ModelSource::Safetensors { dir }) => decoder::From::Files(dir),
-                    (None, _) => decoder::From::Random(staged.random.clone()),
-                };
                 let compute = decoder::compute_type(self.precision, self.device);
                 let options = options.clone();
-                let loaded = Decoder::load(&from, &self.config, self.precision, options, compute, device)?;
+                let loaded = Decoder::load(&from(), &self.config, self.precision, options, compute, device)?;
                 return Ok(Loaded::Decoder(Box::new(loaded)));
             }
         };

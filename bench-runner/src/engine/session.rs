@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::EngineError;
+use crate::decoder::training::Trainer;
 
 /// A loaded model. One batch of sequences of equal length at a time.
 pub trait Session {
@@ -76,6 +77,8 @@ pub enum Loaded {
     Decoder(Box<dyn Session>),
     /// It embeds.
     Encoder(Box<dyn Encoder>),
+    /// It is trained.
+    Trainer(Box<Trainer>),
 }
 
 impl Loaded {

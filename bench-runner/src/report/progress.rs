@@ -98,7 +98,16 @@ fn summary(case: &Case) -> String {
     let speed = CaseSpeed::of(&case.spec, measurement);
     let rate =
         |d: Option<contract::statistics::Distribution>| d.map_or("-".into(), |d| format!("{:.1}", d.mean));
-    let peak = |phase| measurement.phase(phase).map_or("-".into(), |p| p.peak_allocated.to_string());
+    let peak = |phase: Phase| measurement.phase(phase).map_or("-".into(), |p| p.peak_allocated.to_string());
+    if case.spec.training.is_some() {
+        return format!(
+            "trained {} tok/s, peak {} in forward, {} in backward, {} in the optimizer",
+            rate(speed.training_tokens_per_second),
+            peak(Phase::Forward),
+            peak(Phase::Backward),
+            peak(Phase::Optimizer),
+        );
+    }
     format!(
         "prefill {} tok/s, decode {} tok/s, peak {} in prefill, {} in decode",
         rate(speed.prefill_tokens_per_second),

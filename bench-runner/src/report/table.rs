@@ -7,6 +7,8 @@ use contract::measurement::Phase;
 use contract::statistics::{CaseSpeed, Distribution, joules_per_token};
 use planner::Bytes;
 
+mod training;
+
 /// Where a column's text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
@@ -47,41 +49,17 @@ pub fn render(columns: &[Column], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// Every case of a run, speed and memory beside the planner's estimate of its peak.
+/// Every case of a run, speed and memory beside the planner's estimate of its peak; training steps in a table of their own.
 #[must_use]
 pub fn cases_table(cases: &[Case]) -> String {
-    let mut columns = vec![
-        Column("model", Align::Left),
-        Column("precision", Align::Left),
-        Column("batch", Align::Right),
-        Column("prompt", Align::Right),
-        Column("gen", Align::Right),
-        Column("prefill tok/s", Align::Right),
-        Column("decode tok/s", Align::Right),
-        Column("TTFT ms", Align::Right),
-        Column("p50 ms", Align::Right),
-        Column("p99 ms", Align::Right),
-        Column("prefill MiB", Align::Right),
-        Column("decode MiB", Align::Right),
-        Column("estimate MiB", Align::Right),
-        Column("error %", Align::Right),
-    ];
-    let mut rows: Vec<Vec<String>> = cases.iter().map(row).collect();
+    let (steps, others): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|c| c.spec.training.is_some());
+    let mut text = match (others.is_empty(), steps.is_empty()) {
+        (_, true) => generations(&others),
+        (true, false) => training::table(&steps),
+        (false, false) => format!("{}\n\n{}", generations(&others), training::table(&steps)),
+    };
     let with_quality = cases.iter().any(|case| case.spec.quality.is_some());
-    if with_quality {
-        columns.extend(["perplexity", "KL mean", "KL p99", "top-1 %"].map(|name| Column(name, Align::Right)));
-        for (row, case) in rows.iter_mut().zip(cases) {
-            row.extend(quality_cells(case));
-        }
-    }
-    let metered = cases.iter().any(|c| c.measurement.as_ref().is_some_and(|m| !m.energy.is_empty()));
-    if metered {
-        columns.extend([Column("prefill J/tok", Align::Right), Column("decode J/tok", Align::Right)]);
-        for (row, case) in rows.iter_mut().zip(cases) {
-            row.extend([Phase::Prefill, Phase::Decode].map(|phase| energy(case, phase)));
-        }
-    }
-    let mut text = render(&columns, &rows);
+    let metered = is_metered(&others);
     let mut failed: Vec<String> = cases
         .iter()
         .filter(|c| c.status != CaseStatus::Ok)
@@ -126,7 +104,46 @@ pub fn cases_table(cases: &[Case]) -> String {
     text
 }
 
-/// How a case predicts, under the columns of [`cases_table`].
+/// Whether any case has its energy.
+fn is_metered(cases: &[&Case]) -> bool {
+    cases.iter().any(|c| c.measurement.as_ref().is_some_and(|m| !m.energy.is_empty()))
+}
+
+/// Cases that generate or embed.
+fn generations(cases: &[&Case]) -> String {
+    let mut columns = vec![
+        Column("model", Align::Left),
+        Column("precision", Align::Left),
+        Column("batch", Align::Right),
+        Column("prompt", Align::Right),
+        Column("gen", Align::Right),
+        Column("prefill tok/s", Align::Right),
+        Column("decode tok/s", Align::Right),
+        Column("TTFT ms", Align::Right),
+        Column("p50 ms", Align::Right),
+        Column("p99 ms", Align::Right),
+        Column("prefill MiB", Align::Right),
+        Column("decode MiB", Align::Right),
+        Column("estimate MiB", Align::Right),
+        Column("error %", Align::Right),
+    ];
+    let mut rows: Vec<Vec<String>> = cases.iter().copied().map(row).collect();
+    if cases.iter().any(|case| case.spec.quality.is_some()) {
+        columns.extend(["perplexity", "KL mean", "KL p99", "top-1 %"].map(|name| Column(name, Align::Right)));
+        for (row, case) in rows.iter_mut().zip(cases) {
+            row.extend(quality_cells(case));
+        }
+    }
+    if is_metered(cases) {
+        columns.extend([Column("prefill J/tok", Align::Right), Column("decode J/tok", Align::Right)]);
+        for (row, case) in rows.iter_mut().zip(cases) {
+            row.extend([Phase::Prefill, Phase::Decode].map(|phase| energy(case, phase)));
+        }
+    }
+    render(&columns, &rows)
+}
+
+/// How a case predicts, under the columns of [`generations`].
 fn quality_cells(case: &Case) -> [String; 4] {
     let Some(quality) = case.measurement.as_ref().and_then(|m| m.quality.as_ref()) else {
         return [(); 4].map(|()| dash());
@@ -154,7 +171,6 @@ fn row(case: &Case) -> Vec<String> {
         spec.prompt_tokens.to_string(),
         spec.generate_tokens.to_string(),
     ];
-    let mib = |bytes: Option<Bytes>| bytes.map_or_else(dash, |b| format!("{:.1}", b.mib()));
     let estimate = case.estimate.as_ref().map(|e| e.totals.allocated);
     let Some(measurement) = &case.measurement else {
         cells.push(case.status.to_string());
@@ -180,6 +196,10 @@ fn row(case: &Case) -> Vec<String> {
         error.map_or_else(dash, |e| format!("{e:+.2}")),
     ]);
     cells
+}
+
+fn mib(bytes: Option<Bytes>) -> String {
+    bytes.map_or_else(dash, |b| format!("{:.1}", b.mib()))
 }
 
 fn dash() -> String {

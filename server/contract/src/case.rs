@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cuda::{EventTracking, ReleaseThreshold};
 use crate::ids::{CaseId, RunId, UnixMillis};
 use crate::measurement::Measurement;
+use crate::training::Training;
 
 /// Where a case computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -132,6 +133,9 @@ pub struct CaseSpec {
     /// Whether cudarc makes events for each allocation; null: its default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_tracking: Option<EventTracking>,
+    /// The training step that it is; null: it generates or embeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
     /// Where it computes.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub device: Device,
@@ -171,6 +175,9 @@ impl CaseSpec {
         }
         if let Some(kv_cache) = self.kv_cache {
             chosen = format!("{chosen} kv:{}", kv_cache.as_str());
+        }
+        if let Some(training) = &self.training {
+            chosen = format!("{chosen} {}", training.name());
         }
         if let Some(threshold) = self.release_threshold {
             chosen = format!("{chosen} release:{}", threshold.as_str());

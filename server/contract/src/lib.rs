@@ -18,6 +18,7 @@ pub mod shard;
 pub mod statistics;
 pub mod sweep;
 pub mod telemetry;
+pub mod training;
 
 /// Version of the REST interface, as in `/api/v1`.
 pub const API_VERSION: u32 = 1;

@@ -10,12 +10,16 @@ use crate::telemetry::{MemoryTrace, PhaseEnergy, Telemetry};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Measurement {
-    /// Memory by phase, in order: load, prefill, decode (decode left out where nothing was generated).
+    /// Memory by phase, in order: load, prefill, decode (decode left out where nothing was generated); of a training step
+    /// load, forward, backward, optimizer.
     pub phases: Vec<PhaseMemory>,
     /// Time from opening the model to its first use, in milliseconds.
     pub load_ms: f64,
-    /// Timed repetitions; warm-ups are not among them.
+    /// Timed repetitions; warm-ups are not among them. Empty for a training step.
     pub samples: Vec<Sample>,
+    /// Timed training steps; warm-ups are not among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepSample>,
     /// How each figure was obtained.
     pub methods: Methods,
     /// Threads that computed, for a CPU.
@@ -71,7 +75,7 @@ pub struct Quality {
     pub method: String,
 }
 
-/// The phases of a generation. Embedding is a prefill that no decode follows.
+/// The phases of a generation, and those of a training step. Embedding is a prefill that no decode follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -83,6 +87,12 @@ pub enum Phase {
     Prefill,
     /// Generating tokens.
     Decode,
+    /// Of a training step: from the tokens to the loss.
+    Forward,
+    /// From the loss to the gradients.
+    Backward,
+    /// From the gradients to the next parameters.
+    Optimizer,
 }
 
 impl Phase {
@@ -93,6 +103,9 @@ impl Phase {
             Self::Load => "load",
             Self::Prefill => "prefill",
             Self::Decode => "decode",
+            Self::Forward => "forward",
+            Self::Backward => "backward",
+            Self::Optimizer => "optimizer",
         }
     }
 }
@@ -131,6 +144,29 @@ pub struct Sample {
     pub ttft_ms: f64,
     /// Each further token's latency in milliseconds, in order: `generate_tokens - 1` of them.
     pub token_ms: Vec<f64>,
+}
+
+/// One timed training step.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StepSample {
+    /// All forward passes of the step, in milliseconds.
+    pub forward_ms: f64,
+    /// All backward passes of the step, in milliseconds.
+    pub backward_ms: f64,
+    /// The optimizer, in milliseconds.
+    pub optimizer_ms: f64,
+    /// Mean cross entropy of the next token before the step, in nats.
+    pub loss: f64,
+}
+
+impl StepSample {
+    /// The whole step, in milliseconds.
+    #[must_use]
+    pub fn step_ms(&self) -> f64 {
+        self.forward_ms + self.backward_ms + self.optimizer_ms
+    }
 }
 
 /// How the figures were obtained.

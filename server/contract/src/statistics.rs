@@ -79,6 +79,9 @@ pub struct CaseSpeed {
     pub ttft_ms: Option<Distribution>,
     /// Latency of every further token in milliseconds, all repetitions together.
     pub token_ms: Option<Distribution>,
+    /// Trained tokens per second: those of all micro batches of a step by the whole step's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_tokens_per_second: Option<Distribution>,
 }
 
 impl CaseSpeed {
@@ -99,6 +102,10 @@ impl CaseSpeed {
             ),
             ttft_ms: Distribution::of(measurement.samples.iter().map(|s| s.ttft_ms)),
             token_ms: Distribution::of(measurement.samples.iter().flat_map(|s| s.token_ms.iter().copied())),
+            training_tokens_per_second: spec.training.as_ref().and_then(|training| {
+                let tokens = prompt * f64::from(training.gradient_accumulation);
+                Distribution::of(measurement.steps.iter().map(|s| tokens / (s.step_ms() / 1e3)))
+            }),
         }
     }
 }
@@ -120,11 +127,13 @@ pub fn joules_per_token(spec: &CaseSpec, measurement: &Measurement, phase: Phase
 #[cfg(test)]
 mod tests {
     use planner::Tokens;
+    use planner::document::plan::TrainMethod;
 
-    use super::{Distribution, joules_per_token};
+    use super::{CaseSpeed, Distribution, joules_per_token};
     use crate::case::CaseSpec;
-    use crate::measurement::{Measurement, Phase};
+    use crate::measurement::{Measurement, Phase, StepSample};
     use crate::telemetry::PhaseEnergy;
+    use crate::training::Training;
 
     #[test]
     fn energy_is_shared_by_the_tokens_of_all_repetitions() {
@@ -166,5 +175,22 @@ mod tests {
     fn nothing_has_no_distribution() {
         assert_eq!(Distribution::of([]), None);
         assert_eq!(Distribution::of([f64::INFINITY]), None);
+    }
+
+    #[test]
+    fn a_training_step_has_a_rate_of_its_own_and_no_other() {
+        let mut training = Training::of(TrainMethod::Full, None);
+        training.gradient_accumulation = 2;
+        let spec = CaseSpec {
+            batch: 3,
+            prompt_tokens: Tokens(100),
+            training: Some(training),
+            ..CaseSpec::default()
+        };
+        let step = StepSample { forward_ms: 100.0, backward_ms: 180.0, optimizer_ms: 20.0, loss: 1.0 };
+        let speed = CaseSpeed::of(&spec, &Measurement { steps: vec![step, step], ..Measurement::default() });
+        assert_eq!(speed.training_tokens_per_second.map(|d| (d.n, d.mean.round())), Some((2, 2000.0)));
+        assert_eq!((speed.prefill_tokens_per_second, speed.decode_tokens_per_second), (None, None));
+        assert_eq!((speed.ttft_ms, speed.token_ms), (None, None));
     }
 }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::case::{CaseSpec, Device, Variant};
 use crate::cuda::{EventTracking, ReleaseThreshold};
 use crate::shard::Shard;
+use crate::training::Training;
 
 /// A grid of cases: every combination of the axes, in this order, the last varying fastest.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -39,6 +40,9 @@ pub struct Sweep {
     /// Whether cudarc makes events for each allocation; empty: its default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub event_tracking: Vec<EventTracking>,
+    /// Training steps; empty: the cases generate or embed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trainings: Vec<Training>,
     /// Sequences at once.
     pub batches: Vec<u32>,
     /// Tokens of each prompt.
@@ -142,6 +146,14 @@ impl Sweep {
                 accepted: "4 to 65536",
             });
         }
+        }
+        if self.trainings.iter().any(|t| !(1..=65_536).contains(&t.gradient_accumulation)) {
+            return Err(SweepError::OutOfRange {
+                axis: "trainings",
+                given: "a gradient accumulation".to_owned(),
+                accepted: "1 to 65536",
+            });
+        }
         if let Some(shard) = self.shard.filter(|shard| !shard.is_possible()) {
             return Err(SweepError::OutOfRange {
                 axis: "shard",
@@ -168,6 +180,7 @@ impl Sweep {
             self.kv_caches.len().max(1),
             self.release_thresholds.len().max(1),
             self.event_tracking.len().max(1),
+            self.trainings.len().max(1),
             self.batches.len(),
             self.prompts.len(),
             self.generates.len(),
@@ -202,6 +215,7 @@ impl Sweep {
                                     kv_cache: how.kv_cache,
                                     release_threshold: how.release_threshold,
                                     event_tracking: how.event_tracking,
+                                    training: how.training.clone(),
                                     device: self.device,
                                     batch,
                                     prompt_tokens,
@@ -234,16 +248,19 @@ impl Sweep {
             for attention in or_default(&self.attentions) {
                 for cache in or_default(&self.caches) {
                     for kv_cache in or_default(&self.kv_caches) {
-                        for release_threshold in or_default(&self.release_thresholds) {
-                            for event_tracking in or_default(&self.event_tracking) {
-                                ways.push(Way {
-                                    variant,
-                                    attention: attention.clone(),
-                                    cache,
-                                    kv_cache,
-                                    release_threshold,
-                                    event_tracking,
-                                });
+                        for training in or_default(&self.trainings) {
+                            for release_threshold in or_default(&self.release_thresholds) {
+                                for event_tracking in or_default(&self.event_tracking) {
+                                    ways.push(Way {
+                                        variant,
+                                        attention: attention.clone(),
+                                        cache,
+                                        kv_cache,
+                                        training: training.clone(),
+                                        release_threshold,
+                                        event_tracking,
+                                    });
+                                }
                             }
                         }
                     }
@@ -272,6 +289,7 @@ struct Way {
     kv_cache: Option<CachePrecision>,
     release_threshold: Option<ReleaseThreshold>,
     event_tracking: Option<EventTracking>,
+    training: Option<Training>,
 }
 
 /// The sweep that a first visitor is offered: a small shape on the processor, about a minute on two idle cores.

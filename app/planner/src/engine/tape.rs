@@ -19,6 +19,10 @@ pub enum Kind {
     Activation,
     /// Copies, masks, upcasts and the kernels' own workspaces.
     Temporary,
+    /// Gradients of what is trained.
+    Gradients,
+    /// The optimizer's states, and masters.
+    Optimizer,
 }
 
 /// Bytes by kind.
@@ -32,13 +36,17 @@ pub struct Alive {
     pub activations: Bytes,
     /// [`Kind::Temporary`].
     pub temporary: Bytes,
+    /// [`Kind::Gradients`].
+    pub gradients: Bytes,
+    /// [`Kind::Optimizer`].
+    pub optimizer: Bytes,
 }
 
 impl Alive {
     /// All kinds together.
     #[must_use]
     pub fn total(&self) -> Bytes {
-        self.weights + self.cache + self.activations + self.temporary
+        self.weights + self.cache + self.activations + self.temporary + self.gradients + self.optimizer
     }
 
     fn of(&mut self, kind: Kind) -> &mut Bytes {
@@ -47,6 +55,8 @@ impl Alive {
             Kind::Cache => &mut self.cache,
             Kind::Activation => &mut self.activations,
             Kind::Temporary => &mut self.temporary,
+            Kind::Gradients => &mut self.gradients,
+            Kind::Optimizer => &mut self.optimizer,
         }
     }
 }

@@ -21,7 +21,21 @@ impl Dense {
     pub(super) fn new(cx: &Context, model: &Model, dtype: Dtype, from: Option<Dtype>) -> Self {
         let element = element(dtype);
         let from = from.map(self::element).filter(|from| *from != element);
-        Self { cx: cx.clone(), element, from, tensors: model.tensors() }
+        Self { from, ..Self::of(cx, model, element) }
+    }
+
+    /// Those of any type that is computed in, not converted.
+    pub(super) fn of(cx: &Context, model: &Model, element: Element) -> Self {
+        Self { cx: cx.clone(), element, from: None, tensors: model.tensors() }
+    }
+
+    /// Rows and columns of the tensor of a role.
+    pub(super) fn size(&self, role: Role, layer: Option<u64>) -> Option<(u64, u64)> {
+        self.find(role, layer).map(|t| (t.rows, t.columns))
+    }
+
+    fn find(&self, role: Role, layer: Option<u64>) -> Option<&WeightTensor> {
+        self.tensors.iter().find(|t| t.role == role && t.layer == layer)
     }
 
     /// Loads the tensor of a role.
@@ -31,7 +45,7 @@ impl Dense {
 
     /// The same, where the model has one.
     pub(super) fn optional(&mut self, role: Role, layer: Option<u64>) -> Option<Tensor> {
-        let found = self.tensors.iter().find(|t| t.role == role && t.layer == layer)?;
+        let found = self.find(role, layer)?;
         Some(converted(&self.cx, &dims(found), self.from, self.element, Kind::Weights))
     }
 }

@@ -13,6 +13,7 @@
 mod bert;
 mod eager;
 mod gemm;
+mod graph;
 mod kv;
 mod llama;
 mod load;
@@ -26,6 +27,7 @@ mod quantized_qwen3;
 mod qwen3;
 mod storage;
 mod tensor;
+mod training;
 
 pub(crate) use load::reads;
 pub(crate) use policy::prepare;
@@ -82,16 +84,7 @@ pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, Plan
             "give fewer sequences or shorter ones",
         ));
     }
-    let isa = match &request.isa {
-        None => ASSUMED_ISA,
-        Some(word) => Isa::from_word(word).ok_or_else(|| {
-            PlanError::invalid(
-                "host.isa",
-                format!("\"{word}\" is unknown"),
-                format!("accepted: {}", Isa::WORDS),
-            )
-        })?,
-    };
+    let isa = isa_of(request.isa.as_deref())?;
     let threads = u64::from(request.threads.unwrap_or(ASSUMED_THREADS));
     let cx = Context::new(request.device, isa, threads);
     let run = Run { cx: &cx, request };
@@ -129,6 +122,14 @@ pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, Plan
         prefill_peak: prefill.total(),
         decode_peak: decode.total(),
         peak,
+    })
+}
+
+/// The instruction set of that word, or what is assumed where there is none.
+fn isa_of(word: Option<&str>) -> Result<Isa, PlanError> {
+    let Some(word) = word else { return Ok(ASSUMED_ISA) };
+    Isa::from_word(word).ok_or_else(|| {
+        PlanError::invalid("host.isa", format!("\"{word}\" is unknown"), format!("accepted: {}", Isa::WORDS))
     })
 }
 

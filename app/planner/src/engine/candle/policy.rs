@@ -17,9 +17,9 @@ use crate::model::{Dtype, Head, Model};
 use crate::pattern::{Pattern, Visibility};
 
 /// What the CUDA context and Candle's kernels take beside tensors. Assumed, not measured: the band carries it.
-const CUDA_CONTEXT: Bytes = Bytes::from_mib(450);
+pub(super) const CUDA_CONTEXT: Bytes = Bytes::from_mib(450);
 /// cuBLAS workspaces and what the driver's pool holds beyond the tensors. Assumed, not measured: the band carries it.
-const CUDA_RUNTIME: Bytes = Bytes::from_mib(64);
+pub(super) const CUDA_RUNTIME: Bytes = Bytes::from_mib(64);
 
 struct Candle {
     model: Model,
@@ -36,6 +36,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
     let mut warnings = Vec::new();
     let variant = check_version(plan, &resolved.model)?;
     check_layout(&plan.parallelism)?;
+    let device = if resolved.gpu.is_some() { Device::Cuda } else { Device::Cpu };
     let task = match &plan.workload {
         Workload::Serve(serve) => {
             accept::absent(
@@ -53,15 +54,19 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
             check_encoder(plan, &resolved.model, &mut warnings)?;
             CandleTask::Embed
         }
-        Workload::Train(_) => {
-            return Err(PlanError::not_planned_yet(
-                "workload.kind",
-                "training in Candle",
-                "give serve, or another engine",
-            ));
+        Workload::Train(train) => {
+            if plan.engine.variant.as_deref() == Some("stock") {
+                return Err(PlanError::unsupported(
+                    "engine.variant",
+                    "candle-transformers' models have operations without a backward pass",
+                    "give plimsoll, or leave it out",
+                ));
+            }
+            // There is one that trains, so leaving the variant out needs no warning.
+            warnings.retain(|w: &Warning| w.code != "variant-stock");
+            return super::training::prepare(resolved, train, device, warnings);
         }
     };
-    let device = if resolved.gpu.is_some() { Device::Cuda } else { Device::Cpu };
     let (Storage { weights, compute }, decoder) = match variant {
         Variant::Stock => {
             check_attention(plan)?;

@@ -74,7 +74,11 @@ pub(super) fn storage_of_decoder(
     Ok(Storage { weights, compute })
 }
 
-fn weights(
+/// How weights of a precision are held; none: as the model says.
+///
+/// # Errors
+/// What Candle reads not.
+pub(super) fn weights(
     precision: Option<WeightPrecision>,
     model: &Model,
     device: Device,

@@ -5,6 +5,7 @@ mod attention;
 mod cache;
 mod feed_forward;
 mod matrix;
+pub(super) mod training;
 
 use std::rc::Rc;
 
