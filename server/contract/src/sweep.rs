@@ -146,7 +146,6 @@ impl Sweep {
                 accepted: "4 to 65536",
             });
         }
-        }
         if self.trainings.iter().any(|t| !(1..=65_536).contains(&t.gradient_accumulation)) {
             return Err(SweepError::OutOfRange {
                 axis: "trainings",
