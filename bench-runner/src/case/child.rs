@@ -56,7 +56,7 @@ pub fn run() -> Result<(), ChildError> {
     end_with_the_runner();
     let mut output = std::io::stdout().lock();
     let event = match measure(&request, &mut |phase| write_event(&mut output, &Event::Phase { phase })) {
-        Ok(measurement) => Event::Measured { measurement },
+        Ok(measurement) => Event::Measured { measurement: Box::new(measurement) },
         Err(CaseError::Engine(error)) => {
             Event::Failed { out_of_memory: error.is_out_of_memory(), message: error.to_string() }
         }

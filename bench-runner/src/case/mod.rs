@@ -52,7 +52,7 @@ pub enum Event {
     /// It is done.
     Measured {
         /// What was measured.
-        measurement: Measurement,
+        measurement: Box<Measurement>,
     },
     /// The engine reported an error.
     Failed {
