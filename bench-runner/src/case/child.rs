@@ -58,7 +58,7 @@ pub fn run() -> Result<(), ChildError> {
     let mut output = std::io::stdout().lock();
     let event = match measure(&request, &mut |phase| write_event(&mut output, &Event::Phase { phase })) {
         Ok((measurement, model)) => {
-            write_event(&mut output, &Event::Measured { measurement })?;
+            write_event(&mut output, &Event::Measured { measurement: Box::new(measurement) })?;
             let Some(ask) = &request.quality else { return Ok(()) };
             // After the probe's end: nothing of it is in the peaks.
             write_event(&mut output, &Event::Phase { phase: "quality".to_owned() })?;

@@ -57,7 +57,7 @@ pub enum Event {
     /// It is done.
     Measured {
         /// What was measured.
-        measurement: Measurement,
+        measurement: Box<Measurement>,
     },
     /// What came of the quality that was asked, after the measurement.
     Quality {

@@ -112,7 +112,7 @@ fn follow(
         }
         match events.recv_timeout(LOOK) {
             Ok(Event::Phase { phase: begun }) => phase(&begun),
-            Ok(Event::Measured { measurement }) => outcome = Some(Ended::Measured(Box::new(measurement))),
+            Ok(Event::Measured { measurement }) => outcome = Some(Ended::Measured(measurement)),
             Ok(Event::Quality { outcome }) => quality = Some(outcome),
             Ok(Event::Failed { out_of_memory, message }) => {
                 let status = if out_of_memory { CaseStatus::OutOfMemory } else { CaseStatus::Failed };

@@ -126,7 +126,7 @@ impl Integral {
         if let Some((before_us, before_mw)) = self.last {
             let seconds = at_us.saturating_sub(before_us) as f64 / 1e6;
             // Milliwatts times seconds are millijoules.
-            self.microjoules += (f64::from(before_mw) + f64::from(power_mw)) / 2.0 * seconds * 1e3;
+            self.microjoules += f64::midpoint(f64::from(before_mw), f64::from(power_mw)) * seconds * 1e3;
         }
         self.last = Some((at_us, power_mw));
     }

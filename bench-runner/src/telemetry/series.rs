@@ -202,7 +202,9 @@ mod tests {
             (vec![], None),
         ] {
             let mut counts = Counts::up_to(100);
-            values.iter().for_each(|v| counts.add(Some(*v)));
+            for value in values.iter().copied() {
+                counts.add(Some(value));
+            }
             counts.add(None);
             let want = want.map(|(min, median, max)| Spread { min, median, max });
             assert_eq!(counts.spread(), want, "{values:?}");

@@ -162,8 +162,11 @@ impl TraceTarget {
 
     /// One write, so that what is there stays whole.
     fn append(&self, events: &[Value]) -> std::io::Result<()> {
-        let text: String = events.iter().map(|event| format!(",\n{event}")).collect();
-        OpenOptions::new().append(true).open(&self.path)?.write_all(text.as_bytes())
+        let mut text = Vec::new();
+        for event in events {
+            write!(text, ",\n{event}")?;
+        }
+        OpenOptions::new().append(true).open(&self.path)?.write_all(&text)
     }
 }
 
