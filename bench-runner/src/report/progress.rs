@@ -99,8 +99,13 @@ fn summary(case: &Case) -> String {
     let rate =
         |d: Option<contract::statistics::Distribution>| d.map_or("-".into(), |d| format!("{:.1}", d.mean));
     let peak = |phase| measurement.phase(phase).map_or("-".into(), |p| p.peak_allocated.to_string());
+    let quality = measurement
+        .quality
+        .as_ref()
+        .map(|q| format!(", perplexity {:.2}, KL {:.4} nats", q.perplexity, q.kl_mean))
+        .unwrap_or_default();
     format!(
-        "prefill {} tok/s, decode {} tok/s, peak {} in prefill, {} in decode",
+        "prefill {} tok/s, decode {} tok/s, peak {} in prefill, {} in decode{quality}",
         rate(speed.prefill_tokens_per_second),
         rate(speed.decode_tokens_per_second),
         peak(Phase::Prefill),
