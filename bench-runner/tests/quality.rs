@@ -1,4 +1,4 @@
-//! `bench-runner run --quality` on a real model: SmolLM2-135M-Instruct's Q4_1, as `make test` puts it into
+//! `bench-runner run --quality` on a real model: SmolLM2-135M-Instruct's `Q4_1`, as `make test` puts it into
 //! `PLIMSOLL_TEST_MODELS`.
 
 #![allow(
@@ -12,6 +12,7 @@ mod common;
 
 use std::path::PathBuf;
 
+use bench_runner::case::FAULT_VARIABLE;
 use contract::case::CaseStatus;
 use contract::measurement::Quality;
 use contract::run::RunDetail;
@@ -134,4 +135,37 @@ fn what_has_no_quality_is_refused_with_the_reason() {
         let said = String::from_utf8_lossy(&out.stdout);
         assert!(said.contains(part), "{said}");
     }
+}
+
+#[test]
+fn a_measurement_stays_where_the_reference_dies() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = smollm2();
+    let mut command = common::runner(
+        dir.path(),
+        &[
+            "run",
+            "--model",
+            model.to_str().unwrap(),
+            "--prompt",
+            "8",
+            "--generate",
+            "1",
+            "--repetitions",
+            "1",
+            "--quality",
+            "128",
+            "--no-db",
+            "--json",
+            "--quiet",
+        ],
+    );
+    // The reference is the only one with a prompt of one token.
+    let run = common::detail(&common::output(command.env(FAULT_VARIABLE, "abort@ p1 g0 ")));
+    let [case] = &run.cases[..] else { panic!("{} cases", run.cases.len()) };
+    assert_eq!(case.status, CaseStatus::Ok, "{:?}", case.error);
+    let measured = case.measurement.as_ref().unwrap();
+    assert_eq!((measured.samples.len(), &measured.quality), (1, &None));
+    let why = measured.no_quality.as_deref().unwrap();
+    assert!(why.starts_with("the reference (native plimsoll") && why.contains("SIGABRT"), "{why}");
 }

@@ -77,8 +77,6 @@ fn an_array_jobs_shards_merge_into_the_whole_run() {
         }
     }
     assert_eq!(keys.len(), 12);
-    // A task that is put back into the queue measures nothing again.
-    said(&task(dir.path(), 2, 3));
 
     // Two shards first, then all of them.
     let first =

@@ -86,9 +86,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), CliError> {
 fn tests(detail: &RunDetail) -> Vec<Test> {
     let (tests, left_out) = llama_bench::tests(detail);
     if left_out > 0 {
-        eprintln!(
-            "{left_out} cases of more than one sequence are left out: llama-bench has no field for them"
-        );
+        eprintln!("llama-bench has no field for more than one sequence at once; cases left out: {left_out}");
     }
     tests
 }

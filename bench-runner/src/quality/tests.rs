@@ -1,4 +1,4 @@
-//! The text, its tokens, and what is refused. The real model is SmolLM2-135M-Instruct's Q4_1 in `PLIMSOLL_TEST_MODELS`.
+//! The text, its tokens, and what is refused. The real model is SmolLM2-135M-Instruct's `Q4_1` in `PLIMSOLL_TEST_MODELS`.
 
 use std::path::PathBuf;
 

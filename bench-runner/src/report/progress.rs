@@ -108,8 +108,13 @@ fn summary(case: &Case) -> String {
             peak(Phase::Optimizer),
         );
     }
+    let quality = measurement
+        .quality
+        .as_ref()
+        .map(|q| format!(", perplexity {:.2}, KL {:.4} nats", q.perplexity, q.kl_mean))
+        .unwrap_or_default();
     format!(
-        "prefill {} tok/s, decode {} tok/s, peak {} in prefill, {} in decode",
+        "prefill {} tok/s, decode {} tok/s, peak {} in prefill, {} in decode{quality}",
         rate(speed.prefill_tokens_per_second),
         rate(speed.decode_tokens_per_second),
         peak(Phase::Prefill),

@@ -40,7 +40,7 @@ impl fmt::Display for Shard {
     }
 }
 
-/// Tokens of a prompt that take about as long as one step of decoding: SmolLM2-135M's Q4_1 on two cores reads some
+/// Tokens of a prompt that take about as long as one step of decoding: SmolLM2-135M's `Q4_1` on two cores reads some
 /// 200 tokens a second and writes 36. On a GPU a step costs more of them, for every sequence of the batch at once.
 const PROMPT_TOKENS_OF_A_STEP: u64 = 6;
 

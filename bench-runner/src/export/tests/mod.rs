@@ -135,7 +135,7 @@ fn the_sql_is_a_table_that_sqlite_takes() {
         let query = "SELECT (SELECT COUNT(*) FROM llama_bench), model_filename, avg_ts, poll FROM llama_bench LIMIT 1";
         sqlx::query_as::<_, (i64, String, f64, Option<i64>)>(query).fetch_one(&mut *connection).await.unwrap()
     });
-    assert_eq!((rows, name.as_str(), poll), (tests.len() as i64, "it's \"mine\"", None));
+    assert_eq!((rows, name.as_str(), poll), (i64::try_from(tests.len()).unwrap(), "it's \"mine\"", None));
     assert!((rate - llama_bench::json(&tests)[0]["avg_ts"].as_f64().unwrap()).abs() < 1e-5);
 }
 
