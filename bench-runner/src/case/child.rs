@@ -7,9 +7,9 @@ use candle_core::Device;
 use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Sample, StepSample};
 use planner::Bytes;
 
-use super::{EXIT_OUT_OF_MEMORY, Event, FAULT_VARIABLE, Request, train};
+use super::{EXIT_OUT_OF_MEMORY, EXIT_OVER_LIMIT, Event, FAULT_VARIABLE, Request, train};
 use crate::engine::{self, Encoder, EngineError, Loaded, Refusal, Session};
-use crate::memory::{self, Probe, ProbeError, Reading, allocator};
+use crate::memory::{self, Limit, Probe, ProbeError, Reading, allocator};
 use crate::quality::{self, Ask, Outcome};
 use crate::telemetry::{Before, Recorded, trace};
 
@@ -115,12 +115,12 @@ fn measure(
     // Everything of this program's own that grows with the case is allocated before the probe's zero.
     let micro_batches = spec.training.as_ref().map(|training| {
         let count = as_size(u64::from(training.gradient_accumulation));
-        train::micro_batches(count, (batch, prompt_tokens), request.vocabulary)
+        train::micro_batches(count, (batch, prompt_tokens), request.vocabulary, spec.seed)
     });
     let ids = if micro_batches.is_some() {
         Vec::new()
     } else {
-        engine::prompt(batch, prompt_tokens, request.vocabulary)
+        engine::seeded_prompt(batch, prompt_tokens, request.vocabulary, spec.seed)
     };
     let prompt = Prompt { mask: vec![1; ids.len()], ids, shape: (batch, prompt_tokens) };
     let further = generate.saturating_sub(1);
@@ -135,7 +135,8 @@ fn measure(
     if device.is_cpu() {
         let _pool = candle_core::utils::barrier_pool();
     }
-    let mut probe = Recorded::new(memory::probe(&device)?, recorder);
+    let limit = spec.memory_limit.map(|bytes| Limit { bytes, code: EXIT_OVER_LIMIT });
+    let mut probe = Recorded::new(memory::probe(&device, limit)?, recorder);
     report("load".to_owned())?;
     probe.begin(Phase::Load)?;
     let start = Instant::now();
@@ -171,6 +172,8 @@ fn measure(
             }
         }
     }
+    // Everything is measured; what tells of it is not the case's.
+    allocator::lift_limit();
     // What was made before the probe's zero stays as long as it counts from there.
     drop(staged);
     let threads = match device {

@@ -20,9 +20,14 @@ pub(super) struct MicroBatch {
 }
 
 /// `count` micro batches of pseudo-random tokens.
-pub(super) fn micro_batches(count: usize, shape: (usize, usize), vocabulary: u32) -> Vec<MicroBatch> {
+pub(super) fn micro_batches(
+    count: usize,
+    shape: (usize, usize),
+    vocabulary: u32,
+    seed: u64,
+) -> Vec<MicroBatch> {
     let (batch, tokens) = shape;
-    let all = engine::prompt(batch.saturating_mul(count), tokens.saturating_add(1), vocabulary);
+    let all = engine::seeded_prompt(batch.saturating_mul(count), tokens.saturating_add(1), vocabulary, seed);
     all.chunks(batch.saturating_mul(tokens.saturating_add(1)).max(1))
         .map(|sequences| {
             let each = || sequences.chunks(tokens + 1);

@@ -246,6 +246,9 @@ pub(super) fn option_of(message: &str) -> String {
         ("repetitions:", "--repetitions:"),
         ("quality:", "--quality:"),
         ("shard:", "--shard:"),
+        ("memory_limit:", "--memory-limit:"),
+        ("edge.limit:", "--edge-limit:"),
+        ("edge.resolution:", "--edge-resolution:"),
     ];
     names.iter().fold(message.to_owned(), |text, (field, option)| text.replacen(field, option, 1))
 }

@@ -13,6 +13,7 @@ mod plan;
 mod record;
 mod run;
 mod solve;
+mod stored;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -21,7 +22,8 @@ use crate::case;
 use crate::sweep::{RunError, SinkError};
 use store::StoreError;
 
-/// What went wrong, and the code that the program ends with: 2 for bad input, 1 for work that failed, 130 after Ctrl-C.
+/// What went wrong, and the code that the program ends with: 2 for bad input, 1 for work that failed, 3 where the time budget
+/// left work to do, 130 after Ctrl-C.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// An option or a file's content is wrong.
@@ -95,7 +97,8 @@ impl From<RunError> for CliError {
         bench-runner merge all.db shard-*.db\n  \
         bench-runner daemon --server http://127.0.0.1:3000 --token TOKEN\n\n\
         Every option can be given as an environment variable; it is named beside the option.\n\
-        Exit codes: 0 done, 1 the work failed, 2 an option or a file is wrong, 130 stopped by Ctrl-C."
+        Exit codes: 0 done, 1 the work failed, 2 an option or a file is wrong, 3 the time budget\n\
+        is spent with cases to come, 130 stopped by Ctrl-C."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -114,6 +117,8 @@ enum Command {
     Answers(answers::AnswersArgs),
     /// Hold the planner against measurement rows
     Validate(validate::ValidateArgs),
+    /// Print the table of a stored run
+    Show(stored::ShowArgs),
     /// Write a stored run as measurement rows or whole
     Export(export::ExportArgs),
     /// Put the databases of an array job's tasks together
@@ -132,7 +137,11 @@ enum Command {
     Monitor(monitor::MonitorArgs),
     /// Run one case, asked on standard input (what `run` starts for each)
     #[command(name = case::SUBCOMMAND, hide = true)]
-    Case,
+    Case {
+        /// What the case is called, for a list of processes
+        #[allow(dead_code, reason = "shown by the system, read by nobody here")]
+        key: Option<String>,
+    },
 }
 
 impl Cli {
@@ -147,6 +156,7 @@ impl Cli {
             Command::Solve(args) => solve::solve(&args),
             Command::Answers(args) => answers::answers(&args),
             Command::Validate(args) => validate::validate(&args),
+            Command::Show(args) => stored::show(&args),
             Command::Export(args) => export::export(&args),
             Command::Merge(args) => merge::merge_databases(&args),
             Command::Daemon(args) => daemon::daemon(&args),
@@ -155,7 +165,7 @@ impl Cli {
             Command::Presets(args) => inform::presets(&args),
             Command::Machine(args) => inform::machine(&args),
             Command::Monitor(args) => monitor::monitor(&args),
-            Command::Case => case::child::run().map_err(CliError::work),
+            Command::Case { .. } => case::child::run().map_err(CliError::work),
         }
     }
 }

@@ -15,7 +15,7 @@ use planner::model::{Architecture, Role, WeightTensor};
 use super::matrix::{Linear, Matrix};
 use super::names;
 use super::numbers::Divisors;
-use crate::engine::{EngineError, Precision, RandomMatrices, fitting, random_tensor, weight_files};
+use crate::engine::{EngineError, Precision, RandomMatrices, fitting, seeded_tensor, weight_files};
 use crate::kernels::Isa;
 
 /// What weights are read from.
@@ -235,7 +235,9 @@ impl<'a> Weights<'a> {
                 }
                 candle_core::bail!("{name}: {:?} in the file, {shape:?} by the configuration", found.dims())
             }
-            Source::Random(_) => random_tensor(&name, shape.into(), self.compute, &self.device),
+            Source::Random(random) => {
+                seeded_tensor(&name, random.seed(), shape.into(), self.compute, &self.device)
+            }
             Source::Gguf { .. } => {
                 let (blocks, kind) = self.stored(tensor, expert)?;
                 let storage = QStorage::from_data(Cow::Owned(blocks), &self.device, kind)?;

@@ -22,14 +22,16 @@ use serde::{Deserialize, Serialize};
 
 pub use precision::Precision;
 use precision::TF32;
-pub use prompt::prompt;
+pub use prompt::{prompt, seeded_prompt};
 pub use session::{Encoder, Loaded, Session};
 pub use stock::Stock;
 pub use synthetic::{GgufLayout, quantised_types};
 
 pub(crate) use config::move_rope;
 pub(crate) use dense::weight_files;
+#[cfg(test)]
 pub(crate) use random::random_tensor;
+pub(crate) use random::seeded_tensor;
 pub(crate) use stock::unreadable;
 pub(crate) use synthetic::{RandomMatrices, fitting};
 
@@ -91,6 +93,8 @@ pub struct Prepared {
     #[serde(default)]
     tf32: bool,
     device: Device,
+    /// What random weights are made from.
+    seed: u64,
 }
 
 /// What computes a case.
@@ -212,6 +216,7 @@ pub fn prepare(spec: &CaseSpec, model: &Model) -> Result<Prepared, Refusal> {
         precision,
         tf32,
         device: spec.device,
+        seed: spec.seed,
     })
 }
 
@@ -300,15 +305,15 @@ impl Prepared {
             (ModelSource::Synthetic { .. }, Precision::Quantised(kind))
                 if self.runs.variant() == Variant::Stock =>
             {
-                Some(synthetic::write_gguf(&self.config, kind)?)
+                Some(synthetic::write_gguf(&self.config, kind, self.seed)?)
             }
             _ => None,
         };
         let random = match (&self.source, self.precision) {
             (ModelSource::Synthetic { .. }, Precision::Quantised(kind)) if gguf.is_none() => {
-                RandomMatrices::of_config(&self.config, kind)?
+                RandomMatrices::of_config(&self.config, kind, self.seed)?
             }
-            _ => RandomMatrices::default(),
+            _ => RandomMatrices::seeded(self.seed),
         };
         Ok(Staged { gguf, random })
     }
@@ -341,7 +346,7 @@ impl Prepared {
             (None, ModelSource::Safetensors { dir }) => {
                 dense::load_files(dir, &self.config, stock, self.precision, flash, device)
             }
-            (None, _) => dense::load_random(&self.config, stock, self.precision, flash, device),
+            (None, _) => dense::load_random(&self.config, stock, self.precision, flash, self.seed, device),
         }
     }
 }

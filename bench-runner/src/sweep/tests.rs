@@ -9,7 +9,7 @@ use contract::sweep::Sweep;
 use planner::Tokens;
 use uuid::Uuid;
 
-use super::{Collected, Models, Observer, Work};
+use super::{Collected, Models, Observer, Rules, Work};
 use crate::machine;
 use crate::model::Model;
 use crate::stop::{Reason, Stop};
@@ -73,6 +73,8 @@ fn execute(done: &[&str], watch: &mut Watch, stop: &Stop) -> (RunStatus, Vec<Cas
         machine: &machine,
         models: &Models::from([(model.name.clone(), model)]),
         done: done.iter().map(|k| (*k).to_owned()).collect(),
+        earlier: Vec::new(),
+        rules: Rules::default(),
         threads: None,
         recording: Recording::default(),
         executable: "/nonexistent".into(),
@@ -124,6 +126,8 @@ fn an_estimate_that_fails_is_told_once() {
         machine: &machine,
         models: &Models::from([(model.name.clone(), model)]),
         done: std::collections::HashSet::new(),
+        earlier: Vec::new(),
+        rules: Rules::default(),
         threads: None,
         recording: Recording::default(),
         executable: "/bin/true".into(),

@@ -5,6 +5,7 @@
 
 pub mod case;
 pub mod cuda;
+pub mod edge;
 pub mod error;
 pub mod export;
 pub mod ids;

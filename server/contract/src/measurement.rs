@@ -3,6 +3,7 @@
 use planner::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::edge::Edge;
 use crate::telemetry::{MemoryTrace, PhaseEnergy, Telemetry};
 
 /// Figures of one case.
@@ -40,6 +41,9 @@ pub struct Measurement {
     /// Why quality was asked and is not there: a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_quality: Option<String>,
+    /// The edge that was found, where the case searches one: all other figures are of the largest that fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<Edge>,
 }
 
 /// How well a case predicts a text, and how far its predictions are from those of the same model unquantised.

@@ -1,6 +1,7 @@
 //! The table of a run's cases.
 
 use contract::case::{Case, CaseSpec, CaseStatus};
+use contract::edge::{Edge, EdgeSpec};
 use contract::measurement::{Measurement, Phase};
 use contract::statistics::{CaseSpeed, Distribution};
 use leptos::prelude::*;
@@ -56,7 +57,11 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
     let residual = residual_percent(&case);
     let today = today(case.plan.as_ref(), case.estimate.as_ref()).map(Today::line);
     let predicts = case.measurement.as_ref().and_then(predicts);
-    let spec = case.spec;
+    let edge = case.measurement.as_ref().and_then(|m| m.edge.as_ref()).map(edge_line);
+    let spec = match &case.measurement {
+        Some(measurement) => case.spec.measured(measurement),
+        None => case.spec,
+    };
     let head = view! {
         <td class="n">{case.position + 1}</td>
         <td>
@@ -71,6 +76,7 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
                 )}
             </small>
             {predicts.map(|words| view! { <small class="nowrap" data-test="quality">{words}</small> })}
+            {edge.map(|line| view! { <small>{line}</small> })}
         </td>
     };
     let again = view! { <td>{actions(&spec, case.plan.as_ref())}</td> };
@@ -117,6 +123,16 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
         </tr>
     }
     .into_any()
+}
+
+/// The edge that a case found, in a line.
+fn edge_line(edge: &Edge) -> String {
+    let fails = edge
+        .smallest_failed
+        .map_or_else(|| "nothing tried fails".to_owned(), |n| format!("{} fails", format::count(n)));
+    let predicted =
+        edge.predicted.map_or_else(String::new, |n| format!("; the planner had said {}", format::count(n)));
+    format!("Largest {}: {}, {fails}{predicted}", edge.axis, format::count(edge.largest))
 }
 
 /// What today's planner says of a case, where it is not what was stored with it.
@@ -294,6 +310,16 @@ fn command(spec: &CaseSpec) -> String {
     if let Some(tokens) = spec.quality {
         words.push(format!("--quality {tokens}"));
     }
+    if let Some(limit) = spec.memory_limit {
+        words.push(format!("--memory-limit {}B", limit.0));
+    }
+    if spec.seed != 0 {
+        words.push(format!("--seed {}", spec.seed));
+    }
+    if let Some(EdgeSpec { axis, limit, resolution }) = spec.edge {
+        words.push(format!("--edge {axis} --edge-resolution {resolution}"));
+        words.extend(limit.map(|limit| format!("--edge-limit {limit}")));
+    }
     words.join(" ")
 }
 
@@ -325,6 +351,7 @@ fn quoted(word: &str) -> String {
 mod tests {
     use contract::case::{Device, Variant};
     use contract::cuda::{EventTracking, ReleaseThreshold};
+    use contract::edge::EdgeAxis;
     use planner::Tokens;
     use planner::document::plan::CacheKind;
     use planner::document::precision::CachePrecision;
@@ -390,6 +417,15 @@ mod tests {
         let ways = "--variant plimsoll --cache rotating --kv-cache int8 --release-threshold max --event-tracking off";
         assert!(command.contains(&format!(" {ways} --batch")), "{command}");
         assert!(command.ends_with(" --repetitions 5 --quality 4096"), "{command}");
+        let limited = CaseSpec {
+            memory_limit: Some(Bytes::from_mib(600)),
+            seed: 7,
+            edge: Some(EdgeSpec { limit: Some(64), ..EdgeSpec::exact(EdgeAxis::Batch) }),
+            ..spec()
+        };
+        let command = super::command(&limited);
+        let end = " --memory-limit 629145600B --seed 7 --edge batch --edge-resolution 1 --edge-limit 64";
+        assert!(command.ends_with(end), "{command}");
     }
 
     #[test]
