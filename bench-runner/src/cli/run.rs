@@ -229,7 +229,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         repetitions: args.repetitions,
     };
     sweep.check().map_err(|e| CliError::Input(option_of(&e.to_string())))?;
-    name_decoder(&mut sweep, &models.by_name);
+    name_decoder(&mut sweep, &models.by_name, &[]);
     let machine = machine::machine(args.machine_name.as_deref());
     let stop = stop_on_signals()?;
 
