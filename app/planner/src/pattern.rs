@@ -261,6 +261,16 @@ impl Pattern {
     }
 }
 
+/// Tokens that an expert of our decoder computes at once: an even share of what the router sends to the experts, and no fewer
+/// than make a product worth its call. More are computed in pieces, so that memory does not hang on what a router chooses.
+#[must_use]
+pub fn expert_rows(tokens: u64, active: u64, experts: u64) -> u64 {
+    tokens.saturating_mul(active).div_ceil(experts.max(1)).max(LEAST_EXPERT_ROWS)
+}
+
+/// Tokens of the smallest piece of an expert's.
+const LEAST_EXPERT_ROWS: u64 = 32;
+
 /// Queries of a block, where attention is computed in blocks.
 pub const QUERIES: u64 = 128;
 /// Keys of a block, where there are several queries.

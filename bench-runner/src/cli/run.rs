@@ -351,7 +351,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         edge,
     };
     sweep.check().map_err(|e| CliError::Input(option_of(&e.to_string())))?;
-    name_decoder(&mut sweep, &models.by_name);
+    name_decoder(&mut sweep, &models.by_name, &[]);
     let recording = args.record.recording(args.device, &default_name(&sweep))?;
     let machine = machine::machine(args.machine_name.as_deref());
     let stop = stop_on_signals()?;

@@ -261,11 +261,7 @@ fn said(outcome: &Outcome) -> String {
 /// The run that a job becomes on this machine.
 fn run_of(settings: &Settings, models: &Models, claim: &Claim) -> Run {
     let mut sweep = claim.job.sweep.clone();
-    // What a runner of before began without naming the decoder, it goes on with.
-    let begun = sweep.cases().iter().any(|case| claim.done.contains(&case.key()));
-    if !begun {
-        name_decoder(&mut sweep, models);
-    }
+    name_decoder(&mut sweep, models, &claim.done);
     Run {
         id: claim.run_id,
         name: claim.job.name.clone(),

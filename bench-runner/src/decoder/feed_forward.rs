@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 use planner::model::{FeedForward as Shape, Layer, Role};
+use planner::pattern::expert_rows;
 
 use super::host;
 use super::matrix::{Linear, Matrix, together};
@@ -160,18 +161,18 @@ fn routed(x: &Tensor, router: &Matrix, experts: &[Gated], active: usize) -> Resu
         }
     }
     drop(scores);
+    let at_once = as_size(expert_rows((batch * tokens) as u64, active as u64, experts.len() as u64));
     let mut out = x.zeros_like()?;
     for (expert, (rows, shares)) in experts.iter().zip(&rows) {
-        if rows.is_empty() {
-            continue;
+        for (rows, shares) in rows.chunks(at_once).zip(shares.chunks(at_once)) {
+            let rows = Tensor::new(rows, x.device())?;
+            let shares = Tensor::new(shares, x.device())?.to_dtype(x.dtype())?.unsqueeze(1)?;
+            let answer = {
+                let own = x.index_select(&rows, 0)?;
+                expert.forward(&own)?.broadcast_mul(&shares)?
+            };
+            out = out.index_add(&rows, &answer, 0)?;
         }
-        let rows = Tensor::new(rows.as_slice(), x.device())?;
-        let shares = Tensor::new(shares.as_slice(), x.device())?.to_dtype(x.dtype())?.unsqueeze(1)?;
-        let answer = {
-            let own = x.index_select(&rows, 0)?;
-            expert.forward(&own)?.broadcast_mul(&shares)?
-        };
-        out = out.index_add(&rows, &answer, 0)?;
     }
     out.reshape((batch, tokens, width))
 }

@@ -137,6 +137,7 @@ impl Runs {
 
 /// The decoder of a sweep that names none: ours where it computes every model, else candle-transformers' models. One for
 /// all, so that a sweep's rows can be compared.
+#[must_use]
 pub fn default_variant<'a>(models: impl IntoIterator<Item = &'a Model>) -> Variant {
     if models.into_iter().all(|model| decoder::computes(model).is_ok()) {
         Variant::Plimsoll

@@ -35,9 +35,11 @@ use crate::{clock, engine};
 /// Models by name.
 pub type Models = BTreeMap<String, Model>;
 
-/// Writes the decoder that a sweep leaves to the runner into it, so that what is stored names it.
-pub fn name_decoder(sweep: &mut Sweep, models: &Models) {
-    if sweep.variants.is_empty() {
+/// Writes the decoder that a sweep leaves to the runner into it, so that what is stored names it. `done` are the keys of cases
+/// that ended before: what a runner of before there was a choice began without naming it goes on so.
+pub fn name_decoder(sweep: &mut Sweep, models: &Models, done: &[String]) {
+    let begun = sweep.cases().iter().any(|case| done.contains(&case.key()));
+    if sweep.variants.is_empty() && !begun {
         let used = sweep.models.iter().filter_map(|name| models.get(name));
         sweep.variants = vec![engine::default_variant(used)];
     }

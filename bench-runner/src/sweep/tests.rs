@@ -1,7 +1,7 @@
 //! The loop over cases: order, what is done already, stopping. Cases here are refused, so that none starts a process,
 //! or their process is a program that says nothing.
 
-use contract::case::{Case, CaseStatus, Device};
+use contract::case::{Case, CaseStatus, Device, Variant};
 use contract::ids::{RunId, UnixMillis};
 use contract::job::Progress;
 use contract::run::{Run, RunOrigin, RunStatus};
@@ -138,4 +138,22 @@ fn an_estimate_that_fails_is_told_once() {
     assert!(sink.cases.iter().all(|c| c.plan.is_some() && c.estimate.is_none()));
     let [warning] = &watch.warnings[..] else { panic!("{:?}", watch.warnings) };
     assert!(warning.contains("no estimate") && warning.contains("memory_mib"), "{warning}");
+}
+
+#[test]
+fn the_decoder_that_is_left_to_the_runner_is_named_unless_the_run_began_without() {
+    let id = "HuggingFaceTB/SmolLM2-135M";
+    let models = Models::from([(id.to_owned(), Model::resolve(id, None).unwrap())]);
+    let given = Sweep { models: vec![id.to_owned()], ..contract::sweep::first_benchmark() };
+    let named = |variants: &[Variant], done: &[String]| {
+        let mut sweep = Sweep { variants: variants.to_vec(), ..given.clone() };
+        super::name_decoder(&mut sweep, &models, done);
+        sweep.variants
+    };
+    assert_eq!(named(&[], &[]), [Variant::Plimsoll]);
+    assert_eq!(named(&[Variant::Stock], &[]), [Variant::Stock]);
+    let before = given.cases()[1].key();
+    assert!(named(&[], &[before]).is_empty());
+    let other = Sweep { variants: vec![Variant::Plimsoll], ..given.clone() }.cases()[1].key();
+    assert_eq!(named(&[], &[other]), [Variant::Plimsoll]);
 }

@@ -7,6 +7,7 @@ use crate::bytes::Bytes;
 use crate::engine::tape::Kind;
 use crate::error::PlanError;
 use crate::model::{FeedForward as Shape, Role};
+use crate::pattern::expert_rows;
 
 /// A layer's feed-forward.
 pub(super) enum FeedForward {
@@ -95,7 +96,7 @@ impl Gated {
     }
 }
 
-/// Which experts tokens take is known when they run: planned is that all take as many.
+/// Which experts tokens take is known only when they run; how many an expert computes at once does not depend on it.
 fn routed(x: &Tensor, router: &Matrix, experts: &[Gated], active: u64) -> Result<Tensor, Refused> {
     let (dims, cx) = (x.dims().to_vec(), x.cx());
     let (tokens, width) = (dims[0].saturating_mul(dims[1]), dims[2]);
@@ -111,7 +112,7 @@ fn routed(x: &Tensor, router: &Matrix, experts: &[Gated], active: u64) -> Result
     let _lists = cx.tape.alloc(Kind::Temporary, Bytes(chosen) * 8);
     drop(scores);
     let busy = count.min(chosen);
-    let rows = chosen.div_ceil(busy.max(1));
+    let rows = expert_rows(tokens, active, count).min(tokens);
     let mut out = x.unary();
     for expert in experts.iter().take(usize::try_from(busy).unwrap_or(usize::MAX)) {
         let _rows = Tensor::new(cx, &[rows], Element::U32, Kind::Temporary);
