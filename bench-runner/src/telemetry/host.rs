@@ -15,7 +15,8 @@ const MOST_CORES: usize = 16;
 /// This process and its host.
 #[derive(Debug)]
 pub struct Host {
-    zero: u64,
+    /// Bytes alive when loading began; none before.
+    zero: Option<u64>,
     status: Option<ProcFile>,
     clock: Clock,
     rapl: Result<Rapl, String>,
@@ -37,7 +38,7 @@ impl Host {
     #[must_use]
     pub fn open() -> Self {
         Self {
-            zero: 0,
+            zero: None,
             status: ProcFile::open("/proc/self/status").ok(),
             clock: Clock::open(Path::new("/sys/devices/system/cpu")),
             rapl: Rapl::open(Path::new(POWERCAP)),
@@ -93,13 +94,13 @@ fn mean(values: impl Iterator<Item = u64>) -> Option<u32> {
 
 impl Source for Host {
     fn zero(&mut self) {
-        self.zero = allocator::live();
+        self.zero = Some(allocator::live());
     }
 
     fn look(&mut self, wanted: Wanted) -> Look {
         let mut look = Look::default();
         if wanted.memory {
-            look.allocated = Some(allocator::live().saturating_sub(self.zero));
+            look.allocated = self.zero.map(|zero| allocator::live().saturating_sub(zero));
             look.process =
                 self.status.as_ref().and_then(|file| file.read(|text| resident::parse_status(text, "VmRSS")));
         }
@@ -161,6 +162,9 @@ mod tests {
     #[test]
     fn what_is_not_wanted_is_not_read() {
         let mut host = Host::open();
+        let before = host.look(Wanted { memory: true, state: false });
+        assert_eq!(before.allocated, None, "there is nothing to count from yet");
+        host.zero();
         let nothing = host.look(Wanted { memory: false, state: false });
         assert_eq!(nothing, super::Look::default());
         let memory = host.look(Wanted { memory: true, state: false });

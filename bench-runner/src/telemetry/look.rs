@@ -7,7 +7,7 @@ use contract::telemetry::Telemetry;
 /// What a device is at one moment; what cannot be read is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Look {
-    /// Bytes alive: of the counting allocator since [`Source::zero`], or of the CUDA pool.
+    /// Bytes alive: of the counting allocator since [`Source::zero`] (none before), or of the CUDA pool.
     pub allocated: Option<u64>,
     /// Resident bytes of the process, or its bytes on the device.
     pub process: Option<u64>,

@@ -321,10 +321,11 @@ impl Shared {
     }
 
     /// Looks; false once it is finished.
-    fn look(&self, at_us: u64) -> bool {
+    fn look(&self, start: Instant) -> bool {
         let mut recording = self.lock();
         let Some(recording) = recording.as_mut() else { return false };
-        recording.look(at_us);
+        // Read with the lock held, so that times ascend.
+        recording.look(microseconds(start));
         self.looked.notify_all();
         true
     }
@@ -344,7 +345,7 @@ impl Recorder {
         let thread = std::thread::Builder::new().name("recorder".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || {
-                while shared.look(microseconds(start)) {
+                while shared.look(start) {
                     std::thread::park_timeout(rate.period);
                 }
             }

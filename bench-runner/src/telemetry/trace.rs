@@ -187,7 +187,7 @@ fn counters(point: &Point) -> impl Iterator<Item = (&'static str, &'static str, 
 #[must_use]
 pub fn memory_trace(record: &Record) -> Option<MemoryTrace> {
     let zero = record.spans.iter().find(|span| span.phase == Phase::Load)?.begin_us;
-    let since: Vec<Point> = record.points.iter().filter(|point| point.at_us >= zero).copied().collect();
+    let since: Vec<Point> = record.points.iter().filter(|point| point.at_us > zero).copied().collect();
     let points = thinned(&since, STORED_POINTS);
     let bytes =
         |of: fn(&Point) -> Option<u64>| points.iter().map(|p| of(p).map(Bytes)).collect::<Option<Vec<_>>>();
