@@ -1,6 +1,5 @@
-//! `benchmark.json` of optimum-benchmark: configuration and report of one case (optimum_benchmark/benchmark/base.py,
-//! config.py and report.py, trackers/{latency,memory}.py, scenarios/inference/scenario.py, at commit b263af46, version
-//! 0.7.0.dev0).
+//! `benchmark.json` of optimum-benchmark: configuration and report of one case (`benchmark/base.py`, `config.py`
+//! and `report.py`, `trackers/{latency,memory}.py`, `scenarios/inference/scenario.py`, at commit b263af46, version 0.7.0.dev0).
 //!
 //! Its `MB` are 10^6 bytes, its seconds floats. `_target_` of the backend names no class: none of its backends is Candle.
 

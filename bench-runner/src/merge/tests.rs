@@ -104,7 +104,7 @@ fn merging_again_or_in_steps_comes_to_the_same() {
 #[test]
 fn of_a_case_measured_twice_the_first_result_stays_and_that_is_said() {
     // Shard 1 ran twice: its task was put back into the queue.
-    let (late, early) = (shard(1, 500), RunDetail { ..run(9, Some(Shard { index: 1, of: 3 }), "node", 20) });
+    let (late, early) = (shard(1, 500), run(9, Some(Shard { index: 1, of: 3 }), "node", 20));
     let merged = only(merge(&[], &[source("late.db", vec![late.clone()]), source("early.db", vec![early])]));
     let kept: Vec<f64> =
         merged.detail.cases.iter().map(|case| case.measurement.as_ref().unwrap().load_ms).collect();
