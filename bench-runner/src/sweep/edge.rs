@@ -150,16 +150,13 @@ impl Work<'_> {
         }
         let best = hunt.best.take().map(|(_, attempt)| attempt);
         let found = hunt.found(&search);
-        Ok(Some(match best {
-            Some(attempt) => {
-                let measurement = attempt.measurement.map(|m| Measurement { edge: Some(found), ..m });
-                Attempt { measurement, ..attempt }
-            }
-            None => {
-                let error = format!("not even a {} of {low} fits", edge.axis);
-                let measurement = Measurement { edge: Some(found), ..Measurement::default() };
-                Attempt { measurement: Some(measurement), ..smallest.ended(CaseStatus::OutOfMemory, error) }
-            }
+        Ok(Some(if let Some(attempt) = best {
+            let measurement = attempt.measurement.map(|m| Measurement { edge: Some(found), ..m });
+            Attempt { measurement, ..attempt }
+        } else {
+            let error = format!("not even a {} of {low} fits", edge.axis);
+            let measurement = Measurement { edge: Some(found), ..Measurement::default() };
+            Attempt { measurement: Some(measurement), ..smallest.ended(CaseStatus::OutOfMemory, error) }
         }))
     }
 

@@ -43,7 +43,11 @@ async fn an_attempt_that_failed_makes_room_for_the_next_and_is_kept() {
     assert!(store.supersede_case(&predicted, T0).await.unwrap(), "nothing was there");
     for attempt in &attempts {
         assert!(store.supersede_case(attempt, T0).await.unwrap());
-        assert_eq!(store.run(run.id).await.unwrap().unwrap().cases, [attempt.clone()], "one result a case");
+        assert_eq!(
+            store.run(run.id).await.unwrap().unwrap().cases,
+            std::slice::from_ref(attempt),
+            "one result a case"
+        );
     }
     let before = [predicted, attempts[0].clone(), attempts[1].clone()];
     assert_eq!(store.superseded_cases(run.id).await.unwrap(), before);
