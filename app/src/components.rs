@@ -67,7 +67,7 @@ impl From<CaseStatus> for Tone {
     fn from(status: CaseStatus) -> Self {
         match status {
             CaseStatus::Ok => Self::Good,
-            CaseStatus::Refused => Self::Quiet,
+            CaseStatus::Refused | CaseStatus::PredictedOutOfMemory => Self::Quiet,
             CaseStatus::OutOfMemory | CaseStatus::Crashed | CaseStatus::Failed => Self::Bad,
         }
     }

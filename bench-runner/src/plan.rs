@@ -58,7 +58,7 @@ pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Ma
     Plan {
         schema: SCHEMA,
         model: model.reference(prepared.precision()),
-        gpu: gpu(spec.device, machine),
+        gpu: gpu(spec, machine),
         engine: EngineRef {
             name: EngineName::Candle,
             version: Some(CANDLE_VERSION.to_owned()),
@@ -79,9 +79,10 @@ pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Ma
     }
 }
 
-/// The device as the planner names it, with the memory that a program sees here.
-fn gpu(device: Device, machine: &Machine) -> GpuRef {
-    let (id, bytes) = match device {
+/// The device as the planner names it, with the memory that a program sees here, or that the case is limited to where that
+/// is less, in whole MiB.
+fn gpu(spec: &CaseSpec, machine: &Machine) -> GpuRef {
+    let (id, bytes) = match spec.device {
         Device::Cpu => ("cpu".to_owned(), Some(machine.memory_bytes)),
         Device::Cuda(ordinal) => {
             let gpu = machine.gpus.get(ordinal as usize);
@@ -89,5 +90,6 @@ fn gpu(device: Device, machine: &Machine) -> GpuRef {
             (id, gpu.map(|g| g.memory_bytes))
         }
     };
+    let bytes = bytes.into_iter().chain(spec.memory_limit).min();
     GpuRef { memory_mib: bytes.map(|b| b.0 >> 20), ..GpuRef::one(id) }
 }

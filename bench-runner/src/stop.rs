@@ -12,6 +12,8 @@ pub enum Reason {
     Cancelled,
     /// The server gave the work to someone else.
     LeaseLost,
+    /// The time that was given for it is spent.
+    OutOfTime,
 }
 
 /// A flag that is raised once; the first reason stays.
@@ -25,6 +27,7 @@ impl Stop {
             Reason::Interrupted => 1,
             Reason::Cancelled => 2,
             Reason::LeaseLost => 3,
+            Reason::OutOfTime => 4,
         };
         // Raised already: the first reason stays.
         let _ = self.0.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst);
@@ -43,6 +46,7 @@ impl Stop {
             1 => Some(Reason::Interrupted),
             2 => Some(Reason::Cancelled),
             3 => Some(Reason::LeaseLost),
+            4 => Some(Reason::OutOfTime),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! The counting allocator counts exactly: its own test binary, with one test, so that nothing else allocates meanwhile.
 
-use bench_runner::memory::allocator::{CountingAllocator, live, peak, reset_peak};
+use bench_runner::memory::allocator::{CountingAllocator, lift_limit, limit, live, peak, reset_peak};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -35,4 +35,20 @@ fn every_byte_is_counted() {
     let with = live();
     drop(elsewhere);
     assert_eq!(with - live(), 12_345, "whichever thread allocated it");
+
+    // A limit refuses what would pass it, to the byte, and counts nothing of it.
+    let mut kept: Vec<u8> = Vec::with_capacity(100);
+    let (before, high) = (live(), peak());
+    limit(before + 1000, 0);
+    assert!(Vec::<u8>::new().try_reserve_exact(1001).is_err());
+    assert!(kept.try_reserve_exact(1101).is_err(), "grown by 1001");
+    assert_eq!((live(), peak()), (before, high));
+    assert!(Vec::<u8>::new().try_reserve_exact(1000).is_ok());
+    assert!(kept.try_reserve_exact(1100).is_ok(), "grown by 1000");
+    assert_eq!((live(), kept.capacity()), (before + 1000, 1100));
+    assert!(Vec::<u8>::new().try_reserve_exact(1).is_err());
+    kept.shrink_to(50);
+    assert!(Vec::<u8>::new().try_reserve_exact(1050).is_ok(), "what is freed is to be had again");
+    lift_limit();
+    assert!(Vec::<u8>::new().try_reserve_exact(1 << 20).is_ok());
 }

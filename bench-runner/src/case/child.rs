@@ -7,9 +7,9 @@ use candle_core::Device;
 use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Sample};
 use planner::Bytes;
 
-use super::{EXIT_OUT_OF_MEMORY, Event, FAULT_VARIABLE, Request};
+use super::{EXIT_OUT_OF_MEMORY, EXIT_OVER_LIMIT, Event, FAULT_VARIABLE, Request};
 use crate::engine::{self, Encoder, EngineError, Loaded, Refusal, Session};
-use crate::memory::{self, Probe, ProbeError, Reading, allocator};
+use crate::memory::{self, Limit, Probe, ProbeError, Reading, allocator};
 
 /// Why a child could not do its work at all.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +91,7 @@ fn measure(
     let (batch, prompt_tokens) = (as_size(u64::from(spec.batch)), as_size(spec.prompt_tokens.0));
     let generate = as_size(spec.generate_tokens.0);
     // Everything of this program's own that grows with the case is allocated before the probe's zero.
-    let ids = engine::prompt(batch, prompt_tokens, request.vocabulary);
+    let ids = engine::seeded_prompt(batch, prompt_tokens, request.vocabulary, spec.seed);
     let prompt = Prompt { mask: vec![1; ids.len()], ids, shape: (batch, prompt_tokens) };
     let further = generate.saturating_sub(1);
     let mut samples: Vec<Sample> = (0..spec.repetitions)
@@ -103,7 +103,8 @@ fn measure(
     if device.is_cpu() {
         let _pool = candle_core::utils::barrier_pool();
     }
-    let mut probe = memory::probe(&device)?;
+    let limit = spec.memory_limit.map(|bytes| Limit { bytes, code: EXIT_OVER_LIMIT });
+    let mut probe = memory::probe(&device, limit)?;
     report("load".to_owned())?;
     probe.begin()?;
     let start = Instant::now();
@@ -120,6 +121,8 @@ fn measure(
         report(format!("repetition {} of {}", index + 1, spec.repetitions))?;
         runner.run(sample, further, probe.as_mut(), &mut high)?;
     }
+    // Everything is measured; what tells of it is not the case's.
+    allocator::lift_limit();
     // What was made before the probe's zero stays as long as it counts from there.
     drop(staged);
     let threads = match device {
@@ -136,6 +139,7 @@ fn measure(
             time: "monotonic clock of the host, each token when it is in host memory".to_owned(),
         },
         threads,
+        ..Measurement::default()
     })
 }
 

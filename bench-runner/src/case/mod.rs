@@ -20,6 +20,9 @@ pub const SUBCOMMAND: &str = "case";
 /// Exit code of a child that the system refused memory.
 pub const EXIT_OUT_OF_MEMORY: i32 = 83;
 
+/// Exit code of a child that asked for more memory than the case is limited to.
+pub const EXIT_OVER_LIMIT: i32 = 84;
+
 /// Fault injection for the tests of crash handling: `abort`, `kill`, `allocate` or `exit`, and after an `@` a part of the
 /// key of the cases that it is for. The child does as it says right after loading.
 pub const FAULT_VARIABLE: &str = "PLIMSOLL_TEST_CASE_FAULT";

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use contract::case::CaseStatus;
 use contract::measurement::Measurement;
+use planner::Bytes;
 
-use super::{EXIT_OUT_OF_MEMORY, Event, Request, SUBCOMMAND};
+use super::{EXIT_OUT_OF_MEMORY, EXIT_OVER_LIMIT, Event, Request, SUBCOMMAND};
 use crate::stop::Stop;
 
 /// How a case ended.
@@ -49,7 +50,13 @@ pub fn run(
     phase: &mut dyn FnMut(&str),
 ) -> Result<Ended, SpawnError> {
     let mut command = Command::new(executable);
-    command.arg(SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // The key is for people who look at the processes of the machine; the child reads its request.
+    command
+        .arg(SUBCOMMAND)
+        .arg(request.spec.key())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     // A group of its own, so that a terminal's Ctrl-C reaches the runner only, which then ends the case.
     command.process_group(0).env("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
     // Candle appends a backtrace to an error's text, and a panic's pushes its reason out of the tail that is kept.
@@ -57,6 +64,7 @@ pub fn run(
     if let Some(threads) = threads {
         command.env("RAYON_NUM_THREADS", threads.to_string()).env("CANDLE_NUM_THREADS", threads.to_string());
     }
+    let kills = kernel_kills();
     let mut child = command.spawn()?;
     let input = child.stdin.take();
     let last_words = child.stderr.take().map(keep_tail);
@@ -76,7 +84,15 @@ pub fn run(
     let status = child.wait()?;
     drop(held);
     let words = last_words.and_then(|t| t.join().ok()).unwrap_or_default();
-    Ok(outcome.unwrap_or_else(|| died(status, &words)))
+    let by_kernel = kills.zip(kernel_kills()).map(|(before, after)| after > before);
+    Ok(outcome.unwrap_or_else(|| died(status, &words, request.spec.memory_limit, by_kernel)))
+}
+
+/// Processes that the kernel has killed for memory since the system started, its control groups' limits included; none
+/// where the system does not count them (before Linux 4.13).
+fn kernel_kills() -> Option<u64> {
+    let counters = std::fs::read_to_string("/proc/vmstat").ok()?;
+    counters.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
 /// Follows the events to the end of the child's output. None: it ended without a result.
@@ -137,13 +153,25 @@ fn keep_tail(mut output: impl Read + Send + 'static) -> std::thread::JoinHandle<
     })
 }
 
-/// What an end without a result means.
-fn died(status: ExitStatus, words: &str) -> Ended {
+/// What an end without a result means. `by_kernel`: whether the kernel killed a process for memory meanwhile, where it
+/// counts that.
+fn died(status: ExitStatus, words: &str, limit: Option<Bytes>, by_kernel: Option<bool>) -> Ended {
     let said = last_line(words).map(|l| format!("; it said: {l}")).unwrap_or_default();
     let (status, error) = match (status.code(), status.signal()) {
         (Some(EXIT_OUT_OF_MEMORY), _) => {
             (CaseStatus::OutOfMemory, "the system refused an allocation: not enough host memory".to_owned())
         }
+        (Some(EXIT_OVER_LIMIT), _) => {
+            let limit = limit.map_or_else(String::new, |bytes| format!(" of {bytes} ({} bytes)", bytes.0));
+            (
+                CaseStatus::OutOfMemory,
+                format!("an allocation was refused: it would have passed the memory limit{limit}"),
+            )
+        }
+        (_, Some(9)) if by_kernel == Some(false) => (
+            CaseStatus::Crashed,
+            "killed by signal 9 (SIGKILL), and the kernel killed nothing for memory meanwhile: somebody else did".to_owned(),
+        ),
         (_, Some(9)) => (
             CaseStatus::OutOfMemory,
             "killed by signal 9 (SIGKILL): almost always the kernel, because host memory ran out".to_owned(),
@@ -188,15 +216,20 @@ mod tests {
     #[test]
     fn every_end_has_its_status() {
         // A wait status holds the signal in its low byte, else the code in the next (wait(2)).
-        for (raw, want, part) in [
-            (9, CaseStatus::OutOfMemory, "SIGKILL"),
-            (83 << 8, CaseStatus::OutOfMemory, "refused an allocation"),
-            (6, CaseStatus::Crashed, "SIGABRT"),
-            (11, CaseStatus::Crashed, "SIGSEGV"),
-            (101 << 8, CaseStatus::Crashed, "code 101 and no result; it said: boom"),
-            (0, CaseStatus::Crashed, "code 0"),
+        for (raw, by_kernel, want, part) in [
+            (9, Some(true), CaseStatus::OutOfMemory, "the kernel, because host memory ran out"),
+            (9, None, CaseStatus::OutOfMemory, "SIGKILL"),
+            (9, Some(false), CaseStatus::Crashed, "SIGKILL"),
+            (83 << 8, None, CaseStatus::OutOfMemory, "refused an allocation"),
+            (84 << 8, None, CaseStatus::OutOfMemory, "the memory limit of 3.0 MiB (3145728 bytes)"),
+            (6, None, CaseStatus::Crashed, "SIGABRT"),
+            (11, Some(true), CaseStatus::Crashed, "SIGSEGV"),
+            (101 << 8, None, CaseStatus::Crashed, "code 101 and no result; it said: boom"),
+            (0, None, CaseStatus::Crashed, "code 0"),
         ] {
-            let Ended::Failed { status, error } = died(ExitStatus::from_raw(raw), "boom") else {
+            let limit = Some(planner::Bytes::from_mib(3));
+            let Ended::Failed { status, error } = died(ExitStatus::from_raw(raw), "boom", limit, by_kernel)
+            else {
                 panic!("{raw}")
             };
             assert_eq!(status, want, "{raw}");

@@ -162,6 +162,9 @@ pub(super) fn option_of(message: &str) -> String {
         ("prompts:", "--prompt:"),
         ("generates:", "--generate:"),
         ("repetitions:", "--repetitions:"),
+        ("memory_limit:", "--memory-limit:"),
+        ("edge.limit:", "--edge-limit:"),
+        ("edge.resolution:", "--edge-resolution:"),
     ];
     names.iter().fold(message.to_owned(), |text, (field, option)| text.replacen(field, option, 1))
 }

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use contract::ids::RunId;
 
-use super::CliError;
-use super::output;
-use crate::sweep::SqliteSink;
+use super::{CliError, output, stored};
 
 /// Write a stored run to standard output: as measurement rows (one JSON document a line, what `validate` reads) or whole.
 #[derive(Debug, Args)]
@@ -32,19 +30,7 @@ enum Format {
 }
 
 pub(super) fn export(args: &ExportArgs) -> Result<(), CliError> {
-    if !args.db.exists() {
-        return Err(CliError::Input(format!("--db {}: there is no such file", args.db.display())));
-    }
-    let store = SqliteSink::open(&args.db)?;
-    let id = match args.run {
-        Some(id) => id,
-        None => store
-            .newest()?
-            .ok_or_else(|| CliError::Input(format!("--db {}: there is no run in it", args.db.display())))?,
-    };
-    let detail = store.run(id)?.ok_or_else(|| {
-        CliError::Input(format!("--run {id}: there is no such run in {}", args.db.display()))
-    })?;
+    let detail = stored::find(&stored::open(&args.db)?, &args.db, args.run)?;
     match args.format {
         Format::Run => output::json(&detail)?,
         Format::Rows => {

@@ -10,6 +10,7 @@ mod output;
 mod plan;
 mod run;
 mod solve;
+mod stored;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -18,7 +19,8 @@ use crate::case;
 use crate::sweep::{RunError, SinkError};
 use store::StoreError;
 
-/// What went wrong, and the code that the program ends with: 2 for bad input, 1 for work that failed, 130 after Ctrl-C.
+/// What went wrong, and the code that the program ends with: 2 for bad input, 1 for work that failed, 3 where the time budget
+/// left work to do, 130 after Ctrl-C.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// An option or a file's content is wrong.
@@ -90,7 +92,8 @@ impl From<RunError> for CliError {
         bench-runner validate rows.jsonl --limit 5\n  \
         bench-runner daemon --server http://127.0.0.1:3000 --token TOKEN\n\n\
         Every option can be given as an environment variable; it is named beside the option.\n\
-        Exit codes: 0 done, 1 the work failed, 2 an option or a file is wrong, 130 stopped by Ctrl-C."
+        Exit codes: 0 done, 1 the work failed, 2 an option or a file is wrong, 3 the time budget\n\
+        is spent with cases to come, 130 stopped by Ctrl-C."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -109,6 +112,8 @@ enum Command {
     Answers(answers::AnswersArgs),
     /// Hold the planner against measurement rows
     Validate(validate::ValidateArgs),
+    /// Print the table of a stored run
+    Show(stored::ShowArgs),
     /// Write a stored run as measurement rows or whole
     Export(export::ExportArgs),
     /// Pull jobs of a server and measure them
@@ -123,7 +128,11 @@ enum Command {
     Machine(inform::MachineArgs),
     /// Run one case, asked on standard input (what `run` starts for each)
     #[command(name = case::SUBCOMMAND, hide = true)]
-    Case,
+    Case {
+        /// What the case is called, for a list of processes
+        #[allow(dead_code, reason = "shown by the system, read by nobody here")]
+        key: Option<String>,
+    },
 }
 
 impl Cli {
@@ -138,13 +147,14 @@ impl Cli {
             Command::Solve(args) => solve::solve(&args),
             Command::Answers(args) => answers::answers(&args),
             Command::Validate(args) => validate::validate(&args),
+            Command::Show(args) => stored::show(&args),
             Command::Export(args) => export::export(&args),
             Command::Daemon(args) => daemon::daemon(&args),
             Command::Models(args) => inform::models(&args),
             Command::Gpus(args) => inform::gpus(&args),
             Command::Presets(args) => inform::presets(&args),
             Command::Machine(args) => inform::machine(&args),
-            Command::Case => case::child::run().map_err(CliError::work),
+            Command::Case { .. } => case::child::run().map_err(CliError::work),
         }
     }
 }

@@ -3,16 +3,18 @@
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use contract::case::{Case, CaseStatus, Device, Variant};
+use contract::edge::{EdgeAxis, EdgeSpec};
 use contract::ids::RunId;
 use contract::machine::Machine;
 use contract::run::{Run, RunDetail, RunOrigin, RunStatus};
 use contract::sweep::Sweep;
-use planner::Tokens;
 use planner::document::plan::CacheKind;
 use planner::document::precision::CachePrecision;
+use planner::{Bytes, Tokens};
 use uuid::Uuid;
 
 use super::CliError;
@@ -22,7 +24,7 @@ use crate::engine::Precision;
 use crate::model::Model;
 use crate::report::{self, Reporter};
 use crate::stop::{Reason, Stop};
-use crate::sweep::{Models, Sink, SinkError, SqliteSink, Work};
+use crate::sweep::{Models, Rules, Sink, SinkError, SqliteSink, Work};
 use crate::{build_info, clock, machine};
 
 /// Measure every case of a sweep on this machine: the product of all axes, each case in a process of its own, each result
@@ -35,6 +37,7 @@ use crate::{build_info, clock, machine};
     bench-runner run --model ./Qwen3-0.6B --precision fp32,bf16 --batch 1..16*2 --prompt 128\n  \
     bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision gguf:q8_0,gguf:q4_0 --no-db --json\n  \
     bench-runner run --model sentence-transformers/all-MiniLM-L6-v2 --batch 1,8,32 --prompt 64,256\n  \
+    bench-runner run --model Qwen/Qwen3-0.6B --edge batch --prompt 128,1024 --memory-limit 4GiB\n  \
     bench-runner run --model model.gguf --prompt 1..64 --resume     after a crash or Ctrl-C: go on")]
 #[allow(clippy::doc_markdown, reason = "the help is plain text")]
 #[allow(clippy::struct_excessive_bools, reason = "the switches of the command line, each on its own")]
@@ -64,15 +67,9 @@ pub(super) struct RunArgs {
         help_heading = "Axes"
     )]
     batch: Batches,
-    /// Tokens of each prompt, or of each sequence that an encoder embeds
-    #[arg(
-        long,
-        env = "PLIMSOLL_PROMPT",
-        value_name = "N[,N…]",
-        default_value = "128",
-        help_heading = "Axes"
-    )]
-    prompt: Numbers,
+    /// Tokens of each prompt, or of each sequence that an encoder embeds [default: 128]
+    #[arg(long, env = "PLIMSOLL_PROMPT", value_name = "N[,N…]", help_heading = "Axes")]
+    prompt: Option<Numbers>,
     /// Tokens generated after the prompt [default: 32; 0 for encoders, which embed the prompt]
     #[arg(short, long, env = "PLIMSOLL_GENERATE", value_name = "N[,N…]", help_heading = "Axes")]
     generate: Option<Numbers>,
@@ -114,6 +111,23 @@ pub(super) struct RunArgs {
         help_heading = "Axes"
     )]
     kv_cache: Named<CachePrecision>,
+    /// Search the largest that fits instead: batch, the most sequences at once for each length; context, the most tokens
+    /// of a sequence (prompt and generated ones) for each batch
+    #[arg(long, env = "PLIMSOLL_EDGE", value_name = "AXIS", help_heading = "Axes")]
+    edge: Option<EdgeAxis>,
+    /// The largest batch or context that is tried [default: 65536 sequences, or what the model was made for]
+    #[arg(long, env = "PLIMSOLL_EDGE_LIMIT", value_name = "N", requires = "edge", help_heading = "Axes")]
+    edge_limit: Option<u64>,
+    /// How far the largest that fits and the smallest that does not may be apart
+    #[arg(
+        long,
+        env = "PLIMSOLL_EDGE_RESOLUTION",
+        value_name = "N",
+        default_value = "1",
+        requires = "edge",
+        help_heading = "Axes"
+    )]
+    edge_resolution: u64,
 
     /// Where to compute: cpu, cuda:0, cuda:1, …
     #[arg(
@@ -141,6 +155,31 @@ pub(super) struct RunArgs {
     /// Folder where models are looked for by name
     #[arg(long, env = "PLIMSOLL_MODELS_DIR", value_name = "DIR", help_heading = "Measuring")]
     models_dir: Option<PathBuf>,
+    /// Most memory that a case's tensors and workspaces may take: 600MiB or 2GiB (2^20 and 2^30 bytes), 600MB or 2GB (10^6
+    /// and 10^9)
+    #[arg(
+        long,
+        env = "PLIMSOLL_MEMORY_LIMIT",
+        value_name = "SIZE",
+        value_parser = size,
+        help_heading = "Measuring"
+    )]
+    memory_limit: Option<Bytes>,
+    /// What prompts and random weights are made from
+    #[arg(long, env = "PLIMSOLL_SEED", value_name = "N", default_value = "0", help_heading = "Measuring")]
+    seed: u64,
+    /// Run also the cases that the planner is sure will not fit
+    #[arg(long, env = "PLIMSOLL_FORCE", help_heading = "Measuring")]
+    force: bool,
+    /// Begin no case that would probably end after this time: 30m, 1h30m, 90s; the run can be resumed
+    #[arg(
+        long,
+        env = "PLIMSOLL_TIME_BUDGET",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        help_heading = "Measuring"
+    )]
+    time_budget: Option<Duration>,
 
     /// Database of results
     #[arg(
@@ -157,6 +196,10 @@ pub(super) struct RunArgs {
     /// Go on with the latest unfinished run of the same sweep on this machine, if there is one
     #[arg(long, env = "PLIMSOLL_RESUME", help_heading = "Results")]
     resume: bool,
+    /// With --resume: run cases again that found no memory, crashed or failed (with --force, also those that were predicted
+    /// not to fit); a run that finished is taken up, too
+    #[arg(long, env = "PLIMSOLL_RETRY_FAILED", requires = "resume", help_heading = "Results")]
+    retry_failed: bool,
     /// What the run is called [default: made from the models]
     #[arg(long, env = "PLIMSOLL_NAME", value_name = "NAME", help_heading = "Results")]
     name: Option<String>,
@@ -215,6 +258,13 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     check_precisions(&args.precision.0, &models)?;
     check_device(args.device)?;
     let generates = generates(args.generate.as_ref(), &models)?;
+    let edge =
+        args.edge.map(|axis| EdgeSpec { axis, limit: args.edge_limit, resolution: args.edge_resolution });
+    let prompts = match (&args.prompt, args.edge) {
+        (Some(given), _) => given.tokens(),
+        (None, Some(EdgeAxis::Context)) => vec![Tokens(1)],
+        (None, _) => vec![Tokens(128)],
+    };
     let sweep = Sweep {
         models: models.keys_in_order,
         precisions: args.precision.0.clone(),
@@ -223,10 +273,13 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         caches: args.cache.0.clone(),
         kv_caches: args.kv_cache.0.clone(),
         batches: args.batch.0.clone(),
-        prompts: args.prompt.tokens(),
+        prompts,
         generates,
         device: args.device,
         repetitions: args.repetitions,
+        memory_limit: args.memory_limit,
+        seed: args.seed,
+        edge,
     };
     sweep.check().map_err(|e| CliError::Input(option_of(&e.to_string())))?;
     let machine = machine::machine(args.machine_name.as_deref());
@@ -235,13 +288,15 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let database = if args.no_db { None } else { Some(SqliteSink::open(&args.db)?) };
     let mut results = Results { database, measured: Vec::new() };
     let reporter = &mut Reporter::new(args.quiet);
-    let (mut run, done) = begin(args, sweep, &machine, &results, reporter)?;
+    let Begun { mut run, done, earlier } = begin(args, sweep, &machine, &mut results, reporter)?;
     results.begin(&run, &machine)?;
     let work = Work {
         run: &run,
         machine: &machine,
         models: &models.by_name,
         done,
+        earlier,
+        rules: Rules { force: args.force, time_budget: args.time_budget },
         threads: args.threads.map(NonZeroU32::get),
         executable: std::env::current_exe().map_err(CliError::work)?,
     };
@@ -260,7 +315,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let status = outcome?;
     printed?;
     if status == RunStatus::Cancelled {
-        return Err(CliError::Silent(130));
+        let out_of_time = stop.reason() == Some(Reason::OutOfTime);
+        return Err(CliError::Silent(if out_of_time { EXIT_OUT_OF_TIME } else { 130 }));
     }
     judge(&detail.cases)
 }
@@ -287,26 +343,65 @@ fn judge(cases: &[Case]) -> Result<(), CliError> {
     }
 }
 
-/// The run to execute and what is done of it: the unfinished one where that was asked, else a new one.
+/// Code that the program ends with where the time budget left cases to come.
+const EXIT_OUT_OF_TIME: u8 = 3;
+
+/// A size with its unit.
+fn size(text: &str) -> Result<Bytes, String> {
+    parse_size::parse_size(text).map(Bytes).map_err(|e| {
+        format!("{e}; accepted: 600MiB or 2GiB (2^20 and 2^30 bytes), 600MB or 2GB (10^6 and 10^9 bytes)")
+    })
+}
+
+/// The run to execute, and what of it is done.
+struct Begun {
+    run: Run,
+    done: HashSet<String>,
+    earlier: Vec<Case>,
+}
+
+/// The unfinished run where that was asked, else a new one.
 fn begin(
     args: &RunArgs,
     sweep: Sweep,
     machine: &Machine,
-    results: &Results,
+    results: &mut Results,
     reporter: &Reporter,
-) -> Result<(Run, HashSet<String>), CliError> {
-    if let (true, Some(sink)) = (args.resume, &results.database) {
-        if let Some(run) = sink.unfinished(&sweep.fingerprint(), machine.id)? {
-            let done: HashSet<String> = sink.done(run.id)?.into_iter().collect();
-            reporter.note(&format!(
-                "resuming run {}: {} of {} cases are done",
-                run.id,
-                done.len(),
-                sweep.cases().len()
-            ));
-            return Ok((run, done));
+) -> Result<Begun, CliError> {
+    if let (true, Some(sink)) = (args.resume, &mut results.database) {
+        let fingerprint = sweep.fingerprint();
+        let found = if args.retry_failed {
+            sink.unfinished_or_failed(&fingerprint, machine.id, args.force)?
+        } else {
+            sink.unfinished(&fingerprint, machine.id)?
+        };
+        if let Some(run) = found {
+            let mut earlier = sink.run(run.id)?.map(|detail| detail.cases).unwrap_or_default();
+            let again = |case: &Case| {
+                let predicted = args.force && case.status == CaseStatus::PredictedOutOfMemory;
+                args.retry_failed && (predicted || case.status.is_failure())
+            };
+            let retried: HashSet<String> =
+                earlier.iter().filter(|case| again(case)).map(|case| case.spec.key()).collect();
+            earlier.retain(|case| !again(case));
+            let total = sweep.cases().len();
+            reporter.note(&match retried.len() {
+                0 => format!("resuming run {}: {} of {total} cases are done", run.id, earlier.len()),
+                n => format!(
+                    "resuming run {}: {} of {total} cases are done, {n} that failed are run again",
+                    run.id,
+                    earlier.len()
+                ),
+            });
+            sink.supersede(retried);
+            let done = earlier.iter().map(|case| case.spec.key()).collect();
+            return Ok(Begun { run, done, earlier });
         }
-        reporter.note("no unfinished run of this sweep on this machine: a new one begins");
+        reporter.note(if args.retry_failed {
+            "no run of this sweep on this machine has cases to come or failed ones: a new one begins"
+        } else {
+            "no unfinished run of this sweep on this machine: a new one begins"
+        });
     }
     let run = Run {
         id: RunId(Uuid::now_v7()),
@@ -320,7 +415,7 @@ fn begin(
         started_at: clock::now(),
         finished_at: None,
     };
-    Ok((run, HashSet::new()))
+    Ok(Begun { run, done: HashSet::new(), earlier: Vec::new() })
 }
 
 /// Models in the order asked, and by name.

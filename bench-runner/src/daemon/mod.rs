@@ -23,7 +23,7 @@ pub use state::{State, StateError};
 
 use crate::model::{self, LoadError};
 use crate::stop::{Reason, Stop};
-use crate::sweep::{Models, Observer, RunError, Sink, SinkError, Work};
+use crate::sweep::{Models, Observer, Rules, RunError, Sink, SinkError, Work};
 use crate::{build_info, clock};
 use heart::Heart;
 
@@ -178,6 +178,8 @@ fn execute(
         machine: &settings.machine,
         models,
         done,
+        earlier: Vec::new(),
+        rules: Rules::default(),
         threads: settings.threads,
         executable: settings.executable.clone(),
     };

@@ -13,7 +13,7 @@ use planner::model::{Architecture, Role, WeightTensor};
 
 use super::matrix::{Linear, Matrix};
 use super::names;
-use crate::engine::{EngineError, Precision, RandomMatrices, fitting, random_tensor, weight_files};
+use crate::engine::{EngineError, Precision, RandomMatrices, fitting, seeded_tensor, weight_files};
 
 /// What weights are read from.
 enum Source<'a> {
@@ -183,7 +183,9 @@ impl<'a> Weights<'a> {
                 }
                 candle_core::bail!("{name}: {:?} in the file, {shape:?} by the configuration", found.dims())
             }
-            Source::Random(_) => random_tensor(&name, shape.into(), self.compute, &self.device),
+            Source::Random(random) => {
+                seeded_tensor(&name, random.seed(), shape.into(), self.compute, &self.device)
+            }
             Source::Gguf { .. } => {
                 self.quantised(tensor, expert)?.dequantize(&self.device)?.to_dtype(self.compute)
             }

@@ -85,11 +85,12 @@ pub(super) fn load_random(
     stock: Stock,
     precision: Precision,
     flash: bool,
+    seed: u64,
     device: &Device,
 ) -> Result<Loaded, EngineError> {
     let text = config.get("text_config").unwrap_or(config);
     let tied = text.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false);
-    let tensors = RandomTensors { tied };
+    let tensors = RandomTensors { tied, seed };
     build(
         VarBuilder::from_backend(Box::new(tensors), dtype(precision)?, device.clone()),
         config,

@@ -21,14 +21,16 @@ use contract::case::{CaseSpec, Device, Variant};
 use serde::{Deserialize, Serialize};
 
 pub use precision::Precision;
-pub use prompt::prompt;
+pub use prompt::{prompt, seeded_prompt};
 pub use session::{Encoder, Loaded, Session};
 pub use stock::Stock;
 pub use synthetic::{GgufLayout, quantised_types};
 
 pub(crate) use config::move_rope;
 pub(crate) use dense::weight_files;
+#[cfg(test)]
 pub(crate) use random::random_tensor;
+pub(crate) use random::seeded_tensor;
 pub(crate) use stock::is_readable;
 pub(crate) use synthetic::{RandomMatrices, fitting};
 
@@ -86,6 +88,8 @@ pub struct Prepared {
     runs: Runs,
     precision: Precision,
     device: Device,
+    /// What random weights are made from.
+    seed: u64,
 }
 
 /// What computes a case.
@@ -177,6 +181,7 @@ pub fn prepare(spec: &CaseSpec, model: &Model) -> Result<Prepared, Refusal> {
         runs,
         precision,
         device: spec.device,
+        seed: spec.seed,
     })
 }
 
@@ -243,15 +248,15 @@ impl Prepared {
             (ModelSource::Synthetic { .. }, Precision::Quantised(kind))
                 if self.runs.variant() == Variant::Stock =>
             {
-                Some(synthetic::write_gguf(&self.config, kind)?)
+                Some(synthetic::write_gguf(&self.config, kind, self.seed)?)
             }
             _ => None,
         };
         let random = match (&self.source, self.precision) {
             (ModelSource::Synthetic { .. }, Precision::Quantised(kind)) if gguf.is_none() => {
-                RandomMatrices::of_config(&self.config, kind)?
+                RandomMatrices::of_config(&self.config, kind, self.seed)?
             }
-            _ => RandomMatrices::default(),
+            _ => RandomMatrices::seeded(self.seed),
         };
         Ok(Staged { gguf, random })
     }
@@ -280,7 +285,7 @@ impl Prepared {
             (None, ModelSource::Safetensors { dir }) => {
                 dense::load_files(dir, &self.config, stock, self.precision, flash, device)
             }
-            (None, _) => dense::load_random(&self.config, stock, self.precision, flash, device),
+            (None, _) => dense::load_random(&self.config, stock, self.precision, flash, self.seed, device),
         }
     }
 }

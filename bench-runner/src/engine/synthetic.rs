@@ -133,7 +133,11 @@ const TILE: usize = 1 << 20;
 ///
 /// # Errors
 /// Where the folder cannot be written or is full.
-pub(super) fn write_gguf(config: &serde_json::Value, kind: GgmlDType) -> Result<File, EngineError> {
+pub(super) fn write_gguf(
+    config: &serde_json::Value,
+    kind: GgmlDType,
+    seed: u64,
+) -> Result<File, EngineError> {
     let model = Model::from_config("synthetic", config).map_err(|e| Refusal(e.to_string()))?;
     let layout = GgufLayout::new(&model, kind)?;
     let path =
@@ -144,7 +148,7 @@ pub(super) fn write_gguf(config: &serde_json::Value, kind: GgmlDType) -> Result<
     let mut writer = BufWriter::new(file);
     let metadata = metadata(&model, config)?;
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
-    let mut matrices = RandomMatrices::default();
+    let mut matrices = RandomMatrices::seeded(seed);
     let mut tensors = Vec::with_capacity(layout.entries.len());
     for entry in &layout.entries {
         tensors.push((entry.name.as_str(), tensor(entry, &mut matrices)?));
@@ -158,7 +162,7 @@ pub(super) fn write_gguf(config: &serde_json::Value, kind: GgmlDType) -> Result<
 
 fn tensor(entry: &Entry, matrices: &mut RandomMatrices) -> Result<QTensor, EngineError> {
     if entry.vector {
-        let mut random = Random::seeded(&entry.name);
+        let mut random = Random::seeded(&entry.name, matrices.seed);
         let (centre, spread) = distribution(&entry.name);
         let values: Vec<f32> = (0..entry.columns).map(|_| random.around(centre, spread)).collect();
         let tensor = Tensor::from_vec(values, entry.columns, &Device::Cpu)?;
@@ -171,17 +175,32 @@ fn tensor(entry: &Entry, matrices: &mut RandomMatrices) -> Result<QTensor, Engin
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RandomMatrices {
     tiles: Vec<(GgmlDType, Arc<[u8]>)>,
+    seed: u64,
 }
 
 impl RandomMatrices {
+    /// Without tiles yet.
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self { tiles: Vec::new(), seed }
+    }
+
+    /// The sweep's seed.
+    pub(crate) const fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// With the tiles that the matrices of a configuration need in `kind`.
     ///
     /// # Errors
     /// Where the configuration is none.
-    pub(crate) fn of_config(config: &serde_json::Value, kind: GgmlDType) -> Result<Self, EngineError> {
+    pub(crate) fn of_config(
+        config: &serde_json::Value,
+        kind: GgmlDType,
+        seed: u64,
+    ) -> Result<Self, EngineError> {
         let text = config.get("text_config").unwrap_or(config);
         let model = Model::from_config("synthetic", text).map_err(|e| Refusal(e.to_string()))?;
-        let mut matrices = Self::default();
+        let mut matrices = Self::seeded(seed);
         for tensor in model.tensors().iter().filter(|t| t.is_matrix()) {
             matrices.tile(fitting(kind, tensor.columns))?;
         }
@@ -193,7 +212,7 @@ impl RandomMatrices {
         if let Some((_, tile)) = self.tiles.iter().find(|(k, _)| *k == kind) {
             return Ok(Arc::clone(tile));
         }
-        let mut random = Random::seeded("tile");
+        let mut random = Random::seeded("tile", self.seed);
         let (centre, spread) = distribution("tile");
         let values: Vec<f32> = (0..TILE).map(|_| random.around(centre, spread)).collect();
         let tile = QTensor::quantize(&Tensor::from_vec(values, (TILE / 256, 256), &Device::Cpu)?, kind)?;
@@ -213,7 +232,7 @@ impl RandomMatrices {
         kind: GgmlDType,
         device: &Device,
     ) -> candle_core::Result<QTensor> {
-        let mut random = Random::seeded(name);
+        let mut random = Random::seeded(name, self.seed);
         let tile = self.tile(kind)?;
         let bytes = rows * columns / kind.block_size() * kind.type_size();
         // Each tensor begins at another block of the tile, so that layers differ.

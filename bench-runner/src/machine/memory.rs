@@ -13,7 +13,7 @@ pub fn host_memory() -> Bytes {
     Bytes(total.into_iter().chain(limits).min().unwrap_or(0))
 }
 
-fn meminfo(text: &str, field: &str) -> Option<u64> {
+pub(super) fn meminfo(text: &str, field: &str) -> Option<u64> {
     let line = text.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':'))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }

@@ -1,6 +1,7 @@
 //! The machine that measures: processor, memory, GPUs, and an id that stays the same.
 
 mod cpu;
+mod free;
 mod gpu;
 mod memory;
 
@@ -11,6 +12,7 @@ use contract::machine::{Cpu, Machine};
 use planner::Bytes;
 use uuid::Uuid;
 
+pub use free::free;
 pub use memory::host_memory;
 
 /// This machine. `name` is what its operator calls it; left out: the host's name.

@@ -109,6 +109,33 @@ impl Probe for CudaProbe {
     }
 }
 
+/// Makes a pool of at most `bytes` the one that `device` allocates from. The driver may round up to whole chunks of the pool.
+///
+/// # Errors
+/// Where the driver has no pools of a limited size (before CUDA 12.2), or refuses.
+pub fn limit_pool(device: &CudaDevice, bytes: Bytes) -> Result<(), ProbeError> {
+    let stream = device.cuda_stream();
+    let context = stream.context();
+    let ordinal = i32::try_from(context.ordinal()).unwrap_or(i32::MAX);
+    let failed = |call| move |source| ProbeError::Driver { call, source };
+    // SAFETY: both structures are C's, of integers, pointers and enums that have a zero.
+    let (mut properties, mut location) =
+        unsafe { (std::mem::zeroed::<sys::CUmemPoolProps>(), std::mem::zeroed::<sys::CUmemLocation>()) };
+    location.type_ = sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE;
+    // The second word is the device's number in every version of CUDA; the binding calls it `id` or puts it in a union.
+    // SAFETY: the structure is two words of the size of an int.
+    unsafe { (&raw mut location).cast::<std::ffi::c_int>().add(1).write(ordinal) };
+    properties.allocType = sys::CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
+    properties.location = location;
+    properties.maxSize = usize::try_from(bytes.0).unwrap_or(usize::MAX);
+    // SAFETY: the properties outlive the call, which copies them; the pool is never destroyed, so that it stays valid for
+    // the device as long as this process lives.
+    unsafe {
+        let pool = result::mem_pool::create(&raw const properties).map_err(failed("cuMemPoolCreate"))?;
+        result::device::set_mem_pool(context.cu_device(), pool).map_err(failed("cuDeviceSetMemPool"))
+    }
+}
+
 /// `domain:bus:device.function` of a device, as NVML spells it.
 fn pci_bus_id(device: sys::CUdevice) -> Result<String, ProbeError> {
     let mut text = [0u8; 32];

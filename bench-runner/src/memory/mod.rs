@@ -66,18 +66,39 @@ pub trait Probe {
     fn process_method(&self) -> String;
 }
 
-/// The probe of `device`.
+/// The probe of `device`. Where a limit is given, no more than that is to be had from now on: on a CPU the process ends
+/// with `limit.code` when it asks for more beyond the probe's zero, on CUDA the driver's pool refuses.
 ///
 /// # Errors
 /// [`ProbeError::NoDevice`] where this build or this machine has no such device.
-pub fn probe(device: &candle_core::Device) -> Result<Box<dyn Probe>, ProbeError> {
+pub fn probe(device: &candle_core::Device, limit: Option<Limit>) -> Result<Box<dyn Probe>, ProbeError> {
     match device {
-        candle_core::Device::Cpu => Ok(Box::new(cpu::CpuProbe::new())),
+        candle_core::Device::Cpu => {
+            let probe = cpu::CpuProbe::new();
+            if let Some(limit) = limit {
+                probe.limit(limit.bytes, limit.code);
+            }
+            Ok(Box::new(probe))
+        }
         #[cfg(feature = "cuda")]
-        candle_core::Device::Cuda(cuda) => Ok(Box::new(cuda::CudaProbe::new(cuda)?)),
+        candle_core::Device::Cuda(cuda) => {
+            if let Some(limit) = limit {
+                cuda::limit_pool(cuda, limit.bytes)?;
+            }
+            Ok(Box::new(cuda::CudaProbe::new(cuda)?))
+        }
         other => Err(ProbeError::NoDevice {
             device: format!("{:?}", other.location()),
             reason: "no memory probe for it".into(),
         }),
     }
+}
+
+/// The most memory that a process may take of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// How much.
+    pub bytes: Bytes,
+    /// Code that the process ends with where a CPU's memory would pass it.
+    pub code: i32,
 }

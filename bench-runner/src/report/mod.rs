@@ -4,4 +4,4 @@ mod progress;
 mod table;
 
 pub use progress::Reporter;
-pub use table::{Align, Column, cases_table, render};
+pub use table::{Align, Column, cases_table, counts, render};

@@ -91,7 +91,7 @@ impl Observer for Reporter {
 
 /// One line of how a case ended.
 fn summary(case: &Case) -> String {
-    let Some(measurement) = &case.measurement else {
+    let Some(measurement) = case.measurement.as_ref().filter(|_| case.status == CaseStatus::Ok) else {
         let why = case.error.as_deref().unwrap_or("no reason given");
         return format!("{}: {why}", case.status);
     };
@@ -99,8 +99,13 @@ fn summary(case: &Case) -> String {
     let rate =
         |d: Option<contract::statistics::Distribution>| d.map_or("-".into(), |d| format!("{:.1}", d.mean));
     let peak = |phase| measurement.phase(phase).map_or("-".into(), |p| p.peak_allocated.to_string());
+    let edge = measurement.edge.as_ref().map_or_else(String::new, |edge| {
+        let fails = edge.smallest_failed.map_or_else(|| "none fails".to_owned(), |n| format!("{n} fails"));
+        let predicted = edge.predicted.map_or_else(String::new, |n| format!(", {n} predicted"));
+        format!("{} {} fits, {fails}{predicted}; ", edge.axis, edge.largest)
+    });
     format!(
-        "prefill {} tok/s, decode {} tok/s, peak {} in prefill, {} in decode",
+        "{edge}prefill {} tok/s, decode {} tok/s, peak {} in prefill, {} in decode",
         rate(speed.prefill_tokens_per_second),
         rate(speed.decode_tokens_per_second),
         peak(Phase::Prefill),

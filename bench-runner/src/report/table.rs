@@ -1,6 +1,7 @@
 //! Tables in plain text.
 
-use contract::case::{Case, CaseStatus};
+use contract::case::{Case, CaseSpec, CaseStatus};
+use contract::edge::EdgeAxis;
 use contract::measurement::Phase;
 use contract::statistics::{CaseSpeed, Distribution};
 use planner::Bytes;
@@ -66,6 +67,10 @@ pub fn cases_table(cases: &[Case]) -> String {
     ];
     let rows: Vec<Vec<String>> = cases.iter().map(row).collect();
     let mut text = render(&columns, &rows);
+    if let Some(edges) = edges_table(cases) {
+        text.push_str("\n\n");
+        text.push_str(&edges);
+    }
     let failed: Vec<String> = cases
         .iter()
         .filter(|c| c.status != CaseStatus::Ok)
@@ -77,6 +82,8 @@ pub fn cases_table(cases: &[Case]) -> String {
         text.push_str("\n\n");
         text.push_str(&failed.join("\n"));
     }
+    text.push_str("\n\n");
+    text.push_str(&counts(cases));
     text.push_str(
         "\n\nMiB are 2^20 bytes: the most alive at once in that phase. Rates are the mean ± standard deviation over \
          repetitions, of the whole batch; p50 and p99 are of single tokens. Error is the estimate against the larger peak.",
@@ -84,8 +91,87 @@ pub fn cases_table(cases: &[Case]) -> String {
     text
 }
 
-fn row(case: &Case) -> Vec<String> {
+/// `12 cases: 9 ok, 2 out-of-memory, 1 refused`.
+#[must_use]
+pub fn counts(cases: &[Case]) -> String {
+    let by_status = CaseStatus::ALL.iter().filter_map(|status| {
+        let n = cases.iter().filter(|case| case.status == *status).count();
+        (n > 0).then(|| format!("{n} {status}"))
+    });
+    let parts: Vec<String> = by_status.collect();
+    let noun = if cases.len() == 1 { "case" } else { "cases" };
+    let listed = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+    format!("{} {noun}{listed}", cases.len())
+}
+
+/// The edges that were searched; none where none was.
+fn edges_table(cases: &[Case]) -> Option<String> {
+    let rows: Vec<Vec<String>> = cases.iter().filter_map(edge_row).collect();
+    let columns = [
+        Column("edge", Align::Left),
+        Column("model", Align::Left),
+        Column("precision", Align::Left),
+        Column("how", Align::Left),
+        Column("at", Align::Left),
+        Column("largest", Align::Right),
+        Column("fails at", Align::Right),
+        Column("predicted", Align::Right),
+        Column("tried", Align::Right),
+        Column("peak MiB", Align::Right),
+        Column("limit MiB", Align::Right),
+    ];
+    (!rows.is_empty()).then(|| render(&columns, &rows))
+}
+
+fn edge_row(case: &Case) -> Option<Vec<String>> {
     let spec = &case.spec;
+    let measurement = case.measurement.as_ref()?;
+    let edge = measurement.edge.as_ref()?;
+    let at = match edge.axis {
+        EdgeAxis::Batch => format!("prompt {} + {}", spec.prompt_tokens, spec.generate_tokens),
+        EdgeAxis::Context => format!("batch {}, {} generated", spec.batch, spec.generate_tokens),
+    };
+    let number = |n: Option<u64>| n.map_or_else(dash, |n| n.to_string());
+    Some(vec![
+        edge.axis.to_string(),
+        spec.model.clone(),
+        spec.precision.clone(),
+        how(spec),
+        at,
+        edge.largest.to_string(),
+        number(edge.smallest_failed),
+        number(edge.predicted),
+        edge.probes.iter().filter(|p| p.inferred_from.is_none()).count().to_string(),
+        mib(measurement.peak_allocated()),
+        mib(spec.memory_limit),
+    ])
+}
+
+/// What of the ways to compute a case was chosen.
+fn how(spec: &CaseSpec) -> String {
+    let attention = spec.attention.as_ref().map(|attention| {
+        let document = serde_json::to_value(attention).unwrap_or_default();
+        document["kind"].as_str().unwrap_or_default().to_owned()
+    });
+    let chosen: Vec<String> = [
+        spec.variant.map(|v| v.as_str().to_owned()),
+        attention,
+        spec.cache.map(|c| c.as_str().to_owned()),
+        spec.kv_cache.map(|k| format!("kv {k}")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if chosen.is_empty() { "default".to_owned() } else { chosen.join(", ") }
+}
+
+fn mib(bytes: Option<Bytes>) -> String {
+    bytes.map_or_else(dash, |b| format!("{:.1}", b.mib()))
+}
+
+fn row(case: &Case) -> Vec<String> {
+    let measurement = case.measurement.as_ref().filter(|_| case.status == CaseStatus::Ok);
+    let spec = &measurement.map_or_else(|| case.spec.clone(), |m| case.spec.measured(m));
     let mut cells = vec![
         spec.model.clone(),
         spec.precision.clone(),
@@ -93,15 +179,14 @@ fn row(case: &Case) -> Vec<String> {
         spec.prompt_tokens.to_string(),
         spec.generate_tokens.to_string(),
     ];
-    let mib = |bytes: Option<Bytes>| bytes.map_or_else(dash, |b| format!("{:.1}", b.mib()));
     let estimate = case.estimate.as_ref().map(|e| e.totals.allocated);
-    let Some(measurement) = &case.measurement else {
+    let Some(measurement) = measurement else {
         cells.push(case.status.to_string());
         cells.resize(12, dash());
         cells.extend([mib(estimate), dash()]);
         return cells;
     };
-    let speed = CaseSpeed::of(spec, measurement);
+    let speed = CaseSpeed::of(&case.spec, measurement);
     let one = |d: Option<Distribution>, figure: fn(&Distribution) -> f64| {
         d.map_or_else(dash, |d| format!("{:.2}", figure(&d)))
     };

@@ -1,13 +1,17 @@
 //! A run: every case of a sweep, one after another, each result kept as soon as it is there.
 
+mod attempt;
+mod budget;
+mod edge;
 mod grid;
+mod preflight;
 mod sink;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use contract::case::{Case, CaseSpec, CaseStatus};
+use contract::case::{Case, CaseSpec};
 use contract::ids::CaseId;
 use contract::job::Progress;
 use contract::machine::Machine;
@@ -16,11 +20,14 @@ use contract::run::{Run, RunStatus};
 pub use grid::{GridError, parse_list, parse_numbers};
 pub use sink::{Collected, Sink, SinkError, SqliteSink};
 
-use crate::case::{Request, process};
-use crate::engine::{self, Refusal};
-use crate::model::{Model, UnknownModel};
-use crate::stop::Stop;
-use crate::{clock, plan};
+use attempt::Attempt;
+use budget::Pace;
+use edge::Known;
+
+use crate::case::process;
+use crate::clock;
+use crate::model::Model;
+use crate::stop::{Reason, Stop};
 
 /// Models by name.
 pub type Models = BTreeMap<String, Model>;
@@ -64,14 +71,28 @@ pub struct Work<'a> {
     pub models: &'a Models,
     /// Keys of the cases that ended before.
     pub done: HashSet<String>,
+    /// Those cases, as far as they are at hand: what failed in them need not be tried again.
+    pub earlier: Vec<Case>,
+    /// What is run and what is not.
+    pub rules: Rules,
     /// Threads of each case; none: candle's default.
     pub threads: Option<u32>,
     /// The executable that runs a case: this one.
     pub executable: PathBuf,
 }
 
+/// What of a run is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// Also what the planner is sure will not fit.
+    pub force: bool,
+    /// No case begins that is expected to end after this time from now; none: there is no hurry.
+    pub time_budget: Option<Duration>,
+}
+
 impl Work<'_> {
-    /// Executes what is not done yet. The answer is `Cancelled` where `stop` was raised before the last case ended.
+    /// Executes what is not done yet. The answer is `Cancelled` where `stop` was raised before the last case ended, as it is
+    /// here where the budget of time is spent.
     ///
     /// # Errors
     /// Where a result cannot be kept or no process can be started.
@@ -83,7 +104,12 @@ impl Work<'_> {
     ) -> Result<RunStatus, RunError> {
         let cases = self.run.sweep.cases();
         let total = u32::try_from(cases.len()).unwrap_or(u32::MAX);
+        let begun = Instant::now();
         let mut pace = Pace::default();
+        let mut known = Known::default();
+        for case in &self.earlier {
+            known.learn(case);
+        }
         let mut warned = BTreeSet::new();
         let mut progress = Progress { total, ..Progress::default() };
         progress.done =
@@ -96,12 +122,21 @@ impl Work<'_> {
             if stop.is_asked() {
                 return Ok(RunStatus::Cancelled);
             }
+            let start = Instant::now();
+            let work = budget::work(spec, self.models.get(&spec.model).map(|m| &m.shape));
+            let left = self.rules.time_budget.map(|budget| budget.saturating_sub(start - begun));
+            if let Some(left) = left
+                && let Err(expected) = pace.begins(work, left)
+            {
+                observer.warning(&out_of_time(&progress, left, expected));
+                stop.ask(Reason::OutOfTime);
+                return Ok(RunStatus::Cancelled);
+            }
             progress.current = Some(key);
             progress.phase = None;
             progress.eta_ms = pace.remaining_ms(u64::from(total.saturating_sub(progress.done)));
             observer.progress(&progress);
-            let start = Instant::now();
-            let Some(case) = self.case(position, spec, stop, &mut |said| match said {
+            let Some(case) = self.case(position, spec, &known, stop, &mut |said| match said {
                 Said::Phase(phase) => {
                     progress.phase = Some(phase.to_owned());
                     observer.progress(&progress);
@@ -116,7 +151,8 @@ impl Work<'_> {
                 return Ok(RunStatus::Cancelled);
             };
             sink.case(&case)?;
-            pace.add(start.elapsed().as_millis());
+            known.learn(&case);
+            pace.add(start.elapsed(), case.status.ran().then_some(work));
             progress.done += 1;
             progress.eta_ms = pace.remaining_ms(u64::from(total.saturating_sub(progress.done)));
             observer.ended(&case, &progress);
@@ -133,84 +169,48 @@ impl Work<'_> {
         &self,
         position: u32,
         spec: &CaseSpec,
+        known: &Known,
         stop: &Stop,
         say: &mut dyn FnMut(Said<'_>),
     ) -> Result<Option<Case>, RunError> {
-        let mut case = Case {
+        let attempt = match spec.edge {
+            Some(edge) => self.edge(spec, edge, known, stop, say)?,
+            None => match self.checked(spec, say) {
+                Ok(ready) => self.run(spec, ready, stop, &mut |phase| say(Said::Phase(phase)))?,
+                Err(ended) => Some(*ended),
+            },
+        };
+        Ok(attempt.map(|Attempt { engine, plan, estimate, status, error, measurement }| Case {
             id: CaseId::derive(self.run.id, &spec.key()),
             run_id: self.run.id,
             position,
             spec: spec.clone(),
-            engine: format!("candle {}", engine::CANDLE_VERSION),
-            plan: None,
-            estimate: None,
-            status: CaseStatus::Refused,
-            error: None,
-            measurement: None,
+            engine,
+            plan,
+            estimate,
+            status,
+            error,
+            measurement,
             finished_at: clock::now(),
-        };
-        let prepared = self
-            .models
-            .get(&spec.model)
-            .ok_or_else(|| Refusal(UnknownModel::new(&spec.model, self.models.keys()).to_string()))
-            .and_then(|model| Ok((model, engine::prepare(spec, model)?)));
-        let (model, prepared) = match prepared {
-            Ok(pair) => pair,
-            Err(refusal) => {
-                case.error = Some(refusal.to_string());
-                return Ok(Some(case));
-            }
-        };
-        let threads = self.threads.unwrap_or_else(default_threads);
-        let plan = plan::of_case(spec, model, &prepared, self.machine, threads);
-        case.engine = prepared.engine();
-        match planner::estimate(&plan) {
-            Ok(estimate) => case.estimate = Some(estimate),
-            Err(error) => say(Said::NoEstimate(error.to_string())),
-        }
-        case.plan = Some(plan);
-        let vocabulary = u32::try_from(model.shape.vocab).unwrap_or(u32::MAX);
-        let request = Request { spec: spec.clone(), prepared, vocabulary };
-        let phase = &mut |phase: &str| say(Said::Phase(phase));
-        match process::run(&self.executable, &request, self.threads, stop, phase)? {
-            process::Ended::Stopped => return Ok(None),
-            process::Ended::Measured(measurement) => {
-                case.status = CaseStatus::Ok;
-                case.measurement = Some(*measurement);
-            }
-            process::Ended::Failed { status, error } => {
-                case.status = status;
-                case.error = Some(error);
-            }
-        }
-        case.finished_at = clock::now();
-        Ok(Some(case))
+        }))
     }
+}
+
+/// Why no further case begins.
+fn out_of_time(progress: &Progress, left: Duration, expected: Option<Duration>) -> String {
+    // Whole seconds: what is left is no measurement.
+    let seconds = |time: Duration| format!("{} s", time.as_secs());
+    let why = expected.map_or_else(
+        || "the time budget is spent".to_owned(),
+        |expected| format!("the next would take about {}, and {} are left", seconds(expected), seconds(left)),
+    );
+    format!("{} of {} cases are done and {why}; go on with --resume", progress.done, progress.total)
 }
 
 /// Threads that candle takes by itself: `RAYON_NUM_THREADS`, else the physical cores.
 #[must_use]
 pub fn default_threads() -> u32 {
     u32::try_from(candle_core::utils::get_num_threads()).unwrap_or(u32::MAX)
-}
-
-/// How long cases took, for the time that is left.
-#[derive(Debug, Default)]
-struct Pace {
-    cases: u64,
-    milliseconds: u64,
-}
-
-impl Pace {
-    fn add(&mut self, milliseconds: u128) {
-        self.cases += 1;
-        self.milliseconds = self.milliseconds.saturating_add(u64::try_from(milliseconds).unwrap_or(u64::MAX));
-    }
-
-    /// None before the first case ended.
-    fn remaining_ms(&self, cases: u64) -> Option<u64> {
-        self.milliseconds.checked_div(self.cases).map(|each| each.saturating_mul(cases))
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Where results go.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use contract::case::Case;
@@ -68,6 +69,7 @@ impl Sink for Collected {
 pub struct SqliteSink {
     runtime: tokio::runtime::Runtime,
     store: Store,
+    again: HashSet<String>,
 }
 
 impl SqliteSink {
@@ -78,7 +80,7 @@ impl SqliteSink {
     pub fn open(path: &Path) -> Result<Self, SinkError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let store = runtime.block_on(Store::open(path))?;
-        Ok(Self { runtime, store })
+        Ok(Self { runtime, store, again: HashSet::new() })
     }
 
     /// A run whole.
@@ -107,12 +109,30 @@ impl SqliteSink {
         Ok(self.runtime.block_on(self.store.unfinished_run(fingerprint, machine))?)
     }
 
-    /// Keys of a run's cases that are stored.
+    /// The same, or a run of which cases failed, or where `predicted` were predicted to.
     ///
     /// # Errors
     /// Where the database fails.
-    pub fn done(&self, id: RunId) -> Result<Vec<String>, SinkError> {
-        Ok(self.runtime.block_on(self.store.done_keys(id))?)
+    pub fn unfinished_or_failed(
+        &self,
+        fingerprint: &str,
+        machine: MachineId,
+        predicted: bool,
+    ) -> Result<Option<Run>, SinkError> {
+        Ok(self.runtime.block_on(self.store.unfinished_or_failed_run(fingerprint, machine, predicted))?)
+    }
+
+    /// Attempts of a run's cases that later ones superseded.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub fn superseded(&self, id: RunId) -> Result<Vec<Case>, SinkError> {
+        Ok(self.runtime.block_on(self.store.superseded_cases(id))?)
+    }
+
+    /// Cases with these keys are run again: their results take the place of those that are stored.
+    pub fn supersede(&mut self, keys: HashSet<String>) {
+        self.again = keys;
     }
 }
 
@@ -129,7 +149,11 @@ impl Sink for SqliteSink {
 
     fn case(&mut self, case: &Case) -> Result<(), SinkError> {
         // False: the case is there already, from an attempt before; what was stored first stays.
-        let _new = self.runtime.block_on(self.store.insert_case(case))?;
+        let _new = if self.again.contains(&case.spec.key()) {
+            self.runtime.block_on(self.store.supersede_case(case, clock::now()))?
+        } else {
+            self.runtime.block_on(self.store.insert_case(case))?
+        };
         Ok(())
     }
 

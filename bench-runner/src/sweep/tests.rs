@@ -9,7 +9,7 @@ use contract::sweep::Sweep;
 use planner::Tokens;
 use uuid::Uuid;
 
-use super::{Collected, Models, Observer, Work};
+use super::{Collected, Models, Observer, Rules, Work};
 use crate::machine;
 use crate::model::Model;
 use crate::stop::{Reason, Stop};
@@ -72,6 +72,8 @@ fn execute(done: &[&str], watch: &mut Watch, stop: &Stop) -> (RunStatus, Vec<Cas
         machine: &machine,
         models: &Models::from([(model.name.clone(), model)]),
         done: done.iter().map(|k| (*k).to_owned()).collect(),
+        earlier: Vec::new(),
+        rules: Rules::default(),
         threads: None,
         executable: "/nonexistent".into(),
     };
@@ -122,6 +124,8 @@ fn an_estimate_that_fails_is_told_once() {
         machine: &machine,
         models: &Models::from([(model.name.clone(), model)]),
         done: std::collections::HashSet::new(),
+        earlier: Vec::new(),
+        rules: Rules::default(),
         threads: None,
         executable: "/bin/true".into(),
     };

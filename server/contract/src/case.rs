@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use planner::document::plan::{Attention, CacheKind};
 use planner::document::precision::CachePrecision;
-use planner::{Estimate, Plan, Tokens};
+use planner::{Bytes, Estimate, Plan, Tokens};
 use serde::{Deserialize, Serialize};
 
+use crate::edge::{EdgeAxis, EdgeSpec};
 use crate::ids::{CaseId, RunId, UnixMillis};
 use crate::measurement::Measurement;
 
@@ -135,6 +136,22 @@ pub struct CaseSpec {
     pub generate_tokens: Tokens,
     /// Timed repetitions.
     pub repetitions: u32,
+    /// Most bytes that its tensors and workspaces may take, the device's own or the host's; null: all that there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<Bytes>,
+    /// What prompts and random weights are made from; 0: the ones that every version made so far.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seed: u64,
+    /// Which edge is searched for; null: none, the case is run as it is. The searched number of this case (`batch` or
+    /// `prompt_tokens`) is where the search may begin, 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<EdgeSpec>,
+}
+
+/// For fields that are left out where they are 0.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+pub(crate) const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl CaseSpec {
@@ -155,6 +172,15 @@ impl CaseSpec {
         if let Some(kv_cache) = self.kv_cache {
             chosen = format!("{chosen} kv:{}", kv_cache.as_str());
         }
+        if let Some(limit) = self.memory_limit {
+            chosen = format!("{chosen} limit:{}", limit.0);
+        }
+        if self.seed != 0 {
+            chosen = format!("{chosen} seed:{}", self.seed);
+        }
+        if let Some(edge) = self.edge {
+            chosen = format!("{chosen} {edge}");
+        }
         format!(
             "{} {}{chosen} b{} p{} g{} {} r{}",
             self.model,
@@ -165,6 +191,24 @@ impl CaseSpec {
             self.device,
             self.repetitions
         )
+    }
+
+    /// The case at one value of an axis, without a search: `value` sequences, or prompts that make a context of `value`
+    /// tokens with what is generated.
+    #[must_use]
+    pub fn at(&self, axis: EdgeAxis, value: u64) -> Self {
+        let plain = Self { edge: None, ..self.clone() };
+        match axis {
+            EdgeAxis::Batch => Self { batch: u32::try_from(value).unwrap_or(u32::MAX), ..plain },
+            EdgeAxis::Context => Self { prompt_tokens: Tokens(value) - self.generate_tokens, ..plain },
+        }
+    }
+
+    /// The case that the figures of `measurement` belong to: itself, or the largest that fits where an edge was searched.
+    #[must_use]
+    pub fn measured(&self, measurement: &Measurement) -> Self {
+        let edge = measurement.edge.as_ref().filter(|edge| edge.largest > 0);
+        edge.map_or_else(|| self.clone(), |edge| self.at(edge.axis, edge.largest))
     }
 }
 
@@ -183,6 +227,8 @@ pub enum CaseStatus {
     Refused,
     /// The engine reported an error.
     Failed,
+    /// The planner said that the device has no memory for it, and it was not run.
+    PredictedOutOfMemory,
 }
 
 impl CaseStatus {
@@ -195,7 +241,24 @@ impl CaseStatus {
             Self::Crashed => "crashed",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::PredictedOutOfMemory => "predicted-out-of-memory",
         }
+    }
+
+    /// Every status, in the order that counts of them are shown in.
+    pub const ALL: [Self; 6] =
+        [Self::Ok, Self::OutOfMemory, Self::PredictedOutOfMemory, Self::Refused, Self::Failed, Self::Crashed];
+
+    /// Whether it was tried and did not end well, so that trying again may end otherwise.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::OutOfMemory | Self::Crashed | Self::Failed)
+    }
+
+    /// Whether anything ran.
+    #[must_use]
+    pub const fn ran(self) -> bool {
+        !matches!(self, Self::Refused | Self::PredictedOutOfMemory)
     }
 }
 
@@ -249,7 +312,7 @@ pub struct CaseFilter {
     /// A precision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<String>,
-    /// `ok`, `out-of-memory`, `crashed`, `refused`, `failed`.
+    /// `ok`, `out-of-memory`, `crashed`, `refused`, `failed`, `predicted-out-of-memory`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<CaseStatus>,
     /// Page from 1.

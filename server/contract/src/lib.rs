@@ -4,6 +4,7 @@
 //! *job* a sweep asked of the fleet, a *lease* a runner's hold on it.
 
 pub mod case;
+pub mod edge;
 pub mod error;
 pub mod export;
 pub mod ids;

@@ -3,6 +3,8 @@
 use planner::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::edge::Edge;
+
 /// Figures of one case.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -19,6 +21,9 @@ pub struct Measurement {
     /// Threads that computed, for a CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+    /// The edge that was found, where the case searches one: all other figures are of the largest that fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<Edge>,
 }
 
 /// The phases of a generation. Embedding is a prefill that no decode follows.

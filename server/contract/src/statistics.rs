@@ -82,9 +82,10 @@ pub struct CaseSpeed {
 }
 
 impl CaseSpeed {
-    /// Of a case's samples.
+    /// Of a case's samples; where it searched an edge, of the largest that fits.
     #[must_use]
     pub fn of(spec: &CaseSpec, measurement: &Measurement) -> Self {
+        let spec = spec.measured(measurement);
         let batch = f64::from(spec.batch);
         let prompt = batch * spec.prompt_tokens.0 as f64;
         Self {

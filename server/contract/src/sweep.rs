@@ -1,12 +1,13 @@
 //! A sweep: the grid of cases that a run executes.
 
-use planner::Tokens;
 use planner::document::plan::{Attention, CacheKind};
 use planner::document::precision::CachePrecision;
+use planner::{Bytes, Tokens};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::case::{CaseSpec, Device, Variant};
+use crate::case::{CaseSpec, Device, Variant, is_zero};
+use crate::edge::{EdgeAxis, EdgeSpec};
 
 /// A grid of cases: every combination of the axes, in this order, the last varying fastest.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -41,10 +42,25 @@ pub struct Sweep {
     pub device: Device,
     /// Timed repetitions of each case, after one warm-up.
     pub repetitions: u32,
+    /// Most bytes that a case's tensors and workspaces may take; null: all that there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<Bytes>,
+    /// What prompts and random weights are made from; 0: the ones that every version made so far.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seed: u64,
+    /// Which edge each case searches for; null: none. The searched axis (`batches` or `prompts`) is then 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<EdgeSpec>,
 }
 
 /// The most cases that one sweep may have.
 pub const MAX_CASES: usize = 4096;
+/// The most sequences at once that a case may have.
+pub const MAX_BATCH: u32 = 65_536;
+/// The most tokens of a prompt, or generated, that a case may have.
+pub const MAX_TOKENS: u64 = 16_777_216;
+/// The least memory that a case may be limited to.
+pub const MIN_MEMORY_LIMIT: Bytes = Bytes::from_mib(1);
 
 /// Why a sweep cannot run as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +81,12 @@ pub enum SweepError {
         /// What is accepted.
         accepted: &'static str,
     },
+    /// An edge on a processor that nothing but the host's memory limits.
+    #[error(
+        "memory_limit: left out; searching an edge on a cpu needs one, else the kernel would have to kill the case and \
+         swapping would hide the edge"
+    )]
+    EdgeWithoutLimit,
     /// More cases than [`MAX_CASES`].
     #[error("the grid has {cases} cases; at most {MAX_CASES}: shorten an axis")]
     TooManyCases {
@@ -89,21 +111,21 @@ impl Sweep {
         if let Some((axis, _)) = axes.iter().find(|(_, n)| *n == 0) {
             return Err(SweepError::EmptyAxis { axis });
         }
-        if let Some(b) = self.batches.iter().find(|b| !(1..=65_536).contains(*b)) {
+        if let Some(b) = self.batches.iter().find(|b| !(1..=MAX_BATCH).contains(*b)) {
             return Err(SweepError::OutOfRange {
                 axis: "batches",
                 given: b.to_string(),
                 accepted: "1 to 65536",
             });
         }
-        if let Some(p) = self.prompts.iter().find(|p| !(1..=16_777_216).contains(&p.0)) {
+        if let Some(p) = self.prompts.iter().find(|p| !(1..=MAX_TOKENS).contains(&p.0)) {
             return Err(SweepError::OutOfRange {
                 axis: "prompts",
                 given: p.to_string(),
                 accepted: "1 to 16777216",
             });
         }
-        if let Some(g) = self.generates.iter().find(|g| g.0 > 16_777_216) {
+        if let Some(g) = self.generates.iter().find(|g| g.0 > MAX_TOKENS) {
             return Err(SweepError::OutOfRange {
                 axis: "generates",
                 given: g.to_string(),
@@ -117,11 +139,48 @@ impl Sweep {
                 accepted: "1 to 1000",
             });
         }
+        if let Some(limit) = self.memory_limit.filter(|limit| *limit < MIN_MEMORY_LIMIT) {
+            return Err(SweepError::OutOfRange {
+                axis: "memory_limit",
+                given: limit.to_string(),
+                accepted: "1 MiB (2^20 bytes) or more",
+            });
+        }
+        self.check_edge()?;
         let cases = self.len();
         if cases > MAX_CASES {
             return Err(SweepError::TooManyCases { cases });
         }
         Ok(())
+    }
+
+    fn check_edge(&self) -> Result<(), SweepError> {
+        let Some(edge) = self.edge else { return Ok(()) };
+        let wrong = |axis, given: String, accepted| Err(SweepError::OutOfRange { axis, given, accepted });
+        if self.device == Device::Cpu && self.memory_limit.is_none() {
+            return Err(SweepError::EdgeWithoutLimit);
+        }
+        if edge.resolution == 0 {
+            return wrong("edge.resolution", "0".to_owned(), "1 (exact) or more");
+        }
+        let listed = |numbers: &[String]| numbers.join(", ");
+        match edge.axis {
+            EdgeAxis::Batch if self.batches != [1] => {
+                let given: Vec<String> = self.batches.iter().map(ToString::to_string).collect();
+                wrong("batches", listed(&given), "1 with an edge in the batch, which the search enlarges")
+            }
+            EdgeAxis::Context if self.prompts != [Tokens(1)] => {
+                let given: Vec<String> = self.prompts.iter().map(ToString::to_string).collect();
+                wrong("prompts", listed(&given), "1 with an edge in the context, which the search enlarges")
+            }
+            EdgeAxis::Batch if edge.limit.is_some_and(|n| !(1..=u64::from(MAX_BATCH)).contains(&n)) => {
+                wrong("edge.limit", edge.limit.unwrap_or(0).to_string(), "1 to 65536")
+            }
+            EdgeAxis::Context if edge.limit.is_some_and(|n| !(1..=MAX_TOKENS).contains(&n)) => {
+                wrong("edge.limit", edge.limit.unwrap_or(0).to_string(), "1 to 16777216")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Number of cases.
@@ -171,6 +230,9 @@ impl Sweep {
                                     prompt_tokens,
                                     generate_tokens,
                                     repetitions: self.repetitions,
+                                    memory_limit: self.memory_limit,
+                                    seed: self.seed,
+                                    edge: self.edge,
                                 };
                                 if seen.insert(case.key()) {
                                     cases.push(case);

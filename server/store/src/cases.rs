@@ -1,6 +1,6 @@
 //! Cases: written once, whole, and never changed.
 
-use contract::case::{Case, CaseFilter};
+use contract::case::{Case, CaseFilter, CaseStatus};
 use contract::ids::{CaseId, RunId, UnixMillis};
 use contract::run::Page;
 use contract::statistics::CaseSpeed;
@@ -53,22 +53,60 @@ impl Store {
         insert(&self.pool, case).await
     }
 
+    /// Stores a further attempt at a case that had failed, or that had only been predicted: the one stored before is
+    /// kept among the superseded ones, and this one is the case's result from now on. Both or neither. False where the
+    /// case is stored and ended well, or was refused, which leaves it as it is; one that is not stored is stored.
+    ///
+    /// # Errors
+    /// Where its id is not the one derived from its run and key, or the database fails.
+    pub async fn supersede_case(&self, case: &Case, now: UnixMillis) -> Result<bool, StoreError> {
+        let mut write = self.write().await?;
+        if let Some(before) = find(&mut *write, case.id).await? {
+            if !before.status.is_failure() && before.status != CaseStatus::PredictedOutOfMemory {
+                return Ok(false);
+            }
+            let (id, run) = (before.id.to_string(), before.run_id.to_string());
+            let document = value::to_json("the case", &before)?;
+            sqlx::query!(
+                "INSERT INTO superseded_cases (id, attempt, run_id, document, superseded_at)
+                 SELECT ?1, COUNT(*) + 1, ?2, ?3, ?4 FROM superseded_cases WHERE id = ?1",
+                id,
+                run,
+                document,
+                now.0
+            )
+            .execute(&mut *write)
+            .await?;
+            sqlx::query!("DELETE FROM cases WHERE id = ?", id).execute(&mut *write).await?;
+        }
+        let inserted = insert(&mut *write, case).await?;
+        write.commit().await?;
+        Ok(inserted)
+    }
+
+    /// Attempts of a run's cases that were run again, by case and in their order.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn superseded_cases(&self, run: RunId) -> Result<Vec<Case>, StoreError> {
+        let run = run.to_string();
+        sqlx::query_scalar!(
+            "SELECT document FROM superseded_cases WHERE run_id = ? ORDER BY id, attempt",
+            run
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(|text| value::json("superseded_cases.document", text))
+        .collect()
+    }
+
     /// One case.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn case(&self, id: CaseId) -> Result<Option<Case>, StoreError> {
-        let id = id.to_string();
-        sqlx::query_as!(
-            CaseRow,
-            "SELECT id, run_id, position, spec, engine, plan, estimate, status, error, measurement, finished_at
-             FROM cases WHERE id = ?",
-            id
-        )
-        .fetch_optional(&self.pool)
-        .await?
-        .map(Case::try_from)
-        .transpose()
+        find(&self.pool, id).await
     }
 
     /// A page of cases of all runs, newest first.
@@ -109,6 +147,20 @@ fn push_filter<'a>(query: &mut QueryBuilder<'a, sqlx::Sqlite>, filter: &'a CaseF
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(status.as_str());
     }
+}
+
+async fn find(db: impl SqliteExecutor<'_>, id: CaseId) -> Result<Option<Case>, StoreError> {
+    let id = id.to_string();
+    sqlx::query_as!(
+        CaseRow,
+        "SELECT id, run_id, position, spec, engine, plan, estimate, status, error, measurement, finished_at
+             FROM cases WHERE id = ?",
+        id
+    )
+    .fetch_optional(db)
+    .await?
+    .map(Case::try_from)
+    .transpose()
 }
 
 pub(crate) async fn of_run(db: impl SqliteExecutor<'_>, run: RunId) -> Result<Vec<Case>, StoreError> {

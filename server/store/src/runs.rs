@@ -106,6 +106,38 @@ impl Store {
         .transpose()
     }
 
+    /// The latest run by hand of that sweep on this machine that has not finished, as [`Store::unfinished_run`], or that
+    /// has a case which failed, or where `predicted` one that was only predicted to.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn unfinished_or_failed_run(
+        &self,
+        fingerprint: &str,
+        machine: MachineId,
+        predicted: bool,
+    ) -> Result<Option<Run>, StoreError> {
+        let machine = machine.to_string();
+        sqlx::query_as!(
+            RunRow,
+            "SELECT id, name, job_id, machine_id, sweep, runner, status, origin, started_at, finished_at FROM runs
+             WHERE fingerprint = ? AND machine_id = ? AND origin = 'local' AND job_id IS NULL
+               AND (status = 'running'
+                    OR (SELECT COUNT(*) FROM cases
+                        WHERE cases.run_id = runs.id
+                          AND (cases.status IN ('ok', 'refused')
+                               OR cases.status = 'predicted-out-of-memory' AND NOT ?)) < cases_total)
+             ORDER BY started_at DESC, id DESC LIMIT 1",
+            fingerprint,
+            machine,
+            predicted
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .map(Run::try_from)
+        .transpose()
+    }
+
     /// Keys of the run's cases that are stored, by position.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The table of a run's cases.
 
 use contract::case::{Case, CaseSpec, CaseStatus};
+use contract::edge::{Edge, EdgeSpec};
 use contract::measurement::{Measurement, Phase};
 use contract::statistics::{CaseSpeed, Distribution};
 use leptos::prelude::*;
@@ -55,7 +56,11 @@ pub(super) fn Cases(cases: Vec<Case>) -> impl IntoView {
 fn row(case: Case, largest: Bytes) -> impl IntoView {
     let residual = residual_percent(&case);
     let today = today(case.plan.as_ref(), case.estimate.as_ref()).map(Today::line);
-    let spec = case.spec;
+    let edge = case.measurement.as_ref().and_then(|m| m.edge.as_ref()).map(edge_line);
+    let spec = match &case.measurement {
+        Some(measurement) => case.spec.measured(measurement),
+        None => case.spec,
+    };
     let head = view! {
         <td class="n">{case.position + 1}</td>
         <td>
@@ -69,6 +74,7 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
                     format::count(spec.generate_tokens.0),
                 )}
             </small>
+            {edge.map(|line| view! { <small>{line}</small> })}
         </td>
     };
     let again = view! { <td>{actions(&spec, case.plan.as_ref())}</td> };
@@ -115,6 +121,16 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
         </tr>
     }
     .into_any()
+}
+
+/// The edge that a case found, in a line.
+fn edge_line(edge: &Edge) -> String {
+    let fails = edge
+        .smallest_failed
+        .map_or_else(|| "nothing tried fails".to_owned(), |n| format!("{} fails", format::count(n)));
+    let predicted =
+        edge.predicted.map_or_else(String::new, |n| format!("; the planner had said {}", format::count(n)));
+    format!("Largest {}: {}, {fails}{predicted}", edge.axis, format::count(edge.largest))
 }
 
 /// What today's planner says of a case, where it is not what was stored with it.
@@ -270,6 +286,16 @@ fn command(spec: &CaseSpec) -> String {
         "--batch {} --prompt {} --generate {} --device {} --repetitions {}",
         spec.batch, spec.prompt_tokens, spec.generate_tokens, spec.device, spec.repetitions
     ));
+    if let Some(limit) = spec.memory_limit {
+        words.push(format!("--memory-limit {}B", limit.0));
+    }
+    if spec.seed != 0 {
+        words.push(format!("--seed {}", spec.seed));
+    }
+    if let Some(EdgeSpec { axis, limit, resolution }) = spec.edge {
+        words.push(format!("--edge {axis} --edge-resolution {resolution}"));
+        words.extend(limit.map(|limit| format!("--edge-limit {limit}")));
+    }
     words.join(" ")
 }
 
@@ -300,6 +326,7 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use contract::case::{Device, Variant};
+    use contract::edge::EdgeAxis;
     use planner::Tokens;
     use planner::document::plan::CacheKind;
     use planner::document::precision::CachePrecision;
@@ -363,6 +390,15 @@ mod tests {
             command.contains(" --variant plimsoll --cache rotating --kv-cache int8 --batch"),
             "{command}"
         );
+        let limited = CaseSpec {
+            memory_limit: Some(Bytes::from_mib(600)),
+            seed: 7,
+            edge: Some(EdgeSpec { limit: Some(64), ..EdgeSpec::exact(EdgeAxis::Batch) }),
+            ..spec()
+        };
+        let command = super::command(&limited);
+        let end = " --memory-limit 629145600B --seed 7 --edge batch --edge-resolution 1 --edge-limit 64";
+        assert!(command.ends_with(end), "{command}");
     }
 
     #[test]

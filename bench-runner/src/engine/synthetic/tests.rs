@@ -3,8 +3,10 @@
 use std::io::Read;
 
 use candle_core::quantized::GgmlDType;
+use candle_core::{DType, Device};
 use planner::model::Model;
 
+use super::super::random::seeded_tensor;
 use super::{GgufLayout, write_gguf};
 
 fn config(kind: &str) -> serde_json::Value {
@@ -23,7 +25,7 @@ fn the_file_holds_what_the_layout_says() {
         let shape = Model::from_config("m", &config).unwrap();
         let layout = GgufLayout::new(&shape, GgmlDType::Q8_0).unwrap();
         let mut bytes = Vec::new();
-        write_gguf(&config, GgmlDType::Q8_0).unwrap().read_to_end(&mut bytes).unwrap();
+        write_gguf(&config, GgmlDType::Q8_0, 0).unwrap().read_to_end(&mut bytes).unwrap();
         let header =
             planner::gguf::parse(&bytes, bytes.len() as u64).unwrap_or_else(|e| panic!("{kind}: {e}"));
         let read = header.model("m").unwrap_or_else(|e| panic!("{kind}: {e}"));
@@ -35,6 +37,27 @@ fn the_file_holds_what_the_layout_says() {
         };
         assert_eq!(sorted(header.stored()), sorted(layout.stored()), "{kind}");
     }
+}
+
+#[test]
+fn a_seed_makes_other_numbers_of_the_same_size() {
+    let written = |seed| {
+        let mut bytes = Vec::new();
+        write_gguf(&config("llama"), GgmlDType::Q8_0, seed).unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    let (usual, other) = (written(0), written(1));
+    assert_eq!(usual, written(0));
+    assert_eq!(usual.len(), other.len());
+    let differ = usual.iter().zip(&other).filter(|(a, b)| a != b).count();
+    assert!(differ > usual.len() / 2, "{differ} of {} bytes", usual.len());
+    // Dense weights, too.
+    let tensor = |seed| {
+        let tensor = seeded_tensor("w", seed, (8, 8).into(), DType::F32, &Device::Cpu).unwrap();
+        tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    assert_eq!(tensor(0), tensor(0));
+    assert!(tensor(0).iter().zip(tensor(1)).all(|(a, b)| (a - b).abs() > 0.0));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 use super::{MAX_CASES, Sweep, SweepError, first_benchmark};
-use planner::Tokens;
 use planner::document::plan::{Attention, CacheKind};
 use planner::document::precision::CachePrecision;
+use planner::{Bytes, Tokens};
 
-use crate::case::{CaseSpec, Variant};
+use crate::case::{CaseSpec, Device, Variant};
+use crate::edge::{EdgeAxis, EdgeSpec};
 
 fn sweep() -> Sweep {
     first_benchmark()
@@ -75,7 +76,7 @@ fn a_repeated_value_is_one_case() {
 #[test]
 fn each_bad_axis_is_named() {
     type Spoil = fn(&mut Sweep);
-    let table: [(&str, Spoil); 10] = [
+    let table: [(&str, Spoil); 11] = [
         ("models", |s| s.models.clear()),
         ("precisions", |s| s.precisions.clear()),
         ("batches", |s| s.batches.clear()),
@@ -86,6 +87,7 @@ fn each_bad_axis_is_named() {
         ("generates", |s| s.generates.clear()),
         ("generates", |s| s.generates = vec![Tokens(u64::MAX)]),
         ("repetitions", |s| s.repetitions = 0),
+        ("memory_limit", |s| s.memory_limit = Some(Bytes((1 << 20) - 1))),
     ];
     assert_eq!(sweep().check(), Ok(()));
     for (axis, spoil) in table {
@@ -94,6 +96,60 @@ fn each_bad_axis_is_named() {
         let message = s.check().unwrap_err().to_string();
         assert!(message.starts_with(axis), "{message:?} does not name {axis}");
     }
+}
+
+#[test]
+fn a_search_begins_at_one_and_has_an_end() {
+    type Spoil = fn(&mut Sweep);
+    let edge = |axis| {
+        let mut s = sweep();
+        (s.edge, s.memory_limit) = (Some(EdgeSpec::exact(axis)), Some(Bytes::from_mib(64)));
+        match axis {
+            EdgeAxis::Batch => s.batches = vec![1],
+            EdgeAxis::Context => s.prompts = vec![Tokens(1)],
+        }
+        s
+    };
+    let table: [(EdgeAxis, &str, Spoil); 6] = [
+        (EdgeAxis::Batch, "batches", |s| s.batches = vec![1, 2]),
+        (EdgeAxis::Context, "prompts", |s| s.prompts = vec![Tokens(2)]),
+        (EdgeAxis::Batch, "memory_limit", |s| s.memory_limit = None),
+        (EdgeAxis::Batch, "edge.limit", |s| s.edge.as_mut().unwrap().limit = Some(65_537)),
+        (EdgeAxis::Context, "edge.limit", |s| s.edge.as_mut().unwrap().limit = Some(0)),
+        (EdgeAxis::Context, "edge.resolution", |s| s.edge.as_mut().unwrap().resolution = 0),
+    ];
+    for (axis, field, spoil) in table {
+        let mut s = edge(axis);
+        assert_eq!(s.check(), Ok(()), "{axis}");
+        spoil(&mut s);
+        let message = s.check().unwrap_err().to_string();
+        assert!(message.starts_with(field), "{message:?} does not name {field}");
+    }
+    let mut on_gpu = edge(EdgeAxis::Batch);
+    (on_gpu.device, on_gpu.memory_limit) = (Device::Cuda(0), None);
+    assert_eq!(on_gpu.check(), Ok(()), "a GPU's memory has an end by itself");
+}
+
+#[test]
+fn limits_seeds_and_edges_stand_in_the_key_and_in_the_sweep() {
+    let mut s = sweep();
+    (s.precisions, s.batches) = (vec!["bf16".to_owned()], vec![1]);
+    (s.prompts, s.generates) = (vec![Tokens(8)], vec![Tokens(1)]);
+    let plain = s.fingerprint();
+    (s.memory_limit, s.seed) = (Some(Bytes::from_mib(600)), 7);
+    s.edge = Some(EdgeSpec { limit: Some(64), resolution: 4, ..EdgeSpec::exact(EdgeAxis::Batch) });
+    assert_ne!(s.fingerprint(), plain);
+    let case = &s.cases()[0];
+    assert_eq!(
+        case.key(),
+        "HuggingFaceTB/SmolLM2-135M bf16 limit:629145600 seed:7 edge:batch<=64~4 b1 p8 g1 cpu r2"
+    );
+    assert_eq!(&serde_json::from_str::<CaseSpec>(&serde_json::to_string(case).unwrap()).unwrap(), case);
+    assert_eq!(
+        case.at(EdgeAxis::Batch, 9).key().replace(" b9 ", " b1 "),
+        case.key().replace(" edge:batch<=64~4", "")
+    );
+    assert_eq!(case.at(EdgeAxis::Context, 9).prompt_tokens, Tokens(8), "with the token that is generated");
 }
 
 #[test]

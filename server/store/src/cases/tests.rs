@@ -1,7 +1,7 @@
 use contract::case::{CaseFilter, CaseStatus};
 use contract::ids::CaseId;
 
-use crate::testing::{case, machine, run, sweep, temporary};
+use crate::testing::{T0, case, machine, run, sweep, temporary};
 use crate::{Store, StoreError};
 
 #[tokio::test]
@@ -21,6 +21,58 @@ async fn a_case_is_stored_once_and_never_changed() {
     assert_eq!(store.case(first.id).await.unwrap(), Some(first.clone()));
     let changed = sqlx::query("UPDATE cases SET status = 'failed'").execute(&store.pool).await;
     assert!(changed.unwrap_err().to_string().contains("never changed"));
+}
+
+#[tokio::test]
+async fn an_attempt_that_failed_makes_room_for_the_next_and_is_kept() {
+    let (_folder, store) = temporary().await;
+    let (machine, sweep) = (machine(1, "desk"), sweep("tiny"));
+    let run = run(2, &machine, sweep.clone());
+    store.upsert_machine(&machine).await.unwrap();
+    store.create_run(&run).await.unwrap();
+    let measured = case(run.id, &sweep, 0);
+    let ended = |status, at| {
+        let mut ended = measured.clone();
+        (ended.status, ended.error) = (status, Some(format!("ended as {status}")));
+        (ended.measurement, ended.finished_at) = (None, T0.plus_ms(at));
+        ended
+    };
+    let predicted = ended(CaseStatus::PredictedOutOfMemory, 1);
+    let attempts = [ended(CaseStatus::Crashed, 2), ended(CaseStatus::OutOfMemory, 3), measured.clone()];
+
+    assert!(store.supersede_case(&predicted, T0).await.unwrap(), "nothing was there");
+    for attempt in &attempts {
+        assert!(store.supersede_case(attempt, T0).await.unwrap());
+        assert_eq!(
+            store.run(run.id).await.unwrap().unwrap().cases,
+            std::slice::from_ref(attempt),
+            "one result a case"
+        );
+    }
+    let before = [predicted, attempts[0].clone(), attempts[1].clone()];
+    assert_eq!(store.superseded_cases(run.id).await.unwrap(), before);
+
+    assert!(!store.supersede_case(&ended(CaseStatus::Failed, 9), T0).await.unwrap(), "a measured case stays");
+    assert_eq!(store.case(measured.id).await.unwrap(), Some(measured));
+    assert_eq!(store.superseded_cases(run.id).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn no_case_is_deleted_without_a_trace() {
+    let (_folder, store) = temporary().await;
+    let (machine, sweep) = (machine(1, "desk"), sweep("tiny"));
+    let run = run(2, &machine, sweep.clone());
+    store.upsert_machine(&machine).await.unwrap();
+    store.create_run(&run).await.unwrap();
+    let mut crashed = case(run.id, &sweep, 0);
+    (crashed.status, crashed.measurement) = (CaseStatus::Crashed, None);
+    store.insert_case(&crashed).await.unwrap();
+    store.insert_case(&case(run.id, &sweep, 1)).await.unwrap();
+    for position in [0, 1] {
+        let id = case(run.id, &sweep, position).id.to_string();
+        let deleted = sqlx::query("DELETE FROM cases WHERE id = ?").bind(id).execute(&store.pool).await;
+        assert!(deleted.unwrap_err().to_string().contains("its attempt is kept"), "position {position}");
+    }
 }
 
 #[tokio::test]

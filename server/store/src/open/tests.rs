@@ -1,5 +1,7 @@
 use std::fs;
 
+use contract::case::CaseStatus;
+use contract::ids::RunId;
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
@@ -29,7 +31,7 @@ async fn a_newer_database_is_refused_by_name_and_version() {
     let before = fs::read(&path).unwrap();
 
     let error = Store::open(&path).await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 9999, known: 2, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 9999, known: 3, .. }), "{error:?}");
     let sentence = error.to_string();
     assert!(sentence.contains("future.db") && sentence.contains("upgrade"), "{sentence}");
     assert_eq!(fs::read(&path).unwrap(), before, "a refused database is left as it was");
@@ -104,6 +106,7 @@ async fn every_earlier_schema_is_brought_up_to_date() {
     let earlier = [
         (1, include_str!("../../../../migrations/0001_results_and_queue.sql")),
         (2, include_str!("../../../../migrations/0002_runs_by_sweep.sql")),
+        (3, include_str!("../../../../migrations/0003_predicted_and_superseded_cases.sql")),
     ];
     assert_eq!(
         earlier.map(|(version, _)| version).to_vec(),
@@ -139,11 +142,37 @@ async fn every_earlier_schema_is_brought_up_to_date() {
             .execute(&mut db)
             .await
             .unwrap();
+        let (lab, sweep) = (machine(7, "old"), sweep("tiny"));
+        let run = run(2, &lab, sweep.clone());
+        let mut stored = [case(run.id, &sweep, 0), case(run.id, &sweep, 1)];
+        (stored[1].status, stored[1].measurement) = (CaseStatus::Crashed, None);
+        crate::runs::insert(&mut db, &run).await.unwrap();
+        for case in &stored {
+            assert!(crate::cases::insert(&mut db, case).await.unwrap());
+        }
         db.close().await.unwrap();
 
         let store = Store::open(&path).await.unwrap();
         let machines = store.machines().await.unwrap();
         assert_eq!(machines.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["old"], "schema {upto}");
+        assert_eq!(store.run(run.id).await.unwrap().unwrap().cases, stored, "schema {upto}");
+        let schema =
+            "SELECT name FROM sqlite_schema WHERE tbl_name = 'cases' AND type <> 'table' ORDER BY name";
+        let names: Vec<String> = sqlx::query_scalar(schema).fetch_all(&store.pool).await.unwrap();
+        assert_eq!(
+            names,
+            [
+                "cases_are_immutable",
+                "cases_are_kept",
+                "cases_by_age",
+                "cases_by_model",
+                "sqlite_autoindex_cases_1",
+                "sqlite_autoindex_cases_2"
+            ],
+            "schema {upto}"
+        );
+        let orphan = case(RunId(uuid(99)), &sweep, 0);
+        assert!(store.insert_case(&orphan).await.is_err(), "schema {upto}: a case belongs to a run");
     }
 }
 

@@ -138,6 +138,35 @@ async fn a_sweep_by_hand_finds_where_it_stopped() {
 }
 
 #[tokio::test]
+async fn a_run_with_failed_cases_is_found_until_none_is_left() {
+    let (_folder, store) = temporary().await;
+    let (desk, sweep) = (machine(1, "desk"), sweep("tiny"));
+    store.upsert_machine(&desk).await.unwrap();
+    let done = run(10, &desk, sweep.clone());
+    store.create_run(&done).await.unwrap();
+    for position in 0..4 {
+        let mut case = case(done.id, &sweep, position);
+        if position == 2 {
+            (case.status, case.measurement) = (CaseStatus::OutOfMemory, None);
+        }
+        store.insert_case(&case).await.unwrap();
+    }
+    store.set_run_status(done.id, RunStatus::Finished, Some(T0)).await.unwrap();
+    let fingerprint = sweep.fingerprint();
+    let found = async |predicted| {
+        store.unfinished_or_failed_run(&fingerprint, desk.id, predicted).await.unwrap().map(|run| run.id)
+    };
+    assert_eq!(store.unfinished_run(&fingerprint, desk.id).await.unwrap(), None);
+    assert_eq!(found(false).await, Some(done.id));
+    let mut predicted = case(done.id, &sweep, 2);
+    (predicted.status, predicted.measurement) = (CaseStatus::PredictedOutOfMemory, None);
+    store.supersede_case(&predicted, T0).await.unwrap();
+    assert_eq!((found(false).await, found(true).await), (None, Some(done.id)));
+    store.supersede_case(&case(done.id, &sweep, 2), T0).await.unwrap();
+    assert_eq!(found(true).await, None);
+}
+
+#[tokio::test]
 async fn a_run_from_elsewhere_comes_whole_or_not_at_all() {
     let (_folder, store) = temporary().await;
     let (machine, sweep) = (machine(1, "lab"), sweep("tiny"));
