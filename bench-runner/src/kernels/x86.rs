@@ -1,5 +1,7 @@
 //! The kernels for x86-64, on vectors of 256 bits.
 
+#![allow(clippy::cast_ptr_alignment, reason = "loads and stores here take any alignment")]
+
 use std::arch::x86_64::{
     __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps,
     _mm256_and_ps, _mm256_and_si256, _mm256_castsi256_ps, _mm256_cvtepi32_ps, _mm256_cvtph_ps,
@@ -24,16 +26,16 @@ use super::pack::{Packed, Part, Tile};
 pub(super) unsafe fn quantise(from: &[f32; BLOCK], to: &mut [i8; BLOCK]) -> Scale {
     let (parts, _) = from.as_chunks::<8>();
     // SAFETY: each part is eight numbers.
-    let x = [0, 1, 2, 3].map(|i| unsafe { _mm256_loadu_ps(parts[i].as_ptr()) });
+    let loaded = [0, 1, 2, 3].map(|i| unsafe { _mm256_loadu_ps(parts[i].as_ptr()) });
     let magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(i32::MAX));
-    let [a, b, c, d] = x.map(|x| _mm256_and_ps(x, magnitude));
+    let [a, b, c, d] = loaded.map(|x| _mm256_and_ps(x, magnitude));
     let mut lanes = [0f32; 8];
     // SAFETY: eight numbers.
     unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), _mm256_max_ps(_mm256_max_ps(a, b), _mm256_max_ps(c, d))) };
     let largest = lanes.iter().fold(0f32, |largest, x| largest.max(*x));
     let scale = largest / 127.0;
     let inverse = _mm256_set1_ps(if largest > 0.0 { 127.0 / largest } else { 0.0 });
-    let [a, b, c, d] = x.map(|x| _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse)));
+    let [a, b, c, d] = loaded.map(|x| _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse)));
     let sums = _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d));
     // Packing works in halves of vectors: the order is mended at the end.
     let packed = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));

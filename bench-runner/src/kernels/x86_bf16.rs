@@ -1,5 +1,7 @@
 //! [`super::bf16`] for x86-64.
 
+#![allow(clippy::cast_ptr_alignment, reason = "loads here take any alignment")]
+
 use std::arch::x86_64::{
     __m256, _mm_add_ps, _mm_storeu_ps, _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
     _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_hadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
