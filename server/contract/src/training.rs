@@ -3,7 +3,7 @@
 use planner::document::plan::{Checkpointing, Lora, Optimizer, TrainMethod};
 use serde::{Deserialize, Serialize};
 
-/// Modules that have an adapter where a case does not choose: every linear one of a layer, as QLoRA's authors found best
+/// Modules that have an adapter where a case does not choose: every linear one of a layer, as its authors found best with qlora
 /// (arXiv 2305.14314, section 4).
 pub const ALL_TARGETS: [&str; 7] =
     ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
