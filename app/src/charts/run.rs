@@ -154,7 +154,7 @@ impl Layout {
             names: Vec::new(),
             wide: values.first().zip(values.last()).is_some_and(|(lo, hi)| *lo > 0 && hi / lo >= 4),
             models_vary: specs.iter().any(|spec| spec.model != first.model),
-            precisions_vary: specs.iter().any(|spec| spec.precision != first.precision),
+            precisions_vary: specs.iter().any(|spec| precision(spec) != precision(first)),
             numbers_vary: SweepAxis::NUMBERS
                 .into_iter()
                 .filter(|a| *a != axis && distinct(*a).len() > 1)
@@ -163,7 +163,7 @@ impl Layout {
         };
         for spec in &specs {
             let place = if axis == SweepAxis::Names { &mut layout.names } else { &mut Vec::new() };
-            let name = format!("{} {}", short_model(&spec.model), spec.precision);
+            let name = format!("{} {}", short_model(&spec.model), precision(spec));
             if !place.contains(&name) {
                 place.push(name);
             }
@@ -184,11 +184,11 @@ impl Layout {
             parts.push(short_model(&spec.model).to_owned());
         }
         if self.precisions_vary {
-            parts.push(spec.precision.clone());
+            parts.push(precision(spec));
         }
         parts.extend(self.numbers_vary.iter().map(|axis| axis.short(axis.value(spec))));
         if parts.is_empty() {
-            format!("{} {}", short_model(&spec.model), spec.precision)
+            format!("{} {}", short_model(&spec.model), precision(spec))
         } else {
             parts.join(", ")
         }
@@ -196,7 +196,7 @@ impl Layout {
 
     fn x(&self, spec: &CaseSpec) -> f64 {
         if self.axis == SweepAxis::Names {
-            let name = format!("{} {}", short_model(&spec.model), spec.precision);
+            let name = format!("{} {}", short_model(&spec.model), precision(spec));
             self.names.iter().position(|n| *n == name).unwrap_or(0) as f64
         } else {
             self.axis.value(spec) as f64
@@ -230,6 +230,14 @@ impl Layout {
             .map(|(style, name)| Series { name: name.clone(), style, mark, line, points: of(name) })
             .filter(|series| !series.points.is_empty())
             .collect()
+    }
+}
+
+/// A precision, and the training step in it.
+fn precision(spec: &CaseSpec) -> String {
+    match &spec.training {
+        Some(training) => format!("{} {}", spec.precision, training.name()),
+        None => spec.precision.clone(),
     }
 }
 

@@ -112,13 +112,19 @@ impl CaseSpeed {
 }
 
 /// Joules per token of a phase, over all sequences of the batch and all timed repetitions: of prompt tokens in prefill, of
-/// generated tokens after the first in decode. None where the phase has no tokens or was not metered.
+/// generated tokens after the first in decode, of trained tokens in a training step. None where the phase has no tokens or was not metered.
 #[must_use]
 pub fn joules_per_token(spec: &CaseSpec, measurement: &Measurement, phase: Phase) -> Option<f64> {
     let energy = measurement.energy(phase)?;
     let tokens = match phase {
         Phase::Prefill => spec.prompt_tokens.0,
         Phase::Decode => spec.generate_tokens.0.saturating_sub(1),
+        // Each pass is of one micro batch, an update of all.
+        Phase::Forward | Phase::Backward => spec.prompt_tokens.0,
+        Phase::Optimizer => {
+            let micro_batches = spec.training.as_ref().map_or(1, |training| training.gradient_accumulation);
+            spec.prompt_tokens.0.saturating_mul(u64::from(micro_batches))
+        }
         Phase::Load => 0,
     };
     let tokens = tokens as f64 * f64::from(spec.batch) * f64::from(energy.times);

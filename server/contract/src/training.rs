@@ -3,7 +3,7 @@
 use planner::document::plan::{Checkpointing, Lora, Optimizer, TrainMethod};
 use serde::{Deserialize, Serialize};
 
-/// Modules that have an adapter where a case does not choose: every linear one of a layer, as QLoRA's authors found best
+/// Modules that have an adapter where a case does not choose: every linear one of a layer, as its authors found best with qlora
 /// (arXiv 2305.14314, section 4).
 pub const ALL_TARGETS: [&str; 7] =
     ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
@@ -76,6 +76,30 @@ impl Training {
     }
 }
 
+impl Training {
+    /// The options of `bench-runner run` that ask for it.
+    #[must_use]
+    pub fn options(&self) -> String {
+        let mut options = format!("--train {}", word(&self.method));
+        if let Some(lora) = &self.lora {
+            options = format!("{options}:{}", lora.rank);
+            if lora.targets != ALL_TARGETS {
+                options = format!("{options}:{}", lora.targets.join("+"));
+            }
+        }
+        options = format!(
+            "{options} --optimizer {} --checkpointing {} --accumulate {}",
+            word(&self.optimizer),
+            word(&self.checkpointing),
+            self.gradient_accumulation
+        );
+        if self.mixed_precision {
+            options.push_str(" --mixed");
+        }
+        options
+    }
+}
+
 /// A value by the word that the contract spells it with.
 fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
@@ -108,6 +132,11 @@ mod tests {
             lora.targets = vec!["q_proj".to_owned(), "v_proj".to_owned()];
         }
         assert_eq!(chosen.name(), "train:qlora8(q_proj+v_proj):sgd:mixed:acc2:ckpt");
+        assert_eq!(
+            chosen.options(),
+            "--train qlora:8:q_proj+v_proj --optimizer sgd --checkpointing full --accumulate 2 --mixed"
+        );
+        assert_eq!(full.options(), "--train full --optimizer adamw --checkpointing none --accumulate 1");
         let read: Training = serde_json::from_str(r#"{"method":"full"}"#).unwrap();
         assert_eq!(read, full);
     }

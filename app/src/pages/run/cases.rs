@@ -77,6 +77,7 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
             </small>
             {predicts.map(|words| view! { <small class="nowrap" data-test="quality">{words}</small> })}
             {edge.map(|line| view! { <small>{line}</small> })}
+            {trained(&spec, case.measurement.as_ref())}
         </td>
     };
     let again = view! { <td>{actions(&spec, case.plan.as_ref())}</td> };
@@ -133,6 +134,21 @@ fn edge_line(edge: &Edge) -> String {
     let predicted =
         edge.predicted.map_or_else(String::new, |n| format!("; the planner had said {}", format::count(n)));
     format!("Largest {}: {}, {fails}{predicted}", edge.axis, format::count(edge.largest))
+}
+
+/// What a case trains and how fast, where it does; its peaks by phase beside that, for the columns are a generation's.
+fn trained(spec: &CaseSpec, measurement: Option<&Measurement>) -> Option<impl IntoView + use<>> {
+    let name = spec.training.as_ref()?.name();
+    let measured = measurement.map(|measurement| {
+        let speed = CaseSpeed::of(spec, measurement).training_tokens_per_second;
+        let rate = speed.map(|d| format!("{} tok/s", format::figure(d.mean)));
+        let peak = |phase: Phase| {
+            measurement.phase(phase).map(|p| format!("{} {}", phase.as_str(), p.peak_allocated))
+        };
+        let phases = [Phase::Forward, Phase::Backward, Phase::Optimizer].into_iter().filter_map(peak);
+        rate.into_iter().chain(phases).collect::<Vec<_>>().join(" · ")
+    });
+    Some(view! { <small>{name} <br /> {measured}</small> })
 }
 
 /// What today's planner says of a case, where it is not what was stored with it.
@@ -296,6 +312,9 @@ fn command(spec: &CaseSpec) -> String {
     }
     if let Some(kv_cache) = spec.kv_cache {
         words.push(format!("--kv-cache {kv_cache}"));
+    }
+    if let Some(training) = &spec.training {
+        words.push(training.options());
     }
     if let Some(threshold) = spec.release_threshold {
         words.push(format!("--release-threshold {}", threshold.as_str()));

@@ -14,7 +14,6 @@ pub(super) struct Norm {
 
 impl Norm {
     pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        #[allow(clippy::cast_precision_loss, reason = "the width of a model")]
         let width = x.dim(D::Minus1)? as f64;
         let normed = {
             let wide = x.to_dtype(DType::F32)?;

@@ -19,7 +19,6 @@ pub(super) fn cross_entropy(logits: Tensor, targets: &Tensor) -> Result<Tensor> 
     drop(wide);
     let chosen = shifted.gather(&targets.unsqueeze(1)?, 1)?;
     let total = shifted.exp()?.sum_keepdim(1)?.log()?;
-    #[allow(clippy::cast_precision_loss, reason = "tokens of a batch")]
     let each = 1.0 / rows as f64;
     (total - chosen)?.sum_all()? * each
 }

@@ -255,25 +255,25 @@ impl Loader<'_, '_> {
             let rotation =
                 if window.is_some() { &self.numbers.windowed_rotation } else { &self.numbers.rotation };
             let rotated = (rotation.clone(), as_size(attention.rotary_size));
-            let rope = match rotations.iter().position(|known| *known == rotated) {
-                Some(rope) => rope,
-                None => {
-                    let tokens = self.options.tokens;
-                    let rope = Rope::new(rotation, rotated.1, tokens, self.compute, self.device)?;
-                    let there = rope.from(0, tokens)?;
-                    turns.push(Turn { back: there.turned_back()?, there });
-                    rotations.push(rotated);
-                    turns.len() - 1
-                }
+            let known = rotations.iter().position(|known| *known == rotated);
+            let rope = if let Some(rope) = known {
+                rope
+            } else {
+                let tokens = self.options.tokens;
+                let rope = Rope::new(rotation, rotated.1, tokens, self.compute, self.device)?;
+                let there = rope.from(0, tokens)?;
+                turns.push(Turn { back: there.turned_back()?, there });
+                rotations.push(rotated);
+                turns.len() - 1
             };
             let visibility = Visibility { pattern: Pattern::Full, window };
-            let mask = match seen.iter().position(|known| *known == visibility) {
-                Some(mask) => mask,
-                None => {
-                    masks.push(mask_of(visibility, self.options.tokens, self.device)?);
-                    seen.push(visibility);
-                    masks.len() - 1
-                }
+            let known = seen.iter().position(|known| *known == visibility);
+            let mask = if let Some(mask) = known {
+                mask
+            } else {
+                masks.push(mask_of(visibility, self.options.tokens, self.device)?);
+                seen.push(visibility);
+                masks.len() - 1
             };
             layers.push(self.layer(shape, index, rope, mask)?);
         }
@@ -355,7 +355,6 @@ impl Loader<'_, '_> {
         let attention =
             shape.attention().ok_or_else(|| Refusal(format!("layer {index} has no softmax attention")))?;
         let head_size = as_size(attention.head_size);
-        #[allow(clippy::cast_precision_loss, reason = "the size of a head")]
         let scale = (head_size as f64).powf(-0.5);
         Ok(Layer {
             before_attention: self.norm(Role::LayerNorm(NormPlace::BeforeAttention), at)?,

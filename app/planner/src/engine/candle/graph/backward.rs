@@ -77,7 +77,7 @@ impl Node {
             let gradient = whole.detach();
             let op = node.0.op.borrow();
             if let Some(op) = op.as_ref() {
-                all.pass(op, node, gradient)?;
+                all.pass(op, node, &gradient)?;
             }
         }
         Ok(all)
@@ -109,16 +109,16 @@ impl Gradients {
     }
 
     /// The gradients of an operation's arguments. Results of operations on what is tracked are tracked, as Candle's are.
-    fn pass(&mut self, op: &Op, node: &Node, gradient: Node) -> Result<(), Refused> {
+    fn pass(&mut self, op: &Op, node: &Node, gradient: &Node) -> Result<(), Refused> {
         match op {
             Op::Add(lhs, rhs) => {
-                self.add(lhs, &gradient);
-                self.add(rhs, &gradient);
+                self.add(lhs, gradient);
+                self.add(rhs, gradient);
             }
             Op::Sub(lhs, rhs) => {
-                self.add(lhs, &gradient);
+                self.add(lhs, gradient);
                 let sum = self.sum(rhs);
-                self.set(rhs, sum.sub(&gradient));
+                self.set(rhs, sum.sub(gradient));
             }
             Op::Mul(lhs, rhs) => {
                 let lhs_gradient = gradient.mul(rhs);
@@ -137,12 +137,12 @@ impl Gradients {
                 let part = gradient.affine();
                 self.add(arg, &part);
             }
-            Op::Unary(arg, how) => self.unary(arg, *how, node, &gradient),
+            Op::Unary(arg, how) => self.unary(arg, *how, node, gradient),
             Op::Reshape(arg) => {
                 let part = gradient.reshape(arg.dims());
                 self.add(arg, &part);
             }
-            Op::Copy(arg) => self.add(arg, &gradient),
+            Op::Copy(arg) => self.add(arg, gradient),
             Op::Transpose(arg, a, b) => {
                 let part = gradient.transpose(*a, *b);
                 self.add(arg, &part);
@@ -164,7 +164,7 @@ impl Gradients {
             Op::Matmul(lhs, rhs) => {
                 let lhs_gradient = gradient.matmul(&rhs.t());
                 self.add(lhs, &lhs_gradient);
-                let rhs_gradient = lhs.t().matmul(&gradient);
+                let rhs_gradient = lhs.t().matmul(gradient);
                 self.add(rhs, &rhs_gradient);
             }
             // `index_add` and `scatter_add` make a copy of the sum and add to it.
@@ -173,7 +173,7 @@ impl Gradients {
                 self.set(arg, sum.like());
             }
             Op::Custom(arg, custom) => {
-                let part = custom.backward(node, &gradient)?;
+                let part = custom.backward(node, gradient)?;
                 self.add(arg, &part);
             }
         }

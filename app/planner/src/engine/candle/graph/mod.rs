@@ -381,3 +381,6 @@ fn rotated(x: Tensor, rotary_size: u64) -> Result<Tensor, Refused> {
     let kept = x.narrow(3, size - rotary_size);
     Ok(Tensor::cat(&[&turned, &kept], 3))
 }
+
+#[cfg(test)]
+mod tests;

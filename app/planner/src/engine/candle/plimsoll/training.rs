@@ -375,9 +375,8 @@ impl Trainer {
     fn update(&mut self) {
         for parameter in &mut self.parameters {
             let Some(gradient) = parameter.gradient.take() else { continue };
-            let gradient = gradient.tensor().clone();
-            let wide =
-                if parameter.master.is_some() { gradient.to_dtype(Element::F32) } else { gradient.clone() };
+            let held = if parameter.master.is_some() { Element::F32 } else { gradient.element() };
+            let wide = gradient.tensor().to_dtype(held);
             drop(gradient);
             parameter.step(wide.scaled());
         }
@@ -566,7 +565,9 @@ impl Parameter {
                 let first = first.scaled() + gradient.unary();
                 let second = second.scaled() + gradient.unary().scaled();
                 drop(gradient);
-                let root = second.unary().scaled().scaled();
+                let scaled = second.unary();
+                let root = scaled.unary().scaled();
+                drop(scaled);
                 let mean = first.unary();
                 let change = (mean * root).scaled();
                 first.retag(Kind::Optimizer);
