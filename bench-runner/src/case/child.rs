@@ -80,6 +80,7 @@ fn quality_of((model, device): (Loaded, Device), ask: &Ask) -> Outcome {
             quality::compute(session.as_mut(), &device, ask).map_err(|e| e.to_string())
         }
         Loaded::Encoder(_) => Err("an encoder predicts no tokens".to_owned()),
+        Loaded::Trainer(_) => Err("what was measured is a training step; leave --train out".to_owned()),
     };
     outcome.unwrap_or_else(|reason| Outcome::Failed { reason })
 }

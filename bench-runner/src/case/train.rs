@@ -8,6 +8,7 @@ use contract::measurement::{Phase, StepSample};
 use super::child::{CaseError, HighMarks, higher, milliseconds};
 use crate::decoder::training::Trainer;
 use crate::engine::{self, EngineError, Refusal};
+use crate::memory::Probe as _;
 use crate::telemetry::Recorded;
 
 /// One forward pass's tokens, in host memory.

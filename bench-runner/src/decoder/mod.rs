@@ -229,7 +229,7 @@ fn opened<T>(
             let content = Content::read(&mut reader)?;
             let divisors = Weights::divisors(&content, &mut reader)?;
             let numbers = Numbers::of_gguf(family, &content, config, divisors)?;
-            make(Weights::gguf(content, reader, &model, compute, device), &model, numbers)
+            make(Weights::gguf(content, reader, &model, precision, compute, device), &model, numbers)
         }
         From::Random(matrices) => {
             let numbers = Numbers::of_config(family, config)?;

@@ -29,9 +29,7 @@ pub use synthetic::{GgufLayout, quantised_types};
 
 pub(crate) use config::move_rope;
 pub(crate) use dense::weight_files;
-#[cfg(test)]
-pub(crate) use random::random_tensor;
-pub(crate) use random::seeded_tensor;
+pub(crate) use random::{random_tensor, seeded_tensor};
 pub(crate) use stock::unreadable;
 pub(crate) use synthetic::{RandomMatrices, fitting};
 

@@ -52,7 +52,6 @@ pub(super) fn distribution(name: &str) -> (f32, f32) {
 ///
 /// # Errors
 /// For a type that is not made, and where the device has no memory.
-#[cfg(test)]
 pub(crate) fn random_tensor(name: &str, shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
     seeded_tensor(name, 0, shape, dtype, device)
 }

@@ -87,7 +87,7 @@ impl Loaded {
     pub fn products(&self) -> Option<String> {
         match self {
             Self::Decoder(session) => session.products(),
-            Self::Encoder(_) => None,
+            Self::Encoder(_) | Self::Trainer(_) => None,
         }
     }
 }

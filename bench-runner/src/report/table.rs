@@ -243,10 +243,6 @@ fn how(spec: &CaseSpec) -> String {
     if chosen.is_empty() { "default".to_owned() } else { chosen.join(", ") }
 }
 
-fn mib(bytes: Option<Bytes>) -> String {
-    bytes.map_or_else(dash, |b| format!("{:.1}", b.mib()))
-}
-
 fn row(case: &Case) -> Vec<String> {
     let measurement = case.measurement.as_ref().filter(|_| case.status == CaseStatus::Ok);
     let spec = &measurement.map_or_else(|| case.spec.clone(), |m| case.spec.measured(m));
