@@ -11,7 +11,7 @@ use crate::engine::tape::Kind;
 pub(in crate::engine::candle) struct Gradients(HashMap<*const Inner, Node>);
 
 impl Node {
-    fn id(&self) -> *const Inner {
+    pub(super) fn id(&self) -> *const Inner {
         Rc::as_ptr(&self.0)
     }
 
@@ -21,7 +21,7 @@ impl Node {
     }
 
     /// `sorted_nodes`: what leads to this from variables, each before its arguments.
-    fn sorted(&self) -> Vec<Self> {
+    pub(super) fn sorted(&self) -> Vec<Self> {
         enum Visit {
             Enter(Node),
             Leave(Node),
