@@ -91,7 +91,7 @@ def main():
     parser.add_argument("--model", type=Path, default=CACHE / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf")
     parser.add_argument("--venv", type=Path, default=CACHE / "llama-cpp")
     parser.add_argument("--types", default="q4_1,q8_0,bf16", help="of q4_1 (the file itself), q8_0, bf16")
-    parser.add_argument("--attention", default="flash", help="of Plimsoll's decoder; the stock model has its own")
+    parser.add_argument("--attention", default="eager", help="of Plimsoll's decoder; the stock model has its own")
     parser.add_argument("--without-stock", action="store_true", help="leave Candle's stock model out")
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--generate", type=int, default=64)

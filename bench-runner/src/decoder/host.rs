@@ -10,9 +10,9 @@ use super::rope::Order;
 /// Elements from which on threads share the work.
 const SHARED: usize = 32 << 10;
 
-/// Whether `x` is computed here.
+/// Whether `x` is computed here: what a gradient will be asked of keeps its operands.
 pub(super) fn takes(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32 && x.is_contiguous()
+    x.device().is_cpu() && x.dtype() == DType::F32 && x.is_contiguous() && !x.track_op()
 }
 
 /// e to the power of `x`: 0 below −87.3, where single precision ends. Cephes' polynomial (`single/expf.c`), relative error

@@ -73,7 +73,10 @@ impl Matrix {
     /// `x` (… × inputs, contiguous) times the transposed matrix: … × outputs.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Dense(weight) if is_widened(weight) => x.apply_op2_no_bwd(weight, &Widened),
+            // The kernels have no backward pass.
+            Self::Dense(weight) if is_widened(weight) && !x.track_op() && !weight.track_op() => {
+                x.apply_op2_no_bwd(weight, &Widened)
+            }
             Self::Dense(weight) => product(x, weight),
             Self::Fp8 { data, scales } => {
                 let y = {
