@@ -79,9 +79,9 @@ mod tests {
         pace.add(4 * SECOND, Some(30.0));
         pace.add(Duration::ZERO, None);
         // Three seconds for a work of 20 on average: no less for less, in proportion for more.
-        for (work, expected) in [(1.0, 3), (20.0, 3), (60.0, 9)] {
+        for (work, expected) in [(1.0, 3u32), (20.0, 3), (60.0, 9)] {
             assert_eq!(pace.begins(work, expected * SECOND), Ok(()), "{work}");
-            let short = expected * SECOND - Duration::from_millis(1);
+            let short = Duration::from_millis(1000 * u64::from(expected) - 1);
             assert_eq!(pace.begins(work, short), Err(Some(expected * SECOND)), "{work}");
         }
         assert_eq!(pace.remaining_ms(2), Some(4000), "over all that ended");
