@@ -5,6 +5,7 @@
 
 pub mod case;
 pub mod error;
+pub mod explore;
 pub mod export;
 pub mod ids;
 pub mod job;

@@ -4,10 +4,10 @@ use contract::case::{Case, CaseFilter};
 use contract::ids::{CaseId, RunId, UnixMillis};
 use contract::run::Page;
 use contract::statistics::CaseSpeed;
-use sqlx::{QueryBuilder, SqliteExecutor};
+use sqlx::{QueryBuilder, SqliteConnection, SqliteExecutor};
 
 use crate::row::Paging;
-use crate::{Store, StoreError, value};
+use crate::{Store, StoreError, explore, value};
 
 #[derive(sqlx::FromRow)]
 struct CaseRow {
@@ -50,7 +50,10 @@ impl Store {
     /// # Errors
     /// Where its id is not the one derived from its run and key, or the database fails.
     pub async fn insert_case(&self, case: &Case) -> Result<bool, StoreError> {
-        insert(&self.pool, case).await
+        let mut write = self.write().await?;
+        let new = insert(&mut write, case).await?;
+        write.commit().await?;
+        Ok(new)
     }
 
     /// One case.
@@ -140,7 +143,7 @@ pub(crate) async fn exists(db: impl SqliteExecutor<'_>, id: CaseId) -> Result<bo
     Ok(found.fetch_one(db).await?)
 }
 
-pub(crate) async fn insert(db: impl SqliteExecutor<'_>, case: &Case) -> Result<bool, StoreError> {
+pub(crate) async fn insert(db: &mut SqliteConnection, case: &Case) -> Result<bool, StoreError> {
     let key = case.spec.key();
     if case.id != CaseId::derive(case.run_id, &key) {
         let reason = format!("its id is not the one derived from run {} and key \"{key}\"", case.run_id);
@@ -185,9 +188,13 @@ pub(crate) async fn insert(db: impl SqliteExecutor<'_>, case: &Case) -> Result<b
         decode,
         case.finished_at.0
     )
-    .execute(db)
+    .execute(&mut *db)
     .await?;
-    Ok(inserted.rows_affected() == 1)
+    let new = inserted.rows_affected() == 1;
+    if new {
+        explore::insert(db, case).await?;
+    }
+    Ok(new)
 }
 
 #[cfg(test)]
