@@ -3,7 +3,7 @@
 
 CREATE TABLE case_lines (
     n                         INTEGER NOT NULL PRIMARY KEY, -- grows with every case
-    case_id                   TEXT    NOT NULL UNIQUE REFERENCES cases (id),
+    case_id                   TEXT    NOT NULL UNIQUE REFERENCES cases (id) ON DELETE CASCADE,
     run_id                    TEXT    NOT NULL,
     machine_id                TEXT    NOT NULL,
     model                     TEXT    NOT NULL,

@@ -40,6 +40,12 @@ impl Texts {
     fn of(&self, case: usize) -> &str {
         &self.values[self.cases[case] as usize]
     }
+
+    /// Counts the case no more.
+    fn forget(&mut self, case: usize) {
+        let value = self.cases[case] as usize;
+        self.counts[value] = self.counts[value].saturating_sub(1);
+    }
 }
 
 /// A column of figures; what a case lacks is not a number.
@@ -58,6 +64,10 @@ pub(crate) struct Columns {
     /// Numbers of the lines, ascending.
     numbers: Vec<i64>,
     ids: Vec<CaseId>,
+    /// Where the newest line of a case is.
+    indices: HashMap<CaseId, usize>,
+    /// Lines of attempts that a later one took the place of.
+    superseded: Vec<usize>,
     runs: Vec<RunId>,
     statuses: Vec<CaseStatus>,
     facets: BTreeMap<Facet, Texts>,
@@ -106,6 +116,10 @@ impl Columns {
         }
         let bytes = |n: Option<i64>| n.map_or(f64::NAN, |n| n as f64);
         let (peak, estimated) = (bytes(line.peak_bytes), bytes(line.estimated_bytes));
+        if let Some(before) = self.indices.insert(id, self.numbers.len()) {
+            self.superseded.push(before);
+            self.facets.values_mut().for_each(|texts| texts.forget(before));
+        }
         self.numbers.push(line.n);
         self.ids.push(id);
         self.runs.push(run);
@@ -124,11 +138,12 @@ impl Columns {
     pub(super) fn list(&self, query: &CaseQuery) -> CaseListing {
         let all = query.admits_all();
         // Without filters the counts are those kept, and every case passes.
-        let failures = if all { Vec::new() } else { self.failures(query) };
-        let passes = |case: usize| all || failures[case] == PASSES;
-        let facets = Facet::ALL.iter().map(|facet| (*facet, self.counts(*facet, &failures))).collect();
+        let failures = if all && self.superseded.is_empty() { Vec::new() } else { self.failures(query) };
+        let passes = |case: usize| failures.is_empty() || failures[case] == PASSES;
+        let counted = if all { &[][..] } else { &failures };
+        let facets = Facet::ALL.iter().map(|facet| (*facet, self.counts(*facet, counted))).collect();
         let total = if all {
-            self.numbers.len() as u64
+            self.indices.len() as u64
         } else {
             failures.iter().filter(|failure| **failure == PASSES).count() as u64
         };
@@ -158,6 +173,9 @@ impl Columns {
     /// What each case fails of the query's filters.
     fn failures(&self, query: &CaseQuery) -> Vec<u8> {
         let mut failures = vec![PASSES; self.numbers.len()];
+        for line in &self.superseded {
+            failures[*line] = FAILS_MORE;
+        }
         if query.since.is_some() || query.until.is_some() {
             let since = query.since.map_or(i64::MIN, |t| t.0);
             let until = query.until.map_or(i64::MAX, |t| t.0);
