@@ -5,9 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use contract::explore::{CaseListing, CaseQuery};
 use contract::ids::{JobId, RunId, UnixMillis};
 use contract::job::Job;
 use contract::link::StoredPlan;
+use contract::machine::Machine;
 use contract::protocol::Runner;
 use contract::run::{Page, RunDetail, RunFilter, RunSummary};
 
@@ -56,6 +58,10 @@ pub trait Backend: Send + Sync + 'static {
     fn runs(&self, filter: RunFilter) -> Answer<'_, Page<RunSummary>>;
     /// A run whole.
     fn run(&self, id: RunId) -> Answer<'_, RunDetail>;
+    /// A page of cases of all runs, with the counts of every filter.
+    fn cases(&self, query: CaseQuery) -> Answer<'_, CaseListing>;
+    /// Every machine, by name.
+    fn machines(&self) -> Answer<'_, Vec<Machine>>;
     /// Every distinct model, machine and precision among the stored cases, for the filters.
     fn facets(&self) -> Answer<'_, Facets>;
     /// A page of jobs, newest first.

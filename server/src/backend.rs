@@ -1,9 +1,11 @@
 //! What the pages ask, answered from the store.
 
 use app::backend::{Answer, Backend, BackendError, Facets, Site};
+use contract::explore::{CaseListing, CaseQuery};
 use contract::ids::{JobId, RunId};
 use contract::job::Job;
 use contract::link::StoredPlan;
+use contract::machine::Machine;
 use contract::protocol::Runner;
 use contract::run::{Page, RunDetail, RunFilter, RunSummary};
 use store::StoreError;
@@ -49,6 +51,14 @@ impl Backend for PageBackend {
 
     fn run(&self, id: RunId) -> Answer<'_, RunDetail> {
         Box::pin(async move { found("run", &id, self.state.store.run(id).await.map_err(unavailable)?) })
+    }
+
+    fn cases(&self, query: CaseQuery) -> Answer<'_, CaseListing> {
+        Box::pin(async move { self.state.store.explore(&query).await.map_err(unavailable) })
+    }
+
+    fn machines(&self) -> Answer<'_, Vec<Machine>> {
+        Box::pin(async { self.state.store.machines().await.map_err(unavailable) })
     }
 
     fn facets(&self) -> Answer<'_, Facets> {

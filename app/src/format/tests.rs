@@ -81,3 +81,16 @@ fn moments_are_civil() {
     assert_eq!(date(UnixMillis(951_782_400_000)), "2000-02-29");
     assert_eq!(date(UnixMillis(-1)), "1969-12-31");
 }
+
+#[test]
+fn days_are_read_as_they_are_written() {
+    for (text, ms) in
+        [("1970-01-01", 0), ("2026-11-01", 1_793_491_200_000), ("2024-02-29", 1_709_164_800_000)]
+    {
+        assert_eq!(day_start(text), Some(UnixMillis(ms)), "{text}");
+        assert_eq!(date(UnixMillis(ms)), text);
+    }
+    for text in ["", "2026", "2026-11", "2026-11-31", "2023-02-29", "2026-13-01", "1793491200000", "a-b-c"] {
+        assert_eq!(day_start(text), None, "{text}");
+    }
+}

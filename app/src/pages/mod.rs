@@ -1,6 +1,7 @@
 //! One module a page.
 
 pub mod answers;
+pub mod cases;
 pub mod docs;
 pub mod home;
 pub mod job;

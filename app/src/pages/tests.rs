@@ -60,6 +60,9 @@ async fn every_page_answers_with_its_status_and_a_heading() {
         (run.as_str(), 200),
         ("/runs/none", 404),
         ("/runs/018f5b0e-0000-7000-8000-00000000ffff", 404),
+        ("/cases", 200),
+        ("/cases?batch=8&precision=bf16&order=peak&since=2026-11-01", 200),
+        ("/cases?order=size", 200),
         ("/jobs", 200),
         (job.as_str(), 200),
         ("/jobs/none", 404),
@@ -231,4 +234,35 @@ async fn text_from_outside_is_escaped() {
     assert!(!html.contains("<script>alert"), "{html}");
     let (_, html) = get(Fake::default(), "/login?next=//elsewhere.example").await;
     assert!(html.contains("name=\"next\" value=\"/\""), "a login leads nowhere else");
+}
+
+#[tokio::test]
+async fn cases_are_filtered_ordered_and_paged_by_the_address() {
+    let (_, html) = get(Fake::default(), "/cases?batch=8&batch=256&order=peak&after=1_2").await;
+    assert!(html.contains("More than 10,000 cases, largest figure first"));
+    // What is set is ticked and in sight, what is not and comes late is folded.
+    let folded = html.find("1 more").unwrap();
+    let ticked = html.find(r#"value="256" checked"#).unwrap();
+    assert!(ticked < folded && html.find(r#"value="512""#).unwrap() > folded);
+    assert!(!html.contains(r#"name="engine""#), "a facet of one value is no choice");
+    for link in [
+        "/cases?batch=256&amp;order=peak",
+        "/cases?batch=8&amp;batch=256&amp;order=peak&amp;direction=ascending",
+        "/cases?batch=8&amp;batch=256&amp;order=peak&amp;after=12.5_7",
+        "/cases?batch=8&amp;batch=256&amp;order=peak&amp;before=1_2",
+        "/api/v1/case-lines.csv?batch=8&amp;batch=256&amp;order=peak",
+    ] {
+        assert!(html.contains(&format!("href=\"{link}\"")), "{link}");
+    }
+    assert!(html.contains(r#"aria-sort="descending""#));
+
+    let (_, html) = get(Fake::default(), "/cases?colour=red").await;
+    assert!(
+        html.contains("The address asks for colour &quot;red&quot;")
+            || html.contains("The address asks for colour \"red\"")
+    );
+    let (_, html) = get(Fake::default(), "/cases?q=none").await;
+    assert!(html.contains("No case passes these filters"));
+    let (_, html) = get(Fake { empty: true, ..Fake::default() }, "/cases").await;
+    assert!(html.contains("Nothing is measured yet"));
 }

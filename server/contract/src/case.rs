@@ -105,6 +105,21 @@ impl FromStr for Variant {
     }
 }
 
+/// An attention as `bench-runner run --attention` takes it.
+#[must_use]
+pub fn attention_word(attention: &Attention) -> String {
+    match attention {
+        Attention::Eager => "eager".to_owned(),
+        Attention::MemoryEfficient => "memory-efficient".to_owned(),
+        Attention::Flash => "flash".to_owned(),
+        Attention::SlidingWindow { window } => format!("sliding-window:{window}"),
+        Attention::Longformer { window, global_tokens } => format!("longformer:{window}:{global_tokens}"),
+        Attention::BigBird { block, window_blocks, global_blocks, random_blocks } => {
+            format!("big-bird:{block}:{window_blocks}:{global_blocks}:{random_blocks}")
+        }
+    }
+}
+
 /// What a case is.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

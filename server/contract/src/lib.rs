@@ -7,6 +7,7 @@ pub mod case;
 pub mod cuda;
 pub mod edge;
 pub mod error;
+pub mod explore;
 pub mod export;
 pub mod ids;
 pub mod job;

@@ -34,6 +34,8 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/runs/{id}/rows", get(runs::rows))
         .route("/cases", get(cases::list))
         .route("/cases/{id}", get(cases::one))
+        .route("/case-lines", get(cases::lines))
+        .route("/case-lines.csv", get(cases::lines_csv))
         .route("/machines", get(machines::list))
         .route("/jobs", get(jobs::list).post(jobs::submit))
         .route("/jobs/{id}", get(jobs::one))
@@ -132,6 +134,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         runs::rows,
         cases::list,
         cases::one,
+        cases::lines,
+        cases::lines_csv,
         machines::list,
         jobs::list,
         jobs::submit,

@@ -4,10 +4,10 @@ use contract::case::{Case, CaseFilter, CaseStatus};
 use contract::ids::{CaseId, RunId, UnixMillis};
 use contract::run::Page;
 use contract::statistics::CaseSpeed;
-use sqlx::{QueryBuilder, SqliteExecutor};
+use sqlx::{QueryBuilder, SqliteConnection, SqliteExecutor};
 
 use crate::row::Paging;
-use crate::{Store, StoreError, value};
+use crate::{Store, StoreError, explore, value};
 
 #[derive(sqlx::FromRow)]
 struct CaseRow {
@@ -50,7 +50,10 @@ impl Store {
     /// # Errors
     /// Where its id is not the one derived from its run and key, or the database fails.
     pub async fn insert_case(&self, case: &Case) -> Result<bool, StoreError> {
-        insert(&self.pool, case).await
+        let mut write = self.write().await?;
+        let new = insert(&mut write, case).await?;
+        write.commit().await?;
+        Ok(new)
     }
 
     /// Stores a further attempt at a case that had failed, or that had only been predicted: the one stored before is
@@ -79,7 +82,7 @@ impl Store {
             .await?;
             sqlx::query!("DELETE FROM cases WHERE id = ?", id).execute(&mut *write).await?;
         }
-        let inserted = insert(&mut *write, case).await?;
+        let inserted = insert(&mut write, case).await?;
         write.commit().await?;
         Ok(inserted)
     }
@@ -192,7 +195,16 @@ pub(crate) async fn exists(db: impl SqliteExecutor<'_>, id: CaseId) -> Result<bo
     Ok(found.fetch_one(db).await?)
 }
 
-pub(crate) async fn insert(db: impl SqliteExecutor<'_>, case: &Case) -> Result<bool, StoreError> {
+pub(crate) async fn insert(db: &mut SqliteConnection, case: &Case) -> Result<bool, StoreError> {
+    let new = insert_row(&mut *db, case).await?;
+    if new {
+        explore::insert(db, case).await?;
+    }
+    Ok(new)
+}
+
+/// The case without the line that lists read.
+pub(crate) async fn insert_row(db: impl SqliteExecutor<'_>, case: &Case) -> Result<bool, StoreError> {
     let key = case.spec.key();
     if case.id != CaseId::derive(case.run_id, &key) {
         let reason = format!("its id is not the one derived from run {} and key \"{key}\"", case.run_id);

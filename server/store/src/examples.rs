@@ -26,7 +26,7 @@ impl Store {
                 let reason = format!("it is of run {}, not of run {}", case.run_id, run.id);
                 return Err(StoreError::WrongCase { case: case.id, reason });
             }
-            cases::insert(&mut *write, case).await?;
+            cases::insert(&mut write, case).await?;
         }
         write.commit().await?;
         Ok(())

@@ -140,7 +140,7 @@ impl Store {
             let reason = format!("\"{}\" is not in the job's sweep", case.spec.key());
             return Err(StoreError::WrongCase { case: case.id, reason });
         }
-        cases::insert(&mut *write, case).await?;
+        cases::insert(&mut write, case).await?;
         let key = job.to_string();
         let run = granted.run.to_string();
         sqlx::query!(

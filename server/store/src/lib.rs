@@ -9,6 +9,7 @@
 mod cases;
 mod error;
 mod examples;
+mod explore;
 mod facets;
 mod jobs;
 mod leases;
@@ -23,12 +24,17 @@ mod value;
 pub use error::StoreError;
 pub use facets::Facets;
 
+use std::sync::Arc;
+
 use sqlx::{Sqlite, SqlitePool, Transaction};
+use tokio::sync::RwLock;
 
 /// A database of results. Cheap to clone: every clone uses the same connections.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: SqlitePool,
+    /// The lines of all cases, as far as they were asked for.
+    columns: Arc<RwLock<explore::Columns>>,
 }
 
 /// A transaction that holds the write lock from its start, so that what it reads is still so when it writes.

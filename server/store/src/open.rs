@@ -1,6 +1,7 @@
 //! Opening a database: settings of its connections, and its schema.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -38,7 +39,7 @@ impl Store {
             .await
             .map_err(|source| not_opened(path, source))?;
         migrate(&pool, path).await?;
-        Ok(Self { pool })
+        Ok(Self { pool, columns: Arc::default() })
     }
 
     /// A database that lives as long as the store.
@@ -54,7 +55,7 @@ impl Store {
             .connect_with(SqliteConnectOptions::new().in_memory(true).foreign_keys(true))
             .await?;
         migrate(&pool, Path::new(":memory:")).await?;
-        Ok(Self { pool })
+        Ok(Self { pool, columns: Arc::default() })
     }
 
     /// Closes the connections, after which every clone's calls fail. The last to close a file folds its

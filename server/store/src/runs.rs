@@ -1,12 +1,11 @@
 //! Runs and the list of them.
 
-use contract::case::Device;
 use contract::ids::{MachineId, RunId, UnixMillis};
-use contract::machine::{Cpu, GpuDevice};
 use contract::run::{Page, Run, RunDetail, RunFilter, RunStatus, RunSummary};
 use planner::Bytes;
 use sqlx::{QueryBuilder, Sqlite, SqliteExecutor};
 
+use crate::explore::device_name;
 use crate::row::{Paging, RunRow};
 use crate::{Store, StoreError, cases, machines, value};
 
@@ -192,13 +191,7 @@ impl TryFrom<SummaryRow> for RunSummary {
     type Error = StoreError;
     fn try_from(row: SummaryRow) -> Result<Self, StoreError> {
         let run = Run::try_from(row.run)?;
-        let device_name = match run.sweep.device {
-            Device::Cpu => value::json::<Cpu>("machines.cpu", &row.cpu)?.model,
-            device @ Device::Cuda(ordinal) => {
-                let gpus: Vec<GpuDevice> = value::json("machines.gpus", &row.gpus)?;
-                gpus.into_iter().nth(ordinal as usize).map_or_else(|| device.to_string(), |gpu| gpu.name)
-            }
-        };
+        let device_name = device_name(run.sweep.device, &row.cpu, &row.gpus)?;
         Ok(Self {
             run,
             machine_name: row.machine_name,

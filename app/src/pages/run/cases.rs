@@ -1,11 +1,10 @@
 //! The table of a run's cases.
 
-use contract::case::{Case, CaseSpec, CaseStatus};
+use contract::case::{Case, CaseSpec, CaseStatus, attention_word};
 use contract::edge::{Edge, EdgeSpec};
 use contract::measurement::{Measurement, Phase};
 use contract::statistics::{CaseSpeed, Distribution};
 use leptos::prelude::*;
-use planner::document::plan::Attention;
 use planner::{Bytes, Estimate};
 
 use super::residual_percent;
@@ -340,20 +339,6 @@ fn command(spec: &CaseSpec) -> String {
         words.extend(limit.map(|limit| format!("--edge-limit {limit}")));
     }
     words.join(" ")
-}
-
-/// An attention as `bench-runner run --attention` takes it.
-fn attention_word(attention: &Attention) -> String {
-    match attention {
-        Attention::Eager => "eager".to_owned(),
-        Attention::MemoryEfficient => "memory-efficient".to_owned(),
-        Attention::Flash => "flash".to_owned(),
-        Attention::SlidingWindow { window } => format!("sliding-window:{window}"),
-        Attention::Longformer { window, global_tokens } => format!("longformer:{window}:{global_tokens}"),
-        Attention::BigBird { block, window_blocks, global_blocks, random_blocks } => {
-            format!("big-bird:{block}:{window_blocks}:{global_blocks}:{random_blocks}")
-        }
-    }
 }
 
 /// A word as a POSIX shell reads it back.

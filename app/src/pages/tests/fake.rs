@@ -1,6 +1,9 @@
 //! A backend of made-up rows.
 
+use std::collections::BTreeMap;
+
 use contract::case::{Case, CaseSpec, CaseStatus, Device};
+use contract::explore::{CaseLine, CaseListing, CaseQuery, Facet, FacetValue};
 use contract::ids::{CaseId, JobId, RunId, UnixMillis};
 use contract::job::{Job, JobState, Progress};
 use contract::link::StoredPlan;
@@ -8,6 +11,7 @@ use contract::machine::{Cpu, Machine};
 use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Sample};
 use contract::protocol::{AdvertisedModel, Registration, Runner, WeightSource};
 use contract::run::{Page, Run, RunDetail, RunFilter, RunOrigin, RunStatus, RunSummary, RunnerBuild};
+use contract::statistics::CaseSpeed;
 use contract::sweep::Sweep;
 use planner::{Bytes, Tokens};
 
@@ -80,6 +84,29 @@ impl Backend for Fake {
         self.answer(if known { Ok(detail()) } else { Err(missing("run", &id)) })
     }
 
+    fn cases(&self, query: CaseQuery) -> Answer<'_, CaseListing> {
+        let lines: Vec<CaseLine> = detail().cases.iter().map(case_line).collect();
+        let none = self.empty || query.search.is_some();
+        let values = |value: &str| vec![FacetValue { value: value.to_owned(), cases: 12_000 }];
+        let mut facets: BTreeMap<Facet, Vec<FacetValue>> =
+            Facet::ALL.iter().map(|facet| (*facet, values("only"))).collect();
+        let batches = ["1", "2", "4", "8", "16", "32", "64", "128", "256", "512"];
+        let batches = batches.map(|b| FacetValue { value: b.to_owned(), cases: 1200 });
+        facets.insert(Facet::Batch, batches.to_vec());
+        facets.insert(Facet::Precision, [values("bf16"), values("fp32")].concat());
+        self.answer(Ok(CaseListing {
+            total: if none { 0 } else { 12_000 },
+            items: if none { Vec::new() } else { lines },
+            facets,
+            next: (!none).then(|| "12.5_7".to_owned()),
+            previous: query.after.map(|place| place.to_string()),
+        }))
+    }
+
+    fn machines(&self) -> Answer<'_, Vec<Machine>> {
+        self.answer(Ok(vec![detail().machine]))
+    }
+
     fn facets(&self) -> Answer<'_, Facets> {
         self.answer(Ok(Facets {
             models: vec![MODEL.to_owned()],
@@ -103,6 +130,34 @@ impl Backend for Fake {
 
     fn plan(&self, id: String) -> Answer<'_, StoredPlan> {
         self.answer(if id == "0123456789" { Ok(stored()) } else { Err(missing("plan", &id)) })
+    }
+}
+
+fn case_line(case: &Case) -> CaseLine {
+    let speed = case.measurement.as_ref().map(|m| CaseSpeed::of(&case.spec, m));
+    let standard = || "default".to_owned();
+    CaseLine {
+        id: case.id,
+        run_id: case.run_id,
+        machine_id: detail().machine.id,
+        model: case.spec.model.clone(),
+        precision: case.spec.precision.clone(),
+        variant: standard(),
+        attention: standard(),
+        cache: "slab".to_owned(),
+        kv_cache: standard(),
+        engine: case.engine.clone(),
+        device: "a processor".to_owned(),
+        status: case.status,
+        batch: case.spec.batch,
+        prompt_tokens: case.spec.prompt_tokens,
+        generate_tokens: case.spec.generate_tokens,
+        decode_tokens_per_second: speed.as_ref().and_then(|s| s.decode_tokens_per_second).map(|d| d.p50),
+        prefill_tokens_per_second: speed.as_ref().and_then(|s| s.prefill_tokens_per_second).map(|d| d.p50),
+        ttft_ms: speed.as_ref().and_then(|s| s.ttft_ms).map(|d| d.p50),
+        peak_allocated: case.measurement.as_ref().and_then(Measurement::peak_allocated),
+        estimated: case.estimate.as_ref().map(|e| e.totals.allocated),
+        finished_at: case.finished_at,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use contract::explore::{CaseListing, Facet};
 use contract::ids::{CaseId, RunId};
 use contract::job::{Job, JobState, NewJob, Progress};
 use contract::protocol::{CaseUpload, Claim, Finish, Heartbeat, HeartbeatReply, JobEvent, LEASE_MS, Outcome};
@@ -219,4 +220,37 @@ async fn a_restart_changes_nothing() {
     assert_eq!(upload(&after, &held, 1).await.status, StatusCode::CREATED);
     let done: Job = finish(&after, &held, Outcome::Finished).await.read();
     assert_eq!(done.state, JobState::Finished);
+}
+
+#[tokio::test]
+async fn cases_of_all_runs_are_listed_by_the_address() {
+    let server = Server::new().await;
+    server.register().await;
+    submit(&server).await;
+    let claim = claim(&server).await;
+    for position in 0..2 {
+        upload(&server, &claim, position).await;
+    }
+    let listing: CaseListing = server.get("/api/v1/case-lines?batch=2&order=decode&limit=1").await.read();
+    assert_eq!((listing.total, listing.items.len(), listing.next), (1, 1, None));
+    // Three tokens of 2 ms each, two sequences at once.
+    assert_eq!(listing.items[0].decode_tokens_per_second, Some(1000.0));
+    let batches: Vec<(&str, u64)> =
+        listing.facets[&Facet::Batch].iter().map(|v| (v.value.as_str(), v.cases)).collect();
+    assert_eq!(batches, [("1", 1), ("2", 1)], "a facet's own filter does not change its counts");
+
+    let first: CaseListing = server.get("/api/v1/case-lines?limit=1").await.read();
+    let next = first.next.unwrap();
+    let second: CaseListing = server.get(&format!("/api/v1/case-lines?limit=1&after={next}")).await.read();
+    assert_ne!(first.items[0].id, second.items[0].id);
+    assert_eq!(second.next, None);
+
+    let csv = server.get("/api/v1/case-lines.csv?model=tiny").await.text;
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].starts_with("id,run_id,machine_id,model,precision"), "{}", lines[0]);
+    assert!(lines.iter().all(|line| line.split(',').count() == 21), "{csv}");
+
+    let problem = server.get("/api/v1/case-lines?order=size").await.problem();
+    assert_eq!(problem, (400, "bad-field".into(), Some("order".into())));
 }

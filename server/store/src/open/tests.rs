@@ -31,7 +31,7 @@ async fn a_newer_database_is_refused_by_name_and_version() {
     let before = fs::read(&path).unwrap();
 
     let error = Store::open(&path).await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 9999, known: 3, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 9999, known: 4, .. }), "{error:?}");
     let sentence = error.to_string();
     assert!(sentence.contains("future.db") && sentence.contains("upgrade"), "{sentence}");
     assert_eq!(fs::read(&path).unwrap(), before, "a refused database is left as it was");
@@ -107,6 +107,7 @@ async fn every_earlier_schema_is_brought_up_to_date() {
         (1, include_str!("../../../../migrations/0001_results_and_queue.sql")),
         (2, include_str!("../../../../migrations/0002_runs_by_sweep.sql")),
         (3, include_str!("../../../../migrations/0003_predicted_and_superseded_cases.sql")),
+        (4, include_str!("../../../../migrations/0004_case_lines.sql")),
     ];
     assert_eq!(
         earlier.map(|(version, _)| version).to_vec(),
@@ -148,7 +149,7 @@ async fn every_earlier_schema_is_brought_up_to_date() {
         (stored[1].status, stored[1].measurement) = (CaseStatus::Crashed, None);
         crate::runs::insert(&mut db, &run).await.unwrap();
         for case in &stored {
-            assert!(crate::cases::insert(&mut db, case).await.unwrap());
+            assert!(crate::cases::insert_row(&mut db, case).await.unwrap());
         }
         db.close().await.unwrap();
 
@@ -165,6 +166,7 @@ async fn every_earlier_schema_is_brought_up_to_date() {
                 "cases_are_immutable",
                 "cases_are_kept",
                 "cases_by_age",
+                "cases_by_key",
                 "cases_by_model",
                 "sqlite_autoindex_cases_1",
                 "sqlite_autoindex_cases_2"

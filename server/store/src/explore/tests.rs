@@ -1,0 +1,253 @@
+use contract::case::{Case, CaseSpec, CaseStatus, Device};
+use contract::explore::{CaseLine, CaseListing, CaseQuery, Facet, Order};
+use contract::ids::{CaseId, UnixMillis};
+use contract::run::Run;
+use planner::Tokens;
+use planner::document::plan::{Attention, CacheKind};
+
+use crate::Store;
+use crate::testing::{machine, measurement, run, sweep, temporary};
+
+/// Numbers that look random and are the same every time (xorshift, Marsaglia 2003).
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+fn case(run: &Run, position: u32, draw: &mut Draw) -> Case {
+    let attentions = [
+        None,
+        Some(Attention::Flash),
+        Some(Attention::SlidingWindow { window: Tokens(512) }),
+        Some(Attention::Longformer { window: Tokens(64), global_tokens: Tokens(2) }),
+        Some(Attention::BigBird { block: Tokens(8), window_blocks: 2, global_blocks: 1, random_blocks: 3 }),
+    ];
+    let spec = CaseSpec {
+        model: ["SmolLM2-135M", "Qwen3-0.6B", "smol tester"][draw.below(3) as usize].into(),
+        precision: ["bf16", "fp32"][draw.below(2) as usize].into(),
+        attention: attentions[draw.below(5) as usize].clone(),
+        cache: [None, Some(CacheKind::Slab)][draw.below(2) as usize],
+        device: [Device::Cpu, Device::Cuda(0), Device::Cuda(9)][draw.below(3) as usize],
+        batch: [1, 2, 16][draw.below(3) as usize],
+        prompt_tokens: Tokens(16),
+        generate_tokens: Tokens(4),
+        // Each a case of its own.
+        repetitions: position + 1,
+        ..CaseSpec::default()
+    };
+    let status = [CaseStatus::Ok, CaseStatus::Ok, CaseStatus::OutOfMemory][draw.below(3) as usize];
+    let mut measured = measurement(1000 + 10 * draw.below(50), 1.0 + draw.below(20) as f64);
+    for (n, sample) in (1u32..).zip(&mut measured.samples) {
+        sample.prefill_ms = f64::from(n) * (1.0 + draw.below(9) as f64);
+        sample.ttft_ms = sample.prefill_ms + 1.0;
+    }
+    Case {
+        id: CaseId::derive(run.id, &spec.key()),
+        run_id: run.id,
+        position,
+        spec,
+        engine: "candle 0.11.1 stock llama".into(),
+        plan: None,
+        estimate: None,
+        status,
+        error: None,
+        measurement: (status == CaseStatus::Ok).then_some(measured),
+        finished_at: UnixMillis(1_000_000 + draw.below(40) as i64),
+    }
+}
+
+async fn filled(cases: u32) -> (tempfile::TempDir, Store) {
+    let (folder, store) = temporary().await;
+    let (machine, sweep) = (machine(1, "desk"), sweep("tiny"));
+    let run = run(2, &machine, sweep);
+    store.upsert_machine(&machine).await.unwrap();
+    store.create_run(&run).await.unwrap();
+    let mut draw = Draw(0x9E37_79B9_7F4A_7C15);
+    for position in 0..cases {
+        assert!(store.insert_case(&case(&run, position, &mut draw)).await.unwrap());
+    }
+    (folder, store)
+}
+
+fn query(pairs: &[(&str, &str)]) -> CaseQuery {
+    let (query, errors) = CaseQuery::read(pairs.iter().copied());
+    assert_eq!(errors, []);
+    query
+}
+
+/// A line's value of a facet.
+fn value(line: &CaseLine, facet: Facet) -> String {
+    match facet {
+        Facet::Model => line.model.clone(),
+        Facet::Precision => line.precision.clone(),
+        Facet::Attention => line.attention.clone(),
+        Facet::Variant => line.variant.clone(),
+        Facet::Cache => line.cache.clone(),
+        Facet::KvCache => line.kv_cache.clone(),
+        Facet::Engine => line.engine.clone(),
+        Facet::Device => line.device.clone(),
+        Facet::Machine => line.machine_id.to_string(),
+        Facet::Status => line.status.as_str().to_owned(),
+        Facet::Batch => line.batch.to_string(),
+        Facet::Prompt => line.prompt_tokens.to_string(),
+        Facet::Generate => line.generate_tokens.to_string(),
+    }
+}
+
+fn passes(line: &CaseLine, query: &CaseQuery, but: Option<Facet>) -> bool {
+    query.facets.iter().all(|(facet, values)| Some(*facet) == but || values.contains(&value(line, *facet)))
+        && query.search.as_ref().is_none_or(|q| line.model.to_lowercase().contains(&q.to_lowercase()))
+        && query.since.is_none_or(|t| line.finished_at >= t)
+        && query.until.is_none_or(|t| line.finished_at < t)
+}
+
+fn figure(line: &CaseLine, order: Order) -> Option<f64> {
+    let (peak, said) = (line.peak_allocated.map(|b| b.0 as f64), line.estimated.map(|b| b.0 as f64));
+    match order {
+        Order::Finished => Some(line.finished_at.0 as f64),
+        Order::Decode => line.decode_tokens_per_second,
+        Order::Prefill => line.prefill_tokens_per_second,
+        Order::Ttft => line.ttft_ms,
+        Order::Peak => peak,
+        Order::Error => peak.zip(said).map(|(peak, said)| ((said - peak) / peak).abs()),
+    }
+}
+
+#[tokio::test]
+async fn lists_are_what_filtering_and_sorting_every_case_gives() {
+    let (_folder, store) = filled(150).await;
+    let everything = store.explore(&query(&[("limit", "1000")])).await.unwrap();
+    assert_eq!((everything.items.len(), everything.total), (150, 150));
+    for pairs in [
+        &[][..],
+        &[("model", "SmolLM2-135M")],
+        &[("model", "SmolLM2-135M"), ("model", "Qwen3-0.6B"), ("batch", "16"), ("order", "decode")],
+        &[("q", "SMOL"), ("order", "peak"), ("direction", "ascending")],
+        &[("attention", "big-bird:8:2:1:3"), ("order", "prefill")],
+        &[("since", "1000010"), ("until", "1000030"), ("status", "ok"), ("order", "ttft")],
+        &[("cache", "default"), ("device", "cuda:9"), ("order", "error")],
+        &[("model", "no such")],
+    ] {
+        let query = CaseQuery { limit: 7, ..query(pairs) };
+        let mut want: Vec<&CaseLine> = everything.items.iter().filter(|l| passes(l, &query, None)).collect();
+        // The order of all is the latest first; a stable sort keeps it among equals, as the numbers do.
+        if !query.descending {
+            want.reverse();
+        }
+        want.sort_by(|a, b| match (figure(a, query.order), figure(b, query.order)) {
+            (Some(x), Some(y)) if query.descending => y.total_cmp(&x),
+            (Some(x), Some(y)) => x.total_cmp(&y),
+            (a, b) => b.is_some().cmp(&a.is_some()),
+        });
+        let figures = |lines: &[CaseLine]| lines.iter().map(|l| figure(l, query.order)).collect::<Vec<_>>();
+        let want_figures: Vec<Option<f64>> = want.iter().map(|l| figure(l, query.order)).collect();
+
+        // Forward to the end, then back to the start.
+        let (mut forward, mut pages): (Vec<CaseLine>, Vec<CaseListing>) = (Vec::new(), Vec::new());
+        let mut at = query.clone();
+        loop {
+            let page = store.explore(&at).await.unwrap();
+            assert_eq!(page.total, want.len() as u64, "{pairs:?}");
+            forward.extend(page.items.clone());
+            at.after = page.next.as_ref().map(|p| p.parse().unwrap());
+            pages.push(page);
+            if at.after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(figures(&forward), want_figures, "{pairs:?}");
+        let distinct: std::collections::HashSet<CaseId> = forward.iter().map(|l| l.id).collect();
+        assert_eq!(distinct.len(), want.len(), "{pairs:?}: each once");
+        assert!(want.iter().all(|l| distinct.contains(&l.id)), "{pairs:?}");
+        for pair in pages.windows(2) {
+            let before = pair[1].previous.as_ref().unwrap().parse().unwrap();
+            let back = store.explore(&CaseQuery { before: Some(before), ..query.clone() }).await.unwrap();
+            assert_eq!(back.items, pair[0].items, "{pairs:?}");
+            assert_eq!(back.next, pair[0].next);
+            assert_eq!(back.previous, pair[0].previous);
+        }
+
+        for (facet, values) in &pages[0].facets {
+            for counted in values {
+                let want = everything
+                    .items
+                    .iter()
+                    .filter(|l| value(l, *facet) == counted.value && passes(l, &query, Some(*facet)))
+                    .count();
+                assert_eq!(counted.cases, want as u64, "{pairs:?}: {} {}", facet.as_str(), counted.value);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn values_stand_in_an_order_that_people_expect() {
+    let (_folder, store) = filled(60).await;
+    let listing = store.explore(&CaseQuery::default()).await.unwrap();
+    let values = |facet| listing.facets[&facet].iter().map(|v| v.value.as_str()).collect::<Vec<_>>();
+    assert_eq!(values(Facet::Batch), ["1", "2", "16"], "numbers by their size");
+    let counts: Vec<u64> = listing.facets[&Facet::Model].iter().map(|v| v.cases).collect();
+    assert!(counts.is_sorted_by(|a, b| a >= b), "{counts:?}");
+    assert!(values(Facet::Attention).contains(&"longformer:64:2"));
+    assert!(values(Facet::Cache).contains(&"default"));
+}
+
+#[tokio::test]
+async fn another_programs_cases_are_seen() {
+    let (folder, store) = filled(3).await;
+    assert_eq!(store.explore(&CaseQuery::default()).await.unwrap().total, 3);
+    let other = Store::open(&folder.path().join("plimsoll.db")).await.unwrap();
+    let machine = machine(1, "desk");
+    let run = run(5, &machine, sweep("tiny"));
+    other.create_run(&run).await.unwrap();
+    other.insert_case(&case(&run, 0, &mut Draw(7))).await.unwrap();
+    assert_eq!(store.explore(&CaseQuery::default()).await.unwrap().total, 4);
+}
+
+/// The migration fills the lines of cases stored before it; they are those that writing the cases gives.
+#[tokio::test]
+async fn the_migration_gives_older_cases_the_same_lines() {
+    const LINES: &str = "SELECT case_id, run_id, machine_id, model, precision, attention, variant, cache, kv_cache, engine, \
+                         device, status, batch, prompt_tokens, generate_tokens, decode_tokens_per_second, \
+                         round(prefill_tokens_per_second, 6), ttft_ms, peak_bytes, estimated_bytes, finished_at \
+                         FROM case_lines ORDER BY case_id";
+    async fn lines(store: &Store) -> Vec<String> {
+        let json = format!("SELECT json_array({}", LINES.strip_prefix("SELECT ").unwrap());
+        let json = json.replacen(" FROM", ") FROM", 1);
+        sqlx::query_scalar(&json).fetch_all(&store.pool).await.unwrap()
+    }
+    let (_folder, store) = filled(60).await;
+    let written = lines(&store).await;
+    let migration = include_str!("../../../../migrations/0004_case_lines.sql");
+    let fill = &migration[migration.find("INSERT INTO case_lines").unwrap()..];
+    sqlx::query("DELETE FROM case_lines").execute(&store.pool).await.unwrap();
+    sqlx::query(fill).execute(&store.pool).await.unwrap();
+    assert_eq!(lines(&store).await, written);
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_superseded_is_listed_no_more() {
+    let (_folder, store) = filled(40).await;
+    let failed = |line: &&CaseLine| line.status == CaseStatus::OutOfMemory;
+    let all = store.explore(&CaseQuery::default()).await.unwrap();
+    let before = all.items.iter().filter(failed).count() as u64;
+    let line = all.items.iter().find(failed).unwrap();
+    let mut again = store.case(line.id).await.unwrap().unwrap();
+    (again.status, again.finished_at) = (CaseStatus::Ok, UnixMillis(9_000_000));
+    again.measurement = Some(measurement(5, 1.0));
+    assert!(store.supersede_case(&again, UnixMillis(9_000_001)).await.unwrap());
+    let now = store.explore(&CaseQuery::default()).await.unwrap();
+    assert_eq!((now.total, now.items.len()), (40, 40));
+    assert_eq!((now.items[0].id, now.items[0].status), (again.id, CaseStatus::Ok), "the newest");
+    for query in [query(&[]), query(&[("batch", "1"), ("batch", "2"), ("batch", "16")])] {
+        let listing = store.explore(&query).await.unwrap();
+        let out = listing.facets[&Facet::Status].iter().find(|v| v.value == "out-of-memory");
+        assert_eq!(out.map_or(0, |v| v.cases), before - 1);
+    }
+}
