@@ -27,7 +27,7 @@ fn config(family: &str, change: &Value) -> Value {
 }
 
 /// What `ROPE_INIT_FUNCTIONS[kind](config, "cpu", seq_len)` of `transformers.modeling_rope_utils` (transformers 5.23.0,
-/// PyTorch 2.15.0) answered for the same configurations, frequencies in single precision.
+/// `PyTorch` 2.15.0) answered for the same configurations, frequencies in single precision.
 #[test]
 fn frequencies_are_those_of_transformers() {
     let llama3 = json!({ "rope_theta": 500_000.0, "rope_scaling": {

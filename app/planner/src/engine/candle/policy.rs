@@ -282,11 +282,10 @@ fn check_version(plan: &Plan, model: &Model) -> Result<Variant, PlanError> {
         ));
     }
     match plan.engine.variant.as_deref() {
-        Some("stock") => Ok(Variant::Stock),
         Some("plimsoll") => Ok(Variant::Plimsoll),
         None if matches!(plan.workload, Workload::Embed { .. }) => Ok(Variant::Stock),
         None if super::plimsoll::computes(model.architecture) => Ok(Variant::Plimsoll),
-        None => Ok(Variant::Stock),
+        Some("stock") | None => Ok(Variant::Stock),
         Some(other) => {
             let shown: String = other.chars().take(40).collect();
             Err(PlanError::invalid(

@@ -275,15 +275,12 @@ mod tests {
             };
             wanted.push(kind);
             let bytes = Bytes(kind.tensor_bytes(tensor.rows, tensor.columns).unwrap());
-            match blocks.iter_mut().find(|block| block.kind == kind.to_string()) {
-                Some(block) => {
-                    block.parameters += tensor.elements();
-                    block.bytes += bytes;
-                }
-                None => {
-                    let parameters = tensor.elements();
-                    blocks.push(StoredBlock { kind: kind.to_string(), parameters, bytes });
-                }
+            if let Some(block) = blocks.iter_mut().find(|block| block.kind == kind.to_string()) {
+                block.parameters += tensor.elements();
+                block.bytes += bytes;
+            } else {
+                let parameters = tensor.elements();
+                blocks.push(StoredBlock { kind: kind.to_string(), parameters, bytes });
             }
         }
         let WeightStorage::Gguf { types, .. } = as_stored(&model, &blocks).unwrap() else { panic!("GGUF") };

@@ -10,6 +10,7 @@ use crate::model::{FeedForward as Shape, Role};
 use crate::pattern::expert_rows;
 
 /// A layer's feed-forward.
+#[allow(clippy::large_enum_variant, reason = "one for each layer")]
 pub(super) enum FeedForward {
     Dense(Gated),
     Experts { router: Matrix, experts: Vec<Gated>, active: u64 },
