@@ -72,7 +72,7 @@ struct Layer {
     head_size: u64,
     rotary_size: u64,
     capped: bool,
-    /// Gates by a GELU, not a SiLU.
+    /// Gates by a GELU, as Gemma does.
     gelu: bool,
     kind: usize,
     cache: Cache,
