@@ -49,7 +49,8 @@ impl Matrix {
         let (t, kind) = gguf.find(role, layer)?;
         let cx = gguf.context().clone();
         let packed = is_packed(&cx, kind);
-        if !packed && !(kind == GgmlType::Bf16 && is_widened(&cx)) {
+        let ours = packed || kind == GgmlType::Bf16 && is_widened(&cx);
+        if !ours {
             return Ok(Self::Quantized(gguf.matrix(role, layer)?));
         }
         let refused = super::super::refused;
