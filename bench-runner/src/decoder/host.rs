@@ -97,7 +97,9 @@ impl InplaceOp1 for Softmax {
                 }
             }
             let factor = 1.0 / sums.iter().sum::<f32>();
-            row.iter_mut().for_each(|x| *x *= factor);
+            for x in row {
+                *x *= factor;
+            }
         });
         Ok(())
     }

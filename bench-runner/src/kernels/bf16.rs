@@ -98,7 +98,6 @@ pub fn bf16_product<T: Copy>(
     let out = Shared(out.as_mut_ptr());
     // Every unit writes its own outputs of the result.
     in_parallel(rows.div_ceil(UNIT), |units| {
-        let out = out;
         for unit in units {
             let part = Part { first: unit * UNIT, last: rows.min((unit + 1) * UNIT), to: m };
             match isa {
