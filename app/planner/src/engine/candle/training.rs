@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_graph_as_deep_as_the_deepest_models_is_walked() {
-        let numbers = |e: &Estimate| e.phases.as_ref().map(|p| p.len());
+        let numbers = |e: &Estimate| e.phases.as_ref().map(Vec::len);
         let deep = planned(&serde_json::json!({ "model": { "id": "meta-llama/Llama-3.1-405B" } }));
         assert_eq!(deep.as_ref().map(numbers), Ok(Some(4)));
     }

@@ -246,8 +246,8 @@ impl Trainer {
             }
             _ => Vec::new(),
         };
-        let loaded = Dense::of(cx, model, step.compute);
-        let mut loader = Loader { cx, step, dense: loaded, types, parameters: Vec::new() };
+        let tensors = Dense::of(cx, model, step.compute);
+        let mut loader = Loader { cx, step, dense: tensors, types, parameters: Vec::new() };
         let embedding = loader.vector(Role::TokenEmbedding, None)?;
         let (mut rotations, mut ropes) = (Vec::new(), Vec::new());
         let (mut seen, mut masks) = (Vec::new(), Vec::new());
