@@ -143,16 +143,19 @@ pub fn date(at: UnixMillis) -> String {
 pub fn day_start(text: &str) -> Option<UnixMillis> {
     let mut parts = text.splitn(3, '-').map(|part| part.parse::<i64>().ok());
     let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    // Howard Hinnant, as below, `days_from_civil`.
+    if !((1..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day)) {
+        return None;
+    }
+    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`.
     let shifted_year = if month <= 2 { year - 1 } else { year };
     let era = shifted_year.div_euclid(400);
     let year_of_era = shifted_year.rem_euclid(400);
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let days =
         era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
+    let start = UnixMillis(days * 86_400_000);
     // 31 November is no day, and no other day is meant.
-    let is_day = (1..=9999).contains(&year) && civil(days) == (year, month, day);
-    is_day.then_some(UnixMillis(days * 86_400_000))
+    (date(start) == format!("{year:04}-{month:02}-{day:02}")).then_some(start)
 }
 
 /// The moment to the minute: `2026-11-22 19:48 UTC`.

@@ -97,6 +97,7 @@ impl From<SweepError> for Problem {
         let field = match &error {
             SweepError::EmptyAxis { axis } | SweepError::OutOfRange { axis, .. } => format!("sweep.{axis}"),
             SweepError::TooManyCases { .. } => "sweep".to_owned(),
+            SweepError::EdgeWithoutLimit => "sweep.memory_limit".to_owned(),
         };
         Self::unprocessable("bad-sweep", error.to_string()).at(field)
     }

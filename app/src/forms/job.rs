@@ -179,7 +179,8 @@ impl JobForm {
 fn field_of(error: &SweepError) -> &'static str {
     match error {
         SweepError::EmptyAxis { axis } | SweepError::OutOfRange { axis, .. } => axis,
-        SweepError::TooManyCases { .. } => "batches",
+        // The form asks for no edge.
+        SweepError::TooManyCases { .. } | SweepError::EdgeWithoutLimit => "batches",
     }
 }
 

@@ -175,6 +175,13 @@ impl Sweep {
                 accepted: "1 to 65536",
             });
         }
+        if let Some(tokens) = self.quality.filter(|_| self.edge.is_some() || !self.trainings.is_empty()) {
+            return Err(SweepError::OutOfRange {
+                axis: "quality",
+                given: tokens.to_string(),
+                accepted: "none where an edge is searched or a step is trained; measure quality by a run of its own",
+            });
+        }
         if let Some(shard) = self.shard.filter(|shard| !shard.is_possible()) {
             return Err(SweepError::OutOfRange {
                 axis: "shard",

@@ -207,3 +207,11 @@ fn quality_and_shards_stand_in_the_names_only_where_they_are_chosen() {
     s.shard = Some(crate::shard::Shard { index: 3, of: 2 });
     assert!(matches!(s.check(), Err(SweepError::OutOfRange { axis: "shard", .. })));
 }
+
+#[test]
+fn quality_is_measured_by_a_run_of_its_own() {
+    let mut s = Sweep { quality: Some(Tokens(512)), memory_limit: Some(Bytes::from_mib(64)), ..sweep() };
+    s.check().unwrap();
+    (s.edge, s.batches) = (Some(EdgeSpec::exact(EdgeAxis::Batch)), vec![1]);
+    assert!(s.check().unwrap_err().to_string().contains("accepted: none where an edge is searched"));
+}

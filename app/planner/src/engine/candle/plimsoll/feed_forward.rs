@@ -19,7 +19,7 @@ pub(super) enum FeedForward {
 pub(super) struct Gated {
     input: Input,
     down: Linear,
-    /// Gates by a GELU, not a SiLU.
+    /// Gates by a GELU, as Gemma does.
     gelu: bool,
 }
 
