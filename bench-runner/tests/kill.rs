@@ -31,7 +31,7 @@ const SPARED: usize = 20;
 /// Writes of a case's process: each thing that it begins, each mark of memory that it sets back, and its last word.
 const WRITES: u64 = 17;
 /// Longest that anything here may take; it is waited for events, never for time.
-const DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_mins(5);
 
 /// `SplitMix64`.
 struct Random(u64);

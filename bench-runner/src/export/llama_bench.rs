@@ -114,11 +114,11 @@ fn test(
     milliseconds: &dyn Fn(&Sample) -> f64,
 ) -> Option<Test> {
     let ms: Vec<f64> = measurement.samples.iter().map(milliseconds).filter(|ms| *ms > 0.0).collect();
-    let samples_ns: Vec<u64> = ms.iter().map(|ms| whole(ms * 1e6)).collect();
+    let nanoseconds: Vec<u64> = ms.iter().map(|ms| whole(ms * 1e6)).collect();
     let tokens = (n_prompt + n_gen) as f64;
-    let samples_ts: Vec<f64> = ms.iter().map(|ms| tokens / (ms / 1e3)).collect();
+    let rates: Vec<f64> = ms.iter().map(|ms| tokens / (ms / 1e3)).collect();
     let ns = Distribution::of(ms.iter().map(|ms| ms * 1e6))?;
-    let ts = Distribution::of(samples_ts.iter().copied())?;
+    let ts = Distribution::of(rates.iter().copied())?;
     let mut known = known(detail, case, measurement);
     for (name, value) in [
         ("n_prompt", json!(n_prompt)),
@@ -135,7 +135,7 @@ fn test(
         let empty = if *kind == Kind::String { json!("") } else { Value::Null };
         known.remove(*name).filter(|value| !value.is_null()).unwrap_or(empty)
     });
-    Some(Test { values: values.collect(), samples_ns, samples_ts })
+    Some(Test { values: values.collect(), samples_ns: nanoseconds, samples_ts: rates })
 }
 
 /// A number of nanoseconds or the like; what a u64 cannot hold is not measured here.
@@ -314,10 +314,10 @@ pub fn markdown(detail: &RunDetail, tests: &[Test]) -> String {
 
 /// A test under the columns of [`markdown`].
 fn cells(test: &Test, on_gpu: bool) -> [String; 9] {
-    let text = |field| Test::text(test.value(field));
+    let word = |field| Test::text(test.value(field));
     let number = |field| test.value(field).as_f64();
-    let (prompt, generated) = (text("n_prompt"), text("n_gen"));
-    let depth = match text("n_depth") {
+    let (prompt, generated) = (word("n_prompt"), word("n_gen"));
+    let depth = match word("n_depth") {
         none if none == "0" => String::new(),
         depth => format!(" @ d{depth}"),
     };
@@ -330,13 +330,13 @@ fn cells(test: &Test, on_gpu: bool) -> [String; 9] {
         n => format!("{:.2} B", n / 1e9),
     });
     [
-        text("model_type"),
+        word("model_type"),
         size.unwrap_or_default(),
         parameters.unwrap_or_default(),
-        text("backends"),
-        text(if on_gpu { "n_gpu_layers" } else { "n_threads" }),
-        text("type_k"),
-        text("type_v"),
+        word("backends"),
+        word(if on_gpu { "n_gpu_layers" } else { "n_threads" }),
+        word("type_k"),
+        word("type_v"),
         if generated == "0" { format!("pp{prompt}{depth}") } else { format!("tg{generated}{depth}") },
         format!("{:.2} ± {:.2}", number("avg_ts").unwrap_or(0.0), number("stddev_ts").unwrap_or(0.0)),
     ]

@@ -123,13 +123,13 @@ fn make(
     match process::run(runner.executable, &request, runner.threads, runner.stop, told)? {
         Ended::Stopped => Ok(None),
         Ended::Failed { error, .. } => failed(&error),
-        Ended::Measured(measured) => match measured.no_quality {
-            Some(why) => failed(&why),
-            None => {
-                let ask = Ask { purpose: Purpose::Comparison { reference: label }, ..ask };
-                Ok(Some(Made::Ready { ask, _file: file }))
+        Ended::Measured(measured) => {
+            if let Some(why) = measured.no_quality {
+                return failed(&why);
             }
-        },
+            let ask = Ask { purpose: Purpose::Comparison { reference: label }, ..ask };
+            Ok(Some(Made::Ready { ask, _file: file }))
+        }
     }
 }
 

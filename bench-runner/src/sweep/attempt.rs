@@ -108,7 +108,7 @@ impl Work<'_> {
         spec: &CaseSpec,
         ready: Ready<'_>,
         recording: CaseRecording,
-        now: Now<'_>,
+        now: &mut Now<'_>,
         phase: &mut dyn FnMut(&str),
     ) -> Result<Option<Attempt>, RunError> {
         let stop = now.stop;

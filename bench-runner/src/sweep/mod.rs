@@ -202,7 +202,7 @@ impl Work<'_> {
         &self,
         position: u32,
         spec: &CaseSpec,
-        now: Now<'_>,
+        mut now: Now<'_>,
         say: &mut dyn FnMut(Said<'_>),
     ) -> Result<Option<Case>, RunError> {
         let recording = self.recording.of_case(position);
@@ -210,7 +210,7 @@ impl Work<'_> {
             Some(edge) => self.edge(spec, edge, now.known, now.stop, say)?,
             None => match self.checked(spec, say) {
                 Ok(ready) => {
-                    self.beside(spec, ready, recording, now, &mut |phase| say(Said::Phase(phase)))?
+                    self.beside(spec, ready, recording, &mut now, &mut |phase| say(Said::Phase(phase)))?
                 }
                 Err(ended) => Some(*ended),
             },

@@ -220,7 +220,7 @@ impl CaseQuery {
             "since" => self.since = Some(time(value)?),
             "until" => self.until = Some(time(value)?),
             "order" => {
-                self.order = Order::named(value).ok_or_else(|| unknown(value, Order::ALL, Order::as_str))?
+                self.order = Order::named(value).ok_or_else(|| unknown(value, Order::ALL, Order::as_str))?;
             }
             "direction" => {
                 self.descending = match value {

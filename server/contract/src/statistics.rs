@@ -117,10 +117,9 @@ impl CaseSpeed {
 pub fn joules_per_token(spec: &CaseSpec, measurement: &Measurement, phase: Phase) -> Option<f64> {
     let energy = measurement.energy(phase)?;
     let tokens = match phase {
-        Phase::Prefill => spec.prompt_tokens.0,
         Phase::Decode => spec.generate_tokens.0.saturating_sub(1),
-        // Each pass is of one micro batch, an update of all.
-        Phase::Forward | Phase::Backward => spec.prompt_tokens.0,
+        // A pass of a training step is of one micro batch, an update of all.
+        Phase::Prefill | Phase::Forward | Phase::Backward => spec.prompt_tokens.0,
         Phase::Optimizer => {
             let micro_batches = spec.training.as_ref().map_or(1, |training| training.gradient_accumulation);
             spec.prompt_tokens.0.saturating_mul(u64::from(micro_batches))

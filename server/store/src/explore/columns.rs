@@ -91,7 +91,7 @@ impl Columns {
     }
 
     /// Takes in a line. Nothing is taken where it cannot be read.
-    pub(super) fn push(&mut self, line: Line) -> Result<(), StoreError> {
+    pub(super) fn push(&mut self, line: &Line) -> Result<(), StoreError> {
         let id = value::id("case_lines.case_id", &line.case_id)?;
         let run = value::id("case_lines.run_id", &line.run_id)?;
         let _machine: MachineId = value::id("case_lines.machine_id", &line.machine_id)?;
@@ -145,7 +145,7 @@ impl Columns {
         let total = if all {
             self.indices.len() as u64
         } else {
-            failures.iter().filter(|failure| **failure == PASSES).count() as u64
+            failures.iter().map(|failure| u64::from(*failure == PASSES)).sum()
         };
 
         let backward = query.after.is_none() && query.before.is_some();

@@ -67,7 +67,7 @@ impl Store {
                 return Ok(());
             }
             for line in lines {
-                columns.push(line)?;
+                columns.push(&line)?;
             }
         }
     }

@@ -12,6 +12,11 @@ use crate::testing::{machine, measurement, run, sweep, temporary};
 struct Draw(u64);
 
 impl Draw {
+    /// One of some.
+    fn of<T: Clone>(&mut self, some: &[T]) -> T {
+        some[usize::try_from(self.below(some.len() as u64)).unwrap()].clone()
+    }
+
     fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -29,19 +34,19 @@ fn case(run: &Run, position: u32, draw: &mut Draw) -> Case {
         Some(Attention::BigBird { block: Tokens(8), window_blocks: 2, global_blocks: 1, random_blocks: 3 }),
     ];
     let spec = CaseSpec {
-        model: ["SmolLM2-135M", "Qwen3-0.6B", "smol tester"][draw.below(3) as usize].into(),
-        precision: ["bf16", "fp32"][draw.below(2) as usize].into(),
-        attention: attentions[draw.below(5) as usize].clone(),
-        cache: [None, Some(CacheKind::Slab)][draw.below(2) as usize],
-        device: [Device::Cpu, Device::Cuda(0), Device::Cuda(9)][draw.below(3) as usize],
-        batch: [1, 2, 16][draw.below(3) as usize],
+        model: draw.of(&["SmolLM2-135M", "Qwen3-0.6B", "smol tester"]).into(),
+        precision: draw.of(&["bf16", "fp32"]).into(),
+        attention: draw.of(&attentions),
+        cache: draw.of(&[None, Some(CacheKind::Slab)]),
+        device: draw.of(&[Device::Cpu, Device::Cuda(0), Device::Cuda(9)]),
+        batch: draw.of(&[1, 2, 16]),
         prompt_tokens: Tokens(16),
         generate_tokens: Tokens(4),
         // Each a case of its own.
         repetitions: position + 1,
         ..CaseSpec::default()
     };
-    let status = [CaseStatus::Ok, CaseStatus::Ok, CaseStatus::OutOfMemory][draw.below(3) as usize];
+    let status = draw.of(&[CaseStatus::Ok, CaseStatus::Ok, CaseStatus::OutOfMemory]);
     let mut measured = measurement(1000 + 10 * draw.below(50), 1.0 + draw.below(20) as f64);
     for (n, sample) in (1u32..).zip(&mut measured.samples) {
         sample.prefill_ms = f64::from(n) * (1.0 + draw.below(9) as f64);
@@ -58,7 +63,7 @@ fn case(run: &Run, position: u32, draw: &mut Draw) -> Case {
         status,
         error: None,
         measurement: (status == CaseStatus::Ok).then_some(measured),
-        finished_at: UnixMillis(1_000_000 + draw.below(40) as i64),
+        finished_at: UnixMillis(1_000_000 + draw.below(40).cast_signed()),
     }
 }
 

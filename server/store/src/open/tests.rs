@@ -194,7 +194,7 @@ async fn a_full_disk_is_said_and_loses_nothing() {
     sqlx::query(&format!("PRAGMA max_page_count = {pages}")).execute(&mut *full).await.unwrap();
     let mut large = case(run.id, &sweep, 1);
     large.error = Some("x".repeat(1 << 20));
-    let error = crate::cases::insert(&mut *full, &large).await.unwrap_err();
+    let error = crate::cases::insert(&mut full, &large).await.unwrap_err();
     assert!(matches!(error, StoreError::DiskFull(_)), "{error:?}");
     drop(full);
     assert_eq!(store.run(run.id).await.unwrap().unwrap().cases, [case(run.id, &sweep, 0)]);
