@@ -317,7 +317,9 @@ fn what_is_refused_names_its_field() {
     }
     let mut training = base();
     training["workload"] = json!({ "kind": "train", "method": "full", "sequence_tokens": 2048 });
-    assert_eq!(estimate(&plan(&training)).unwrap_err().field, "workload.kind");
+    estimate(&plan(&training)).expect("our decoder trains");
+    training["engine"]["variant"] = json!("stock");
+    assert_eq!(estimate(&plan(&training)).unwrap_err().field, "engine.variant");
     let mut embedding = base();
     embedding["workload"] = json!({ "kind": "embed", "sequence_tokens": 512, "batch": 32 });
     assert_eq!(estimate(&plan(&embedding)).unwrap_err().field, "model");

@@ -357,7 +357,7 @@ mod tests {
     use contract::cuda::{EventTracking, ReleaseThreshold};
     use contract::edge::EdgeAxis;
     use planner::Tokens;
-    use planner::document::plan::CacheKind;
+    use planner::document::plan::{Attention, CacheKind};
     use planner::document::precision::CachePrecision;
 
     use super::*;
