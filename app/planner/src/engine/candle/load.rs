@@ -2,6 +2,7 @@
 
 use super::quantized::{self, QMatMul};
 use super::tensor::{Context, Element, Tensor};
+use crate::bytes::Bytes;
 use crate::engine::tape::{Block, Kind};
 use crate::error::PlanError;
 use crate::ggml::GgmlType;
@@ -123,6 +124,12 @@ impl<'a> Gguf<'a> {
             self.cx.tape.alloc(Kind::Temporary, raw)
         };
         self.matrix_of(Blocks { stored, kind, rows: t.rows, columns: t.columns })
+    }
+
+    /// The blocks of a matrix that others are made of: read from the file, or quantised from numbers that go again.
+    pub(super) fn raw(&self, tensor: &WeightTensor, bytes: Bytes) -> Block {
+        let _wide = self.from.map(|from| self.wide(tensor, from, Kind::Temporary));
+        self.cx.tape.alloc(Kind::Temporary, bytes)
     }
 
     /// A tensor of safetensors in f32.

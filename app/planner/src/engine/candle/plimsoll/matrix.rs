@@ -55,7 +55,7 @@ impl Matrix {
         }
         let refused = super::super::refused;
         let raw = super::super::quantized::bytes(kind, t.rows, t.columns).map_err(refused)?;
-        let _reading = cx.tape.alloc(Kind::Temporary, raw);
+        let _reading = gguf.raw(&t, raw);
         if !packed {
             return Ok(Self::Dense(Tensor::new(&cx, &[t.rows, t.columns], Element::Bf16, Kind::Weights)));
         }
