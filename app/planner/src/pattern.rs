@@ -229,13 +229,12 @@ impl Pattern {
                     for key in keys.0 / block..=(keys.1 / block).min(query) {
                         let seen = row.sees(key);
                         (any, all) = (any | seen, all & seen);
+                        if any && !all {
+                            return Seen::Part;
+                        }
                     }
                 }
-                match (any, all) {
-                    (false, _) => Seen::Nothing,
-                    (true, true) => Seen::All,
-                    (true, false) => Seen::Part,
-                }
+                if any { Seen::All } else { Seen::Nothing }
             }
         })
     }

@@ -1,6 +1,6 @@
 //! Cases of all runs: filters with their counts, an order by any figure, pages by place. All of it stands in the address.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use contract::case::CaseStatus;
 use contract::explore::{CaseLine, CaseListing, CaseQuery, Facet, FacetValue, Order, PER_PAGE};
@@ -25,7 +25,7 @@ pub fn CasesPage() -> impl IntoView {
     answered(async move {
         let asked = Asked::read(&address);
         let site = backend.site().await?;
-        let machines: HashMap<String, String> =
+        let machines: BTreeMap<String, String> =
             backend.machines().await?.into_iter().map(|m: Machine| (m.id.to_string(), m.name)).collect();
         let listing = backend.cases(asked.query.clone()).await?;
         let unread = asked.unread.iter().map(|(name, value)| runs::unread_value(name, value)).collect_view();
@@ -200,7 +200,7 @@ const fn title(facet: Facet) -> &'static str {
 
 /// The form of the filters: a plain GET.
 #[component]
-fn Filters(asked: Asked, listing: CaseListing, machines: HashMap<String, String>) -> impl IntoView {
+fn Filters(asked: Asked, listing: CaseListing, machines: BTreeMap<String, String>) -> impl IntoView {
     let day = |at: Option<UnixMillis>| at.map(format::date).unwrap_or_default();
     let groups: Vec<_> = Facet::ALL
         .iter()
@@ -255,7 +255,7 @@ fn group(
     facet: Facet,
     values: &[FacetValue],
     set: &[String],
-    machines: &HashMap<String, String>,
+    machines: &BTreeMap<String, String>,
 ) -> impl IntoView + use<> {
     let check = |value: &FacetValue| {
         let label = match facet {
@@ -322,7 +322,7 @@ fn Nothing(filtered: bool) -> impl IntoView {
 fn Table(
     asked: Asked,
     listing: CaseListing,
-    machines: HashMap<String, String>,
+    machines: BTreeMap<String, String>,
     now: UnixMillis,
 ) -> impl IntoView {
     let head = |order: Order, label: &'static str, number: bool| {
@@ -371,7 +371,7 @@ fn Table(
     }
 }
 
-fn line(case: CaseLine, machines: &HashMap<String, String>, now: UnixMillis) -> impl IntoView + use<> {
+fn line(case: CaseLine, machines: &BTreeMap<String, String>, now: UnixMillis) -> impl IntoView + use<> {
     let chosen: Vec<&str> = [&case.variant, &case.attention, &case.cache, &case.kv_cache]
         .into_iter()
         .map(String::as_str)

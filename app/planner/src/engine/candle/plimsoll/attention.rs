@@ -12,7 +12,7 @@ use crate::engine::tape::{Block, Kind};
 use crate::pattern::{QUERIES, Seen, Segment, Visibility, segments};
 
 /// Blocks of queries that are walked one by one; of more, so many are looked at and stand for all.
-const BLOCKS: u64 = 512;
+const BLOCKS: u64 = 128;
 /// How many blocks stand for all.
 const SAMPLED: u64 = 64;
 
@@ -51,10 +51,16 @@ impl Pass {
     /// Masks of so many elements for the layers of a kind, made once, for each format that they are in. `at` tells one
     /// mask of a kind from the next.
     fn mask(&self, visibility: Visibility, at: u64, elements: u64, element: Element) {
+        self.masks(visibility, at, element, || elements);
+    }
+
+    /// The same of a number of elements that takes time to count.
+    fn masks(&self, visibility: Visibility, at: u64, element: Element, elements: impl FnOnce() -> u64) {
         let mut masks = self.masks.borrow_mut();
         if masks.iter().any(|(v, known, _)| (*v, *known) == (visibility, at)) {
             return;
         }
+        let elements = elements();
         let wide = self.cx.tape.alloc(Kind::Temporary, Bytes(elements) * 4);
         let block = if element == Element::F32 {
             wide
@@ -192,13 +198,13 @@ fn blocked(query: &Query, view: &View, visibility: Visibility, pass: &Pass) -> R
         let list = segments_of(view, visibility, pass.start + index * QUERIES, QUERIES);
         list.iter().filter(|s| !s.whole).map(|s| s.len * QUERIES).fold(0, u64::saturating_add)
     };
-    let elements = if count <= BLOCKS {
-        (0..count - 1).map(masks_of).fold(0, u64::saturating_add)
-    } else {
+    pass.masks(visibility, u64::MAX, Element::F32, || {
+        if count <= BLOCKS {
+            return (0..count - 1).map(masks_of).fold(0, u64::saturating_add);
+        }
         let sampled = (0..SAMPLED).map(|i| masks_of(i * (count - 1) / SAMPLED)).fold(0, u64::saturating_add);
         u64::try_from(u128::from(sampled) * u128::from(count - 1) / u128::from(SAMPLED)).unwrap_or(u64::MAX)
-    };
-    pass.mask(visibility, u64::MAX, elements, Element::F32);
+    });
     let (batch, size) = (tensor.dims()[0], tensor.dims()[3]);
     let done = (count - 1) * QUERIES;
     // The last whole block, where the last is a part of one: it may be the fullest moment.
