@@ -306,6 +306,14 @@ impl Sweep {
         }
     }
 
+    /// Whether `spec` is one of its cases. A runner writes the decoder into a case of a sweep that leaves it to the runner.
+    #[must_use]
+    pub fn asks(&self, spec: &CaseSpec) -> bool {
+        let cases = self.cases();
+        cases.contains(spec)
+            || self.variants.is_empty() && cases.contains(&CaseSpec { variant: None, ..spec.clone() })
+    }
+
     /// The ways to compute a case, in order.
     fn ways(&self) -> Vec<Way> {
         fn or_default<T: Clone>(values: &[T]) -> Vec<Option<T>> {

@@ -136,7 +136,7 @@ impl Store {
             return Ok(false);
         }
         hold(&mut write, job, lease, now).await?;
-        if !jobs::get(&mut write, job).await?.sweep.cases().contains(&case.spec) {
+        if !jobs::get(&mut write, job).await?.sweep.asks(&case.spec) {
             let reason = format!("\"{}\" is not in the job's sweep", case.spec.key());
             return Err(StoreError::WrongCase { case: case.id, reason });
         }

@@ -215,3 +215,14 @@ fn quality_is_measured_by_a_run_of_its_own() {
     (s.edge, s.batches) = (Some(EdgeSpec::exact(EdgeAxis::Batch)), vec![1]);
     assert!(s.check().unwrap_err().to_string().contains("accepted: none where an edge is searched"));
 }
+
+#[test]
+fn a_runner_may_name_the_decoder_that_was_left_to_it() {
+    let s = sweep();
+    let asked = s.cases()[0].clone();
+    let named = CaseSpec { variant: Some(Variant::Plimsoll), ..asked.clone() };
+    assert!(s.asks(&asked) && s.asks(&named));
+    assert!(!s.asks(&CaseSpec { batch: 999, ..named.clone() }));
+    let stock = Sweep { variants: vec![Variant::Stock], ..s };
+    assert!(!stock.asks(&named) && !stock.asks(&asked));
+}
