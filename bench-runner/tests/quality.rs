@@ -10,7 +10,8 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bench_runner::case::FAULT_VARIABLE;
 use contract::case::CaseStatus;
@@ -26,14 +27,20 @@ fn smollm2() -> PathBuf {
     files.into_iter().find(is_it).unwrap_or_else(|| panic!("no SmolLM2*.gguf in {folder}"))
 }
 
-/// A sweep of the model over one short window.
-fn sweep(options: &[&str]) -> RunDetail {
-    let dir = tempfile::tempdir().unwrap();
+/// A run of the model on a short prompt, in `dir`.
+fn command(dir: &Path, options: &[&str]) -> Command {
     let model = smollm2();
     let fixed = ["run", "--model", model.to_str().unwrap(), "--prompt", "8", "--generate", "1"];
-    let measured = ["--repetitions", "1", "--quality", "128", "--no-db", "--json", "--quiet"];
+    let measured = ["--repetitions", "1", "--no-db", "--json", "--quiet"];
     let arguments: Vec<&str> = fixed.iter().chain(options).chain(&measured).copied().collect();
-    common::detail(&common::output(&mut common::runner(dir.path(), &arguments)))
+    common::runner(dir, &arguments)
+}
+
+/// A sweep of the model, its quality over one short window.
+fn sweep(options: &[&str]) -> RunDetail {
+    let dir = tempfile::tempdir().unwrap();
+    let options: Vec<&str> = options.iter().chain(&["--quality", "128"]).copied().collect();
+    common::detail(&common::output(&mut command(dir.path(), &options)))
 }
 
 fn qualities(run: &RunDetail) -> Vec<&Quality> {
@@ -92,26 +99,7 @@ fn candles_own_model_is_asked_token_by_token_and_its_memory_is_not_changed_by_it
     // Two implementations of one model.
     assert!(stock.kl_mean < 0.01 && stock.top1_agreement > 0.9, "{stock:?}");
     let dir = tempfile::tempdir().unwrap();
-    let model = smollm2();
-    let without = common::detail(&common::output(&mut common::runner(
-        dir.path(),
-        &[
-            "run",
-            "--model",
-            model.to_str().unwrap(),
-            "--prompt",
-            "8",
-            "--generate",
-            "1",
-            "--repetitions",
-            "1",
-            "--variant",
-            "stock",
-            "--no-db",
-            "--json",
-            "--quiet",
-        ],
-    )));
+    let without = common::detail(&common::output(&mut command(dir.path(), &["--variant", "stock"])));
     let phases = |run: &RunDetail| run.cases[0].measurement.as_ref().unwrap().phases.clone();
     for (a, b) in phases(&with).iter().zip(phases(&without)) {
         let apart = a.peak_allocated.0.abs_diff(b.peak_allocated.0);
@@ -140,26 +128,7 @@ fn what_has_no_quality_is_refused_with_the_reason() {
 #[test]
 fn a_measurement_stays_where_the_reference_dies() {
     let dir = tempfile::tempdir().unwrap();
-    let model = smollm2();
-    let mut command = common::runner(
-        dir.path(),
-        &[
-            "run",
-            "--model",
-            model.to_str().unwrap(),
-            "--prompt",
-            "8",
-            "--generate",
-            "1",
-            "--repetitions",
-            "1",
-            "--quality",
-            "128",
-            "--no-db",
-            "--json",
-            "--quiet",
-        ],
-    );
+    let mut command = command(dir.path(), &["--quality", "128"]);
     // The reference is the only one with a prompt of one token.
     let run = common::detail(&common::output(command.env(FAULT_VARIABLE, "abort@ p1 g0 ")));
     let [case] = &run.cases[..] else { panic!("{} cases", run.cases.len()) };

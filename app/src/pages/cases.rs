@@ -30,7 +30,7 @@ pub fn CasesPage() -> impl IntoView {
         let listing = backend.cases(asked.query.clone()).await?;
         let unread = asked.unread.iter().map(|(name, value)| runs::unread_value(name, value)).collect_view();
         let table = if listing.items.is_empty() {
-            view! { <Nothing filtered=!asked.query.admits_all() /> }.into_any()
+            view! { <runs::Empty filtered=!asked.query.admits_all() one="case" all="/cases" /> }.into_any()
         } else {
             view! { <Table asked=asked.clone() listing=listing.clone() machines=machines.clone() now=site.now /> }
                 .into_any()
@@ -75,26 +75,17 @@ struct Asked {
 
 impl Asked {
     fn read(address: &str) -> Self {
-        let pairs: Vec<(String, String)> =
+        let mut pairs: Vec<(String, String)> =
             form_urlencoded::parse(address.trim_start_matches('?').as_bytes()).into_owned().collect();
-        let (mut query, mut unread) = (CaseQuery::default(), Vec::new());
-        for (name, value) in &pairs {
+        for (name, value) in &mut pairs {
             // Dates come from fields of the browser, as days.
-            let value = match (name.as_str(), format::day_start(value)) {
-                ("since" | "until", Some(day)) => day.0.to_string(),
-                _ => value.clone(),
-            };
-            let before = query.pairs().into_iter().map(|(name, value)| (name.to_owned(), value));
-            let all: Vec<(String, String)> = before.chain([(name.clone(), value.clone())]).collect();
-            let (read, errors) = CaseQuery::read(all.iter().map(|(n, v)| (n.as_str(), v.as_str())));
-            let (after, earlier) = (read.after.or(query.after), read.before.or(query.before));
-            if errors.is_empty() {
-                query = CaseQuery { after, before: earlier, ..read };
-            } else {
-                unread.push((name.clone(), value));
+            if let ("since" | "until", Some(day)) = (name.as_str(), format::day_start(value)) {
+                *value = day.0.to_string();
             }
         }
-        Self { query, unread }
+        let (query, errors) =
+            CaseQuery::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        Self { query, unread: errors.into_iter().map(|error| (error.name, error.value)).collect() }
     }
 
     /// The address of the same question in another order; the other direction where it is this one already.
@@ -294,26 +285,6 @@ fn group(
             <div class="ticks">{shown}</div>
             {more}
         </details>
-    }
-}
-
-#[component]
-fn Nothing(filtered: bool) -> impl IntoView {
-    if filtered {
-        view! {
-            <p class="notice">
-                "No case passes these filters. " <a href="/cases">"Show all cases"</a> "."
-            </p>
-        }
-        .into_any()
-    } else {
-        view! {
-            <p class="notice">
-                "Nothing is measured yet. " <a href="/">"Start with the one-minute benchmark or the example results"</a>
-                ", or " <a href="/jobs#new">"submit a sweep"</a> "."
-            </p>
-        }
-        .into_any()
     }
 }
 

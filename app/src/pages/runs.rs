@@ -28,7 +28,7 @@ pub fn RunsPage() -> impl IntoView {
         let table = if page.items.is_empty() && page.total > 0 {
             beyond(&format!("/runs?{}", query_of(&filter)), page.page).into_any()
         } else if page.items.is_empty() {
-            view! { <Empty filtered /> }.into_any()
+            view! { <Empty filtered one="run" all="/runs" /> }.into_any()
         } else {
             view! { <RunTable runs=page.items.clone() now=site.now /> }.into_any()
         };
@@ -184,13 +184,19 @@ pub(super) fn beyond(first: &str, page: u32) -> impl IntoView + use<> {
     }
 }
 
+/// What stands where rows would: nothing passes the filters, or nothing is there yet.
 #[component]
-fn Empty(filtered: bool) -> impl IntoView {
+pub(super) fn Empty(
+    filtered: bool,
+    /// What a row is.
+    one: &'static str,
+    /// Where all of them are.
+    all: &'static str,
+) -> impl IntoView {
     if filtered {
         view! {
             <p class="notice">
-                "No run passes these filters. "
-                <a href="/runs">"Show all runs"</a>
+                {format!("No {one} passes these filters. ")} <a href=all>{format!("Show all {one}s")}</a>
                 "."
             </p>
         }

@@ -185,6 +185,8 @@ impl Default for CaseQuery {
 pub struct QueryError {
     /// The parameter.
     pub name: String,
+    /// Its value.
+    pub value: String,
     /// What is wrong with it, and what is accepted.
     pub reason: String,
 }
@@ -201,7 +203,7 @@ impl CaseQuery {
                 continue;
             }
             if let Err(reason) = query.take(name, value) {
-                errors.push(QueryError { name: name.to_owned(), reason });
+                errors.push(QueryError { name: name.to_owned(), value: value.to_owned(), reason });
             }
         }
         (query, errors)

@@ -117,22 +117,7 @@ impl Drop for Inner {
 
 impl Op {
     fn into_arguments(self) -> Vec<Node> {
-        match self {
-            Self::Add(a, b) | Self::Sub(a, b) | Self::Mul(a, b) | Self::Div(a, b) | Self::Matmul(a, b) => {
-                vec![a, b]
-            }
-            Self::Affine(a)
-            | Self::Unary(a, _)
-            | Self::Reshape(a)
-            | Self::Copy(a)
-            | Self::Broadcast(a)
-            | Self::Transpose(a, ..)
-            | Self::Sum(a)
-            | Self::ToDtype(a)
-            | Self::IndexSelect(a)
-            | Self::Gather(a)
-            | Self::Custom(a, _) => vec![a],
-        }
+        self.arguments().into_iter().flatten().cloned().collect()
     }
 
     /// Arguments that a gradient may go to, in candle's order.
