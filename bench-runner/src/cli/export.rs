@@ -55,7 +55,13 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), CliError> {
         Format::LlamaBenchJsonl => output::line(llama_bench::jsonl(&tests(&detail)))?,
         Format::LlamaBenchSql => output::line(llama_bench::sql(&tests(&detail)))?,
         Format::OptimumBenchmark => {
-            for document in optimum_benchmark::documents(&detail) {
+            let (documents, left_out) = optimum_benchmark::documents(&detail);
+            if left_out > 0 {
+                eprintln!(
+                    "optimum-benchmark's report has other phases of training; cases left out: {left_out}"
+                );
+            }
+            for document in documents {
                 output::line(document)?;
             }
         }

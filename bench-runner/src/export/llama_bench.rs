@@ -94,7 +94,7 @@ pub fn tests(detail: &RunDetail) -> (Vec<Test>, usize) {
         }
         let prompt = case.spec.prompt_tokens.0;
         let of = |n_prompt, n_gen, n_depth, milliseconds: &dyn Fn(&Sample) -> f64| {
-            test(detail, case, measurement, (n_prompt, n_gen, n_depth), milliseconds)
+            test(detail, &case, measurement, (n_prompt, n_gen, n_depth), milliseconds)
         };
         tests.extend(of(prompt, 0, 0, &|sample| sample.prefill_ms));
         let steps = measurement.samples.iter().map(|s| s.token_ms.len()).min().unwrap_or(0);

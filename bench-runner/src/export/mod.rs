@@ -7,16 +7,25 @@ pub mod optimum_benchmark;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use contract::case::{Case, CaseStatus, Device};
 use contract::machine::{GpuDevice, Machine};
 use contract::measurement::Measurement;
 use contract::run::RunDetail;
 use planner::catalogue;
 
-/// Cases that were measured, with what was.
-fn measured(detail: &RunDetail) -> impl Iterator<Item = (&Case, &Measurement)> {
+/// Cases that were measured, with what was. A search of an edge stands as the case that its figures belong to.
+fn measured(detail: &RunDetail) -> impl Iterator<Item = (Cow<'_, Case>, &Measurement)> {
     let ok = detail.cases.iter().filter(|case| case.status == CaseStatus::Ok);
-    ok.filter_map(|case| case.measurement.as_ref().map(|measurement| (case, measurement)))
+    ok.filter_map(|case| {
+        let measurement = case.measurement.as_ref()?;
+        let case = match measurement.edge {
+            None => Cow::Borrowed(case),
+            Some(_) => Cow::Owned(Case { spec: case.spec.measured(measurement), ..case.clone() }),
+        };
+        Some((case, measurement))
+    })
 }
 
 /// The shape of a case's model, from its plan.

@@ -3,6 +3,8 @@
 //!
 //! Its `MB` are 10^6 bytes, its seconds floats. `_target_` of the backend names no class: none of its backends is Candle.
 
+use std::borrow::Cow;
+
 use contract::case::{Case, Device};
 use contract::measurement::{Measurement, Phase, PhaseMemory};
 use contract::run::RunDetail;
@@ -12,14 +14,14 @@ use serde_json::{Value, json};
 
 use super::{gpu, measured, shape};
 
-/// A document for each measured case, by position.
+/// A document for each measured case, by position, and how many were left out because they are training steps: its own are
+/// of Transformers' trainer, whose phases these have not.
 #[must_use]
-pub fn documents(detail: &RunDetail) -> Vec<Value> {
-    measured(detail)
-        .map(|(case, measurement)| {
-            json!({ "config": config(detail, case, measurement), "report": report(case, measurement) })
-        })
-        .collect()
+pub fn documents(detail: &RunDetail) -> (Vec<Value>, usize) {
+    let (trained, inferred): (Vec<_>, Vec<_>) =
+        measured(detail).partition(|(case, _)| case.spec.training.is_some());
+    let document = |(case, measurement): (Cow<'_, Case>, &Measurement)| json!({ "config": config(detail, &case, measurement), "report": report(&case, measurement) });
+    (inferred.into_iter().map(document).collect(), trained.len())
 }
 
 fn embeds(case: &Case) -> bool {
@@ -65,7 +67,7 @@ fn config(detail: &RunDetail, case: &Case, measurement: &Measurement) -> Value {
             "task": if embeds { "feature-extraction" } else { "text-generation" },
             "library": "candle", "model_type": shape(case).map(|shape| shape.architecture.model_type()),
             "device": device, "device_ids": device_ids,
-            "seed": null, "inter_op_num_threads": null, "intra_op_num_threads": measurement.threads,
+            "seed": spec.seed, "inter_op_num_threads": null, "intra_op_num_threads": measurement.threads,
             "model_kwargs": {
                 "engine": case.engine, "precision": spec.precision, "attention": spec.attention, "cache": spec.cache,
                 "kv_cache": spec.kv_cache

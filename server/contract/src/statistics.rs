@@ -112,9 +112,11 @@ impl CaseSpeed {
 }
 
 /// Joules per token of a phase, over all sequences of the batch and all timed repetitions: of prompt tokens in prefill, of
-/// generated tokens after the first in decode, of trained tokens in a training step. None where the phase has no tokens or was not metered.
+/// generated tokens after the first in decode, of trained tokens in a training step; where an edge was searched, of the
+/// largest that fits. None where the phase has no tokens or was not metered.
 #[must_use]
 pub fn joules_per_token(spec: &CaseSpec, measurement: &Measurement, phase: Phase) -> Option<f64> {
+    let spec = spec.measured(measurement);
     let energy = measurement.energy(phase)?;
     let tokens = match phase {
         Phase::Decode => spec.generate_tokens.0.saturating_sub(1),
@@ -137,6 +139,7 @@ mod tests {
 
     use super::{CaseSpeed, Distribution, joules_per_token};
     use crate::case::CaseSpec;
+    use crate::edge::{Edge, EdgeAxis, EdgeSpec};
     use crate::measurement::{Measurement, Phase, StepSample};
     use crate::telemetry::PhaseEnergy;
     use crate::training::Training;
@@ -162,6 +165,13 @@ mod tests {
         assert_eq!(per_token(Phase::Prefill), Some(0.1), "60 J of 3 × 2 × 100 tokens");
         assert_eq!(per_token(Phase::Decode), Some(2.0), "120 J of 3 × 2 × 10 tokens");
         assert_eq!(per_token(Phase::Load), None);
+        let edge = |axis, largest| Measurement {
+            edge: Some(Edge { axis, largest, smallest_failed: None, predicted: None, probes: Vec::new() }),
+            ..measurement.clone()
+        };
+        let search = CaseSpec { batch: 1, edge: Some(EdgeSpec::exact(EdgeAxis::Batch)), ..spec.clone() };
+        let of_two = joules_per_token(&search, &edge(EdgeAxis::Batch, 2), Phase::Prefill);
+        assert_eq!(of_two, Some(0.1), "of the largest that fits");
         let one = CaseSpec { generate_tokens: Tokens(1), ..spec.clone() };
         assert_eq!(joules_per_token(&one, &measurement, Phase::Decode), None);
         assert_eq!(joules_per_token(&spec, &Measurement::default(), Phase::Decode), None);

@@ -1,9 +1,12 @@
 //! Exports of a run that was really measured (`run.json`, from the server's examples), and of what is changed in it.
 
 use contract::case::Device;
+use contract::edge::{Edge, EdgeAxis, EdgeSpec};
 use contract::machine::GpuDevice;
 use contract::run::RunDetail;
+use contract::training::Training;
 use planner::Bytes;
+use planner::document::plan::TrainMethod;
 use serde_json::Value;
 
 use super::llama_bench::{self, FIELDS, Kind};
@@ -121,6 +124,42 @@ fn cases_of_more_than_one_sequence_have_no_place_in_llama_bench() {
 }
 
 #[test]
+fn a_search_stands_as_the_largest_that_fits() {
+    let searched = |axis, largest| {
+        let mut run = run();
+        run.cases.truncate(1);
+        let case = &mut run.cases[0];
+        case.spec.edge = Some(EdgeSpec::exact(axis));
+        let edge =
+            Edge { axis, largest, smallest_failed: Some(largest + 1), predicted: None, probes: Vec::new() };
+        case.measurement.as_mut().unwrap().edge = Some(edge);
+        run
+    };
+    let batch = searched(EdgeAxis::Batch, 4);
+    assert_eq!(llama_bench::tests(&batch), (Vec::new(), 1));
+    let document = &optimum_benchmark::documents(&batch).0[0];
+    assert_eq!(document["config"]["scenario"]["input_shapes"]["batch_size"], 4);
+    let value = |document: &Value| document["report"]["prefill"]["throughput"]["value"].as_f64().unwrap();
+    let one = value(&optimum_benchmark::documents(&run()).0[0]);
+    assert!((value(document) - 4.0 * one).abs() < 1e-6 * one);
+
+    let generate = run().cases[0].spec.generate_tokens.0;
+    let tests = llama_bench::json(&llama_bench::tests(&searched(EdgeAxis::Context, 1000 + generate)).0);
+    assert_eq!(tests[0]["n_prompt"], 1000);
+}
+
+#[test]
+fn training_steps_have_no_place_in_either() {
+    let mut run = run();
+    run.cases[0].spec.training = Some(Training::of(TrainMethod::Full, None));
+    let case = &mut run.cases[0];
+    case.measurement.as_mut().unwrap().samples.clear();
+    let (documents, left_out) = optimum_benchmark::documents(&run);
+    assert_eq!((documents.len(), left_out), (run.cases.len() - 1, 1));
+    assert_eq!(llama_bench::tests(&run).0.len(), 2 * (run.cases.len() - 1));
+}
+
+#[test]
 fn the_sql_is_a_table_that_sqlite_takes() {
     let mut run = run();
     // A name with quotes stays one value.
@@ -141,18 +180,18 @@ fn the_sql_is_a_table_that_sqlite_takes() {
 
 #[test]
 fn optimum_benchmarks_documents() {
-    let documents = optimum_benchmark::documents(&run());
-    assert_eq!(documents.len(), run().cases.len());
+    let (documents, left_out) = optimum_benchmark::documents(&run());
+    assert_eq!((documents.len(), left_out), (run().cases.len(), 0));
     insta::assert_json_snapshot!("optimum_benchmark", documents[0]);
     insta::assert_json_snapshot!(
         "optimum_benchmark_gpu_memory",
-        optimum_benchmark::documents(&on_gpu())[0]["report"]["decode"]["memory"]
+        optimum_benchmark::documents(&on_gpu()).0[0]["report"]["decode"]["memory"]
     );
 }
 
 #[test]
 fn optimum_benchmarks_fields_are_those_of_its_classes() {
-    let document = &optimum_benchmark::documents(&run())[0];
+    let document = &optimum_benchmark::documents(&run()).0[0];
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     // benchmark/config.py, `BenchmarkConfig`
     let config = &document["config"];

@@ -83,7 +83,8 @@ pub(crate) async fn insert(db: &mut SqliteConnection, case: &Case) -> Result<(),
     .fetch_one(&mut *db)
     .await?;
     let device = device_name(case.spec.device, &place.cpu, &place.gpus)?;
-    let spec = &case.spec;
+    // A search of an edge stands as the case that its figures belong to.
+    let spec = &case.measurement.as_ref().map_or_else(|| case.spec.clone(), |m| case.spec.measured(m));
     let standard = || "default".to_owned();
     let attention = spec.attention.as_ref().map_or_else(standard, contract::case::attention_word);
     let variant = spec.variant.map_or_else(standard, |v| v.as_str().to_owned());

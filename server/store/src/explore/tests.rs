@@ -1,6 +1,8 @@
 use contract::case::{Case, CaseSpec, CaseStatus, Device};
+use contract::edge::{Edge, EdgeAxis, EdgeSpec};
 use contract::explore::{CaseLine, CaseListing, CaseQuery, Facet, Order};
 use contract::ids::{CaseId, UnixMillis};
+use contract::measurement::Measurement;
 use contract::run::Run;
 use planner::Tokens;
 use planner::document::plan::{Attention, CacheKind};
@@ -234,6 +236,32 @@ async fn the_migration_gives_older_cases_the_same_lines() {
     sqlx::query("DELETE FROM case_lines").execute(&store.pool).await.unwrap();
     sqlx::query(fill).execute(&store.pool).await.unwrap();
     assert_eq!(lines(&store).await, written);
+}
+
+#[tokio::test]
+async fn a_search_is_listed_as_the_largest_that_fits() {
+    let (_folder, store) = filled(3).await;
+    let machine = machine(1, "desk");
+    let run = run(6, &machine, sweep("tiny"));
+    store.create_run(&run).await.unwrap();
+    let mut searched = case(&run, 0, &mut Draw(7));
+    searched.status = CaseStatus::Ok;
+    searched.spec.edge = Some(EdgeSpec::exact(EdgeAxis::Batch));
+    searched.id = CaseId::derive(run.id, &searched.spec.key());
+    let edge = Edge {
+        axis: EdgeAxis::Batch,
+        largest: 37,
+        smallest_failed: Some(38),
+        predicted: Some(36),
+        probes: Vec::new(),
+    };
+    searched.measurement = Some(Measurement { edge: Some(edge), ..measurement(5, 1.0) });
+    store.insert_case(&searched).await.unwrap();
+    let listing = store.explore(&query(&[("batch", "37")])).await.unwrap();
+    assert_eq!(
+        listing.items.iter().map(|line| (line.id, line.batch)).collect::<Vec<_>>(),
+        [(searched.id, 37)]
+    );
 }
 
 #[tokio::test]
