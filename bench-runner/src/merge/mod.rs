@@ -68,7 +68,8 @@ fn merge_run(id: RunId, known: Option<&RunDetail>, parts: &[(&Source, &RunDetail
             found.push(Found { case, source: Some(source.name.clone()) });
         }
     }
-    // The first final result stays; of those that ended at once the one of the first source.
+    // The first result stays, of those that ended at once the one of the first source; but what failed gives way to a later
+    // attempt that did not.
     found.sort_by_key(|f| f.case.finished_at);
     let there = known.into_iter().flat_map(|detail| &detail.cases);
     let all = there.map(|case| Found { case: case.clone(), source: None }).chain(found);
@@ -79,8 +80,13 @@ fn merge_run(id: RunId, known: Option<&RunDetail>, parts: &[(&Source, &RunDetail
             None => {
                 kept.insert(other.case.id, other);
             }
-            // The same row, from a copy or from merging again.
-            Some(first) if first.case == other.case => {}
+            // The same row, from a copy or from merging again; or an attempt before the one that stays.
+            Some(first)
+                if first.case == other.case
+                    || first.case.status.is_final() && !other.case.status.is_final() => {}
+            Some(first) if other.case.status.is_final() && !first.case.status.is_final() => {
+                kept.insert(other.case.id, other);
+            }
             Some(first) => notes.push(format!(
                 "{}: measured twice; the result of {} stays, that of {} is left out",
                 first.case.spec.key(),

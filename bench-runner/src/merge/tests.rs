@@ -125,6 +125,32 @@ fn of_a_case_measured_twice_the_first_result_stays_and_that_is_said() {
 }
 
 #[test]
+fn what_failed_gives_way_to_a_later_attempt_that_did_not() {
+    let well = || source("well.db", vec![shard(1, 500)]);
+    let failed = || {
+        let mut run = run(9, Some(Shard { index: 1, of: 3 }), "node", 20);
+        for case in &mut run.cases {
+            (case.status, case.measurement) = (CaseStatus::Crashed, None);
+        }
+        source("failed.db", vec![run])
+    };
+    let measured = only(merge(&[], &[well()])).detail.cases;
+    // Together, in either order.
+    for sources in [[well(), failed()], [failed(), well()]] {
+        let merged = only(merge(&[], &sources));
+        assert_eq!((&merged.detail.cases, merged.notes.len()), (&measured, 0));
+    }
+    // One after the other: the target has the failures, and a copy of them comes again later.
+    let mut target = Vec::new();
+    for (next, new) in [(failed(), measured.len()), (well(), measured.len()), (failed(), 0)] {
+        let merged = only(merge(&target, &[next]));
+        assert_eq!((merged.new, merged.notes.len()), (new, 0));
+        target = vec![merged.detail];
+    }
+    assert_eq!(target[0].cases, measured);
+}
+
+#[test]
 fn nodes_of_one_kind_are_one_machine_and_others_are_not() {
     let of = |index| Some(Shard { index, of: 3 });
     let (one, two) = (run(1, of(1), "n1", 0), run(2, of(2), "n2", 0));

@@ -65,7 +65,8 @@ impl Sink for Collected {
     }
 }
 
-/// Keeps results in a SQLite database, each case durable before the next begins.
+/// Keeps results in a SQLite database, each case committed before the next begins: no death of this program loses one (a
+/// power cut may undo the latest commits, see `Store::open`).
 pub struct SqliteSink {
     runtime: tokio::runtime::Runtime,
     store: Store,

@@ -303,6 +303,12 @@ impl CaseStatus {
         matches!(self, Self::OutOfMemory | Self::Crashed | Self::Failed)
     }
 
+    /// Whether no later attempt takes its place: measured, or refused.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Ok | Self::Refused)
+    }
+
     /// Whether anything ran.
     #[must_use]
     pub const fn ran(self) -> bool {

@@ -1,6 +1,6 @@
 //! Cases: written once, whole, and never changed.
 
-use contract::case::{Case, CaseFilter, CaseStatus};
+use contract::case::{Case, CaseFilter};
 use contract::ids::{CaseId, RunId, UnixMillis};
 use contract::run::Page;
 use contract::statistics::CaseSpeed;
@@ -64,25 +64,7 @@ impl Store {
     /// Where its id is not the one derived from its run and key, or the database fails.
     pub async fn supersede_case(&self, case: &Case, now: UnixMillis) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
-        if let Some(before) = find(&mut *write, case.id).await? {
-            if !before.status.is_failure() && before.status != CaseStatus::PredictedOutOfMemory {
-                return Ok(false);
-            }
-            let (id, run) = (before.id.to_string(), before.run_id.to_string());
-            let document = value::to_json("the case", &before)?;
-            sqlx::query!(
-                "INSERT INTO superseded_cases (id, attempt, run_id, document, superseded_at)
-                 SELECT ?1, COUNT(*) + 1, ?2, ?3, ?4 FROM superseded_cases WHERE id = ?1",
-                id,
-                run,
-                document,
-                now.0
-            )
-            .execute(&mut *write)
-            .await?;
-            sqlx::query!("DELETE FROM cases WHERE id = ?", id).execute(&mut *write).await?;
-        }
-        let inserted = insert(&mut write, case).await?;
+        let inserted = supersede(&mut write, case, now).await?;
         write.commit().await?;
         Ok(inserted)
     }
@@ -186,6 +168,33 @@ pub(crate) async fn keys_of_run(db: impl SqliteExecutor<'_>, run: RunId) -> Resu
     Ok(sqlx::query_scalar!("SELECT key FROM cases WHERE run_id = ? ORDER BY position, key", run)
         .fetch_all(db)
         .await?)
+}
+
+/// As [`Store::supersede_case`], in a transaction of the caller's.
+pub(crate) async fn supersede(
+    db: &mut SqliteConnection,
+    case: &Case,
+    now: UnixMillis,
+) -> Result<bool, StoreError> {
+    if let Some(before) = find(&mut *db, case.id).await? {
+        if before.status.is_final() {
+            return Ok(false);
+        }
+        let (id, run) = (before.id.to_string(), before.run_id.to_string());
+        let document = value::to_json("the case", &before)?;
+        sqlx::query!(
+            "INSERT INTO superseded_cases (id, attempt, run_id, document, superseded_at)
+             SELECT ?1, COUNT(*) + 1, ?2, ?3, ?4 FROM superseded_cases WHERE id = ?1",
+            id,
+            run,
+            document,
+            now.0
+        )
+        .execute(&mut *db)
+        .await?;
+        sqlx::query!("DELETE FROM cases WHERE id = ?", id).execute(&mut *db).await?;
+    }
+    insert(db, case).await
 }
 
 pub(crate) async fn exists(db: impl SqliteExecutor<'_>, id: CaseId) -> Result<bool, StoreError> {

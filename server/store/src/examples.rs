@@ -5,8 +5,10 @@ use contract::run::{RunDetail, RunOrigin};
 use crate::{Store, StoreError, cases, machines, runs};
 
 impl Store {
-    /// Stores a run with its machine and cases as `origin`; what is stored already is left as it is. The job
-    /// it may have answered is not of this database, so its name is dropped.
+    /// Stores a run with its machine and cases as `origin`; what is stored already is left as it is, but for a case that
+    /// had failed or was only predicted, and has ended well since: its result is the later one, as
+    /// [`supersede_case`](Self::supersede_case) has it. The job it may have answered is not of this database, so its
+    /// name is dropped.
     ///
     /// # Errors
     /// Where a case is not of the run, or the database fails; nothing is stored then.
@@ -26,7 +28,11 @@ impl Store {
                 let reason = format!("it is of run {}, not of run {}", case.run_id, run.id);
                 return Err(StoreError::WrongCase { case: case.id, reason });
             }
-            cases::insert(&mut write, case).await?;
+            if case.status.is_final() {
+                cases::supersede(&mut write, case, case.finished_at).await?;
+            } else {
+                cases::insert(&mut write, case).await?;
+            }
         }
         write.commit().await?;
         Ok(())

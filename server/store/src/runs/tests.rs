@@ -1,4 +1,4 @@
-use contract::case::{CaseStatus, Device};
+use contract::case::{Case, CaseStatus, Device};
 use contract::ids::RunId;
 use contract::run::{RunDetail, RunFilter, RunOrigin, RunStatus};
 use planner::Bytes;
@@ -186,4 +186,28 @@ async fn a_run_from_elsewhere_comes_whole_or_not_at_all() {
     let here = store.run(there.id).await.unwrap().unwrap();
     assert_eq!((here.run.origin, here.run.job_id), (RunOrigin::Example, None));
     assert_eq!(here.cases, good.cases);
+}
+
+#[tokio::test]
+async fn what_failed_elsewhere_and_was_run_again_comes_with_its_later_result() {
+    let (_folder, store) = temporary().await;
+    let (machine, sweep) = (machine(1, "lab"), sweep("tiny"));
+    let there = run(10, &machine, sweep.clone());
+    let well = case(there.id, &sweep, 0);
+    let crashed = Case { status: CaseStatus::Crashed, measurement: None, ..well.clone() };
+    let of =
+        |case: &Case| RunDetail { run: there.clone(), machine: machine.clone(), cases: vec![case.clone()] };
+    for (brought, kept, earlier) in [
+        (&crashed, &crashed, 0),
+        // Merged once more.
+        (&crashed, &crashed, 0),
+        (&well, &well, 1),
+        // A copy from before.
+        (&crashed, &well, 1),
+        (&well, &well, 1),
+    ] {
+        store.import_run(&of(brought), RunOrigin::Local).await.unwrap();
+        assert_eq!(store.run(there.id).await.unwrap().unwrap().cases, std::slice::from_ref(kept));
+        assert_eq!(store.superseded_cases(there.id).await.unwrap().len(), earlier);
+    }
 }
