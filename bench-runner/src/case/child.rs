@@ -109,6 +109,8 @@ fn measure(
     let (spec, prepared) = (&request.spec, &request.prepared);
     let before = Before::of(spec);
     let device = prepared.open_device()?;
+    let limit = spec.memory_limit.map(|bytes| Limit { bytes, code: EXIT_OVER_LIMIT });
+    memory::confine(&device, limit)?;
     let recorder = before.start(&device, request.recording.keeps_looks())?;
     let staged = prepared.stage()?;
     let (batch, prompt_tokens) = (as_size(u64::from(spec.batch)), as_size(spec.prompt_tokens.0));
@@ -136,7 +138,6 @@ fn measure(
     if device.is_cpu() {
         let _pool = candle_core::utils::barrier_pool();
     }
-    let limit = spec.memory_limit.map(|bytes| Limit { bytes, code: EXIT_OVER_LIMIT });
     let mut probe = Recorded::new(memory::probe(&device, limit)?, recorder);
     report("load".to_owned())?;
     probe.begin(Phase::Load)?;
@@ -174,7 +175,7 @@ fn measure(
         }
     }
     // Everything is measured; what tells of it is not the case's.
-    allocator::lift_limit();
+    memory::lift_limit(&device)?;
     // What was made before the probe's zero stays as long as it counts from there.
     drop(staged);
     let threads = match device {

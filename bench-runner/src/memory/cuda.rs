@@ -161,3 +161,19 @@ pub fn limit_pool(device: &CudaDevice, bytes: Bytes) -> Result<(), ProbeError> {
         result::device::set_mem_pool(context.cu_device(), pool).map_err(failed("cuDeviceSetMemPool"))
     }
 }
+
+/// Makes the device's default pool the one that it allocates from again; what is in another stays there.
+///
+/// # Errors
+/// Where the driver refuses.
+pub fn default_pool(device: &CudaDevice) -> Result<(), ProbeError> {
+    let stream = device.cuda_stream();
+    let cuda = stream.context().cu_device();
+    // SAFETY: the handle comes from a live context, the pool is its own.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(cuda)
+            .map_err(|source| ProbeError::Driver { call: "cuDeviceGetDefaultMemPool", source })?;
+        result::device::set_mem_pool(cuda, pool)
+            .map_err(|source| ProbeError::Driver { call: "cuDeviceSetMemPool", source })
+    }
+}

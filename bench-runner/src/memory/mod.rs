@@ -70,8 +70,36 @@ pub trait Probe {
     fn process_method(&self) -> Option<String>;
 }
 
-/// The probe of `device`. Where a limit is given, no more than that is to be had from now on: on a CPU the process ends
-/// with `limit.code` when it asks for more beyond the probe's zero, on CUDA the driver's pool refuses.
+/// Lets no more than `limit` be had of a CUDA device from now on: the driver's pool refuses more. To be called before anything
+/// is read of the pool or set on it. A CPU's limit counts from its probe's zero: [`probe`] sets it.
+///
+/// # Errors
+/// Where the driver refuses.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "there is no CUDA device in this build"))]
+pub fn confine(device: &candle_core::Device, limit: Option<Limit>) -> Result<(), ProbeError> {
+    #[cfg(feature = "cuda")]
+    if let (candle_core::Device::Cuda(cuda), Some(limit)) = (device, limit) {
+        cuda::limit_pool(cuda, limit.bytes)?;
+    }
+    Ok(())
+}
+
+/// Ends what [`confine`] and [`probe`] limited: what is allocated from now on is not the case's.
+///
+/// # Errors
+/// Where the driver refuses.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "there is no CUDA device in this build"))]
+pub fn lift_limit(device: &candle_core::Device) -> Result<(), ProbeError> {
+    allocator::lift_limit();
+    #[cfg(feature = "cuda")]
+    if let candle_core::Device::Cuda(cuda) = device {
+        cuda::default_pool(cuda)?;
+    }
+    Ok(())
+}
+
+/// The probe of `device`. Where a limit is given, a process on a CPU ends with `limit.code` from now on when it asks for more
+/// beyond the probe's zero.
 ///
 /// # Errors
 /// [`ProbeError::NoDevice`] where this build or this machine has no such device.
@@ -85,12 +113,7 @@ pub fn probe(device: &candle_core::Device, limit: Option<Limit>) -> Result<Box<d
             Ok(Box::new(probe))
         }
         #[cfg(feature = "cuda")]
-        candle_core::Device::Cuda(cuda) => {
-            if let Some(limit) = limit {
-                cuda::limit_pool(cuda, limit.bytes)?;
-            }
-            Ok(Box::new(cuda::CudaProbe::new(cuda)?))
-        }
+        candle_core::Device::Cuda(cuda) => Ok(Box::new(cuda::CudaProbe::new(cuda)?)),
         other => Err(ProbeError::NoDevice {
             device: format!("{:?}", other.location()),
             reason: "no memory probe for it".into(),
