@@ -3,9 +3,9 @@
 use std::fs;
 
 use contract::case::Device;
-use nvml_wrapper::Nvml;
 use planner::Bytes;
 
+use super::gpu;
 use super::memory::{host_memory, meminfo};
 
 /// What a process that starts now could take of `device`: of the host what the kernel calls available, within the limit of
@@ -17,18 +17,7 @@ pub fn free(device: Device) -> Option<Bytes> {
             let available = meminfo(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable")?;
             Some(Bytes(available).min(host_memory()))
         }
-        Device::Cuda(ordinal) => {
-            let nvml = Nvml::init().ok()?;
-            let mut devices: Vec<_> = (0..nvml.device_count().ok()?)
-                .filter_map(|index| {
-                    let device = nvml.device_by_index(index).ok()?;
-                    Some((device.pci_info().ok()?.bus_id, device.memory_info().ok()?.free))
-                })
-                .collect();
-            // In the order that the runner numbers them in.
-            devices.sort();
-            devices.get(ordinal as usize).map(|(_, free)| Bytes(*free))
-        }
+        Device::Cuda(ordinal) => gpu::free(ordinal),
     }
 }
 

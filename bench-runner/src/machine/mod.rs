@@ -4,6 +4,7 @@ mod cpu;
 mod free;
 mod gpu;
 mod memory;
+mod visible;
 
 use std::fs;
 
@@ -20,19 +21,14 @@ pub use memory::host_memory;
 pub fn machine(name: Option<&str>) -> Machine {
     let host = line("/proc/sys/kernel/hostname").unwrap_or_else(|| "unnamed".into());
     let cpu = Cpu { model: cpu::model(), logical_cores: cpu::logical_cores(), isa: cpu::isa().to_owned() };
-    let gpus = gpu::gpus();
-    let id = identity(
-        &line("/etc/machine-id").unwrap_or_else(|| host.clone()),
-        &cpu.model,
-        &gpus.iter().map(|g| g.uuid.as_str()).collect::<Vec<_>>(),
-    );
+    let id = identity(&line("/etc/machine-id").unwrap_or_else(|| host.clone()), &cpu.model, &gpu::uuids());
     Machine {
         id,
         name: name.map_or(host, str::to_owned),
         os: operating_system(),
         cpu,
         memory_bytes: host_memory(),
-        gpus,
+        gpus: gpu::gpus(),
     }
 }
 
@@ -44,7 +40,7 @@ pub fn memory_mib(machine: &Machine) -> u64 {
 }
 
 /// The same for the same host, processor and GPUs (UUID version 5).
-fn identity(host: &str, cpu: &str, gpus: &[&str]) -> MachineId {
+fn identity(host: &str, cpu: &str, gpus: &[String]) -> MachineId {
     let text = format!("{host}\n{cpu}\n{}", gpus.join("\n"));
     MachineId(Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()))
 }
@@ -75,13 +71,12 @@ mod tests {
 
     #[test]
     fn a_machine_is_the_same_until_its_parts_change() {
-        let id = identity("host", "cpu", &["GPU-1"]);
-        assert_eq!(id, identity("host", "cpu", &["GPU-1"]));
-        for other in [
-            identity("host2", "cpu", &["GPU-1"]),
-            identity("host", "cpu2", &["GPU-1"]),
-            identity("host", "cpu", &[]),
-        ] {
+        let gpus = ["GPU-1".to_owned()];
+        let id = identity("host", "cpu", &gpus);
+        assert_eq!(id, identity("host", "cpu", &gpus));
+        for other in
+            [identity("host2", "cpu", &gpus), identity("host", "cpu2", &gpus), identity("host", "cpu", &[])]
+        {
             assert_ne!(id, other);
         }
     }
