@@ -57,10 +57,10 @@ pub(super) fn daemon(args: &DaemonArgs) -> Result<(), CliError> {
         threads: args.threads.map(NonZeroU32::get),
         executable: std::env::current_exe().map_err(CliError::work)?,
     };
-    let mut state = State::open(&args.state).map_err(CliError::work)?;
+    let state = State::open(&args.state).map_err(CliError::work)?;
     let stop = stop_on_signals()?;
     let client = Client::new(&args.server, &args.token);
-    daemon::run(&settings, &client, &mut state, &stop).map_err(|e| match e {
+    daemon::run(&settings, &client, &state, &stop).map_err(|e| match e {
         DaemonError::Client(e) => CliError::Work(format!("the server refuses this runner: {e}")),
         DaemonError::State(e) => CliError::work(e),
     })

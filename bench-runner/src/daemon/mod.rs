@@ -65,7 +65,7 @@ const LOOK: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// Where the server refuses this runner (a wrong token, a bad name), or its own state cannot be kept.
-pub fn run(settings: &Settings, client: &Client, state: &mut State, stop: &Stop) -> Result<(), DaemonError> {
+pub fn run(settings: &Settings, client: &Client, state: &State, stop: &Stop) -> Result<(), DaemonError> {
     let mut announced = false;
     while !stop.is_asked() {
         let (models, problems) = available(settings);
@@ -148,7 +148,7 @@ fn pause(time: Duration, stop: &Stop) {
 fn execute(
     settings: &Settings,
     client: &Client,
-    state: &mut State,
+    state: &State,
     models: &Models,
     claim: &Claim,
     stop: &Stop,
@@ -162,7 +162,7 @@ fn execute(
         job.sweep.cases().len()
     );
     let run = run_of(settings, models, claim);
-    let spool = state.spool()?;
+    let mut spool = state.spool(run.id)?;
     // The server has the run under its job; this file only keeps its cases.
     spool.begin(&Run { job_id: None, ..run.clone() }, &settings.machine).map_err(StateError::from)?;
     let kept = spool.run(run.id).map_err(StateError::from)?.map(|d| d.cases).unwrap_or_default();
@@ -173,7 +173,7 @@ fn execute(
     // Raised by the server's word, by the loss of the lease, or with the daemon's own.
     let job_stop = Stop::default();
     let heart = Heart::start(client.clone(), job.id, claim.lease, job_stop.clone(), stop.clone());
-    let mut sink = Upload { client, claim, spool, waiting, refused: None, stop: &job_stop };
+    let mut sink = Upload { client, claim, spool: &mut spool, waiting, refused: None, stop: &job_stop };
     let work = Work {
         run: &run,
         machine: &settings.machine,
@@ -204,7 +204,7 @@ fn execute(
     if sent {
         eprintln!("job {}: {}", job.id, said(&outcome));
         // The server has everything.
-        state.clear_spool()?;
+        state.clear_spool(run.id, spool)?;
     }
     Ok(())
 }

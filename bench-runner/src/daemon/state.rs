@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use contract::ids::RunnerId;
+use contract::ids::{RunId, RunnerId};
 use uuid::Uuid;
 
 use crate::sweep::{SinkError, SqliteSink};
@@ -34,7 +34,6 @@ pub enum StateError {
 pub struct State {
     dir: PathBuf,
     id: RunnerId,
-    spool: Option<SqliteSink>,
     /// Two daemons of one id would take each other's leases.
     _lock: File,
 }
@@ -70,7 +69,7 @@ impl State {
             }
             Err(source) => return Err(StateError::Io { path: id_path, source }),
         };
-        Ok(Self { dir: dir.to_owned(), id, spool: None, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), id, _lock: lock })
     }
 
     /// The runner's id.
@@ -79,24 +78,23 @@ impl State {
         self.id
     }
 
-    fn spool_path(&self) -> PathBuf {
-        self.dir.join("spool.db")
+    /// A run's file. One each: the server may take a job away and give it back after another was finished.
+    fn spool_path(&self, run: RunId) -> PathBuf {
+        self.dir.join(format!("spool-{run}.db"))
     }
 
-    /// Where cases are kept until the server has them.
-    pub(super) fn spool(&mut self) -> Result<&mut SqliteSink, StateError> {
-        let spool = match self.spool.take() {
-            Some(spool) => spool,
-            None => SqliteSink::open(&self.spool_path())?,
-        };
-        Ok(self.spool.insert(spool))
+    /// Where the cases of a run are kept until the server has them.
+    pub(super) fn spool(&self, run: RunId) -> Result<SqliteSink, StateError> {
+        Ok(SqliteSink::open(&self.spool_path(run))?)
     }
 
-    /// Forgets the cases: the server has them.
-    pub(super) fn clear_spool(&mut self) -> Result<(), StateError> {
-        self.spool = None;
+    /// Forgets the cases of a run: the server has them.
+    pub(super) fn clear_spool(&self, run: RunId, spool: SqliteSink) -> Result<(), StateError> {
+        drop(spool);
         for suffix in ["", "-wal", "-shm"] {
-            let path = self.dir.join(format!("spool.db{suffix}"));
+            let mut path = self.spool_path(run).into_os_string();
+            path.push(suffix);
+            let path = PathBuf::from(path);
             match std::fs::remove_file(&path) {
                 Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                     return Err(StateError::Io { path, source });
@@ -110,7 +108,12 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use contract::ids::RunId;
+    use contract::run::RunDetail;
+    use uuid::Uuid;
+
     use super::{State, StateError};
+    use crate::sweep::Sink as _;
 
     #[test]
     fn an_id_is_kept_and_a_folder_is_one_daemons() {
@@ -123,5 +126,23 @@ mod tests {
         assert_eq!(State::open(&path).unwrap().id(), id);
         std::fs::write(path.join("runner-id"), "nonsense").unwrap();
         assert!(matches!(State::open(&path), Err(StateError::BadId(_))));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_run_outlives_the_end_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        let detail: RunDetail = serde_json::from_str(include_str!("../export/tests/run.json")).unwrap();
+        let id = detail.run.id;
+        let mut lost = state.spool(id).unwrap();
+        lost.begin(&detail.run, &detail.machine).unwrap();
+        lost.case(&detail.cases[0]).unwrap();
+        drop(lost);
+        let other = RunId(Uuid::from_u128(7));
+        state.clear_spool(other, state.spool(other).unwrap()).unwrap();
+        let kept = state.spool(id).unwrap();
+        assert_eq!(kept.run(id).unwrap().unwrap().cases, [detail.cases[0].clone()]);
+        state.clear_spool(id, kept).unwrap();
+        assert!(state.spool(id).unwrap().run(id).unwrap().is_none());
     }
 }

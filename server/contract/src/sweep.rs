@@ -21,8 +21,8 @@ pub struct Sweep {
     pub models: Vec<String>,
     /// Precisions: `native` (as stored), `fp32`, `bf16`, `fp16`, `fp8`, or `gguf:` and a type.
     pub precisions: Vec<String>,
-    /// Decoders; empty: plimsoll where it computes every model, else stock, which the runner writes here before it begins.
-    /// A run that was stored without ran stock.
+    /// Decoders; empty: plimsoll where it computes every model, else stock. A runner writes here what it chose before it
+    /// begins; the run of a job keeps the job's sweep, and its cases say what ran. A case without a variant ran stock.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variants: Vec<Variant>,
     /// Attention variants; empty: the engine's default.
