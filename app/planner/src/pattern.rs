@@ -9,7 +9,7 @@ use crate::document::plan::Attention;
 use crate::error::PlanError;
 
 /// A pattern of attention. Positions count from 0; no token sees what comes after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pattern {
     /// Everything before.
     Full,
@@ -37,7 +37,7 @@ pub enum Pattern {
 }
 
 /// What a layer's tokens see: the pattern asked for and the model's own window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Visibility {
     /// The pattern asked for.
     pub pattern: Pattern,

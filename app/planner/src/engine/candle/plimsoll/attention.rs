@@ -1,6 +1,8 @@
 //! `bench-runner/src/decoder/attention`.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::super::tensor::{Context, Element, Refused, Tensor};
 use super::cache::View;
@@ -36,7 +38,7 @@ pub(super) struct Pass {
     start: u64,
     tokens: u64,
     cx: Context,
-    masks: RefCell<Vec<(Visibility, u64, Option<Block>)>>,
+    masks: RefCell<BTreeMap<(Visibility, u64), Block>>,
 }
 
 impl Pass {
@@ -57,9 +59,7 @@ impl Pass {
     /// The same of a number of elements that takes time to count.
     fn masks(&self, visibility: Visibility, at: u64, element: Element, elements: impl FnOnce() -> u64) {
         let mut masks = self.masks.borrow_mut();
-        if masks.iter().any(|(v, known, _)| (*v, *known) == (visibility, at)) {
-            return;
-        }
+        let Entry::Vacant(place) = masks.entry((visibility, at)) else { return };
         let elements = elements();
         let wide = self.cx.tape.alloc(Kind::Temporary, Bytes(elements) * 4);
         let block = if element == Element::F32 {
@@ -69,7 +69,7 @@ impl Pass {
             drop(wide);
             narrow
         };
-        masks.push((visibility, at, Some(block)));
+        place.insert(block);
     }
 }
 
@@ -193,18 +193,12 @@ fn blocked(query: &Query, view: &View, visibility: Visibility, pass: &Pass) -> R
         return Ok(ungrouped(out, heads, tokens, element));
     }
     let count = tokens.div_ceil(QUERIES);
-    // The masks of all blocks but the last, which is walked whole: what is alive grows from block to block.
+    // Of all blocks but the last, which is walked whole: what is alive grows from block to block.
     let masks_of = |index: u64| -> u64 {
         let list = segments_of(view, visibility, pass.start + index * QUERIES, QUERIES);
         list.iter().filter(|s| !s.whole).map(|s| s.len * QUERIES).fold(0, u64::saturating_add)
     };
-    pass.masks(visibility, u64::MAX, Element::F32, || {
-        if count <= BLOCKS {
-            return (0..count - 1).map(masks_of).fold(0, u64::saturating_add);
-        }
-        let sampled = (0..SAMPLED).map(|i| masks_of(i * (count - 1) / SAMPLED)).fold(0, u64::saturating_add);
-        u64::try_from(u128::from(sampled) * u128::from(count - 1) / u128::from(SAMPLED)).unwrap_or(u64::MAX)
-    });
+    pass.masks(visibility, u64::MAX, Element::F32, || over_blocks(count - 1, masks_of));
     let (batch, size) = (tensor.dims()[0], tensor.dims()[3]);
     let done = (count - 1) * QUERIES;
     // The last whole block, where the last is a part of one: it may be the fullest moment.
@@ -220,6 +214,15 @@ fn blocked(query: &Query, view: &View, visibility: Visibility, pass: &Pass) -> R
         ungrouped(out, heads, left, element)
     };
     Ok(Tensor::cat(&[&earlier, &whole, &last], 1))
+}
+
+/// The sum over so many blocks; of more than [`BLOCKS`], [`SAMPLED`] stand for all.
+fn over_blocks(count: u64, of: impl Fn(u64) -> u64) -> u64 {
+    if count < BLOCKS {
+        return (0..count).map(of).fold(0, u64::saturating_add);
+    }
+    let sampled = (0..SAMPLED).map(|i| of(i * count / SAMPLED)).fold(0, u64::saturating_add);
+    u64::try_from(u128::from(sampled) * u128::from(count) / u128::from(SAMPLED)).unwrap_or(u64::MAX)
 }
 
 /// A block of queries.
@@ -305,18 +308,29 @@ fn flash(query: &Query, view: &View, visibility: Visibility, pass: &Pass) -> Ten
             return kernel(&query, tokens).reshape(&[1, tokens, heads * size]);
         }
         let origin = view.first.unwrap_or(0);
-        let mut blocks = Vec::new();
-        let mut at = 0;
-        while at < tokens {
-            let len = QUERIES.min(tokens - at);
-            let queries = (pass.start + at, pass.start + at + len - 1);
+        let count = tokens.div_ceil(QUERIES);
+        let len_of = |index: u64| QUERIES.min(tokens - index * QUERIES);
+        let mask_of = |index: u64| {
+            let queries = (pass.start + index * QUERIES, pass.start + index * QUERIES + len_of(index) - 1);
             let begin = visibility.first(queries.0).saturating_sub(origin);
             let end = (queries.1 + 1 - origin).min(view.len);
-            if visibility.relation(queries, (origin + begin, origin + end - 1)) != Seen::All {
-                pass.mask(visibility, at, len * (end - begin), tensor.element());
+            let all = visibility.relation(queries, (origin + begin, origin + end - 1)) == Seen::All;
+            if all { 0 } else { len_of(index) * (end - begin) }
+        };
+        // Of many blocks only the last are walked one by one: what is alive grows from block to block.
+        let walked_from = if count > BLOCKS { count - 2 } else { 0 };
+        let mut blocks = Vec::new();
+        if walked_from > 0 {
+            pass.masks(visibility, u64::MAX, tensor.element(), || over_blocks(walked_from, mask_of));
+            let earlier = [1, walked_from * QUERIES, heads * size];
+            blocks.push(Tensor::new(tensor.cx(), &earlier, tensor.element(), Kind::Activation));
+        }
+        for index in walked_from..count {
+            let (mask, len) = (mask_of(index), len_of(index));
+            if mask > 0 {
+                pass.mask(visibility, index, mask, tensor.element());
             }
             blocks.push(kernel(&query.narrow(1, len), len).reshape(&[1, len, heads * size]));
-            at += len;
         }
         let parts: Vec<&Tensor> = blocks.iter().collect();
         Tensor::cat(&parts, 1)
@@ -324,8 +338,14 @@ fn flash(query: &Query, view: &View, visibility: Visibility, pass: &Pass) -> Ten
     if batch == 1 {
         return one();
     }
-    let all: Vec<Tensor> = (0..batch).map(|_| one()).collect();
-    let parts: Vec<&Tensor> = all.iter().collect();
+    // The first makes the masks, the last finds all the others' answers alive.
+    let first = one();
+    let between = (batch > 2).then(|| {
+        let shape = [batch - 2, tokens, heads * size];
+        Tensor::new(tensor.cx(), &shape, tensor.element(), Kind::Activation)
+    });
+    let last = one();
+    let parts: Vec<&Tensor> = std::iter::once(&first).chain(&between).chain(std::iter::once(&last)).collect();
     let _held = (keys, values);
     Tensor::cat(&parts, 0)
 }
