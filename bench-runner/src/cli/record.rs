@@ -71,10 +71,17 @@ impl RecordArgs {
         }
     }
 
-    /// Checks the options and creates the file of the trace, whose title is `run`.
-    pub(super) fn recording(&self, device: Device, run: &str) -> Result<Recording, CliError> {
+    /// Checks the options and creates the file of the trace, whose title is `run`. A run that is resumed does not write over
+    /// the trace of its first part.
+    pub(super) fn recording(&self, device: Device, run: &str, resumes: bool) -> Result<Recording, CliError> {
         self.check(device)?;
         let create = |path: &PathBuf| {
+            if resumes && path.exists() {
+                return Err(CliError::Input(format!(
+                    "--trace {}: is there, from the run's first part perhaps; name another file, or move this one away",
+                    path.display()
+                )));
+            }
             RunTrace::create(path, run)
                 .map_err(|e| CliError::Input(format!("--trace {}: {e}", path.display())))
         };

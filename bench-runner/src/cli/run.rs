@@ -1,6 +1,8 @@
 //! `bench-runner run`: a sweep by hand.
 
-use std::collections::HashSet;
+mod models;
+mod results;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,26 +10,23 @@ use std::time::Duration;
 use clap::Args;
 use contract::case::{Case, CaseStatus, Device, Variant};
 use contract::edge::{EdgeAxis, EdgeSpec};
-use contract::ids::RunId;
-use contract::machine::Machine;
-use contract::run::{Run, RunDetail, RunOrigin, RunStatus};
+use contract::run::{RunDetail, RunStatus};
 use contract::shard::Shard;
 use contract::sweep::Sweep;
 use planner::document::plan::{CacheKind, Checkpointing, Optimizer};
 use planner::document::precision::CachePrecision;
 use planner::{Bytes, Tokens};
-use uuid::Uuid;
 
 use super::CliError;
 use super::axes::{Attentions, Batches, Methods, Named, Numbers, Words, default_name, option_of, trainings};
 use super::output;
 use super::record::RecordArgs;
-use crate::engine::Precision;
-use crate::model::Model;
 use crate::report::{self, Reporter};
 use crate::stop::{Reason, Stop};
-use crate::sweep::{Models, Observer, Rules, Sink, SinkError, SqliteSink, Work, name_decoder};
-use crate::{build_info, clock, machine, quality};
+use crate::sweep::{Observer, Rules, Sink, SqliteSink, Work, name_decoder};
+use crate::{clock, machine, quality};
+use models::{check_precisions, generates, resolve, trained};
+use results::{Begun, Results, begin};
 
 /// Measure every case of a sweep on this machine: the product of all axes, each case in a process of its own, each result
 /// stored as soon as it is there.
@@ -272,45 +271,6 @@ pub(super) struct RunArgs {
     quiet: bool,
 }
 
-/// Where the run's results are: in the database, unless there is none, and what this program measured also here, so that
-/// it can be printed where the database fails.
-struct Results {
-    database: Option<SqliteSink>,
-    measured: Vec<Case>,
-}
-
-impl Results {
-    /// The run as it is stored, with what could not be stored.
-    fn detail(&self, run: &Run, machine: &Machine) -> RunDetail {
-        // A database that cannot be read any more has failed before, which is said at the end.
-        let stored = self.database.as_ref().and_then(|database| database.run(run.id).ok().flatten());
-        let mut detail = stored.unwrap_or_else(|| RunDetail {
-            run: run.clone(),
-            machine: machine.clone(),
-            cases: Vec::new(),
-        });
-        let stored: HashSet<_> = detail.cases.iter().map(|case| case.id).collect();
-        detail.cases.extend(self.measured.iter().filter(|case| !stored.contains(&case.id)).cloned());
-        detail.cases.sort_by_key(|case| case.position);
-        detail
-    }
-}
-
-impl Sink for Results {
-    fn begin(&mut self, run: &Run, machine: &Machine) -> Result<(), SinkError> {
-        self.database.as_mut().map_or(Ok(()), |database| database.begin(run, machine))
-    }
-
-    fn case(&mut self, case: &Case) -> Result<(), SinkError> {
-        self.measured.push(case.clone());
-        self.database.as_mut().map_or(Ok(()), |database| database.case(case))
-    }
-
-    fn end(&mut self, run: RunId, status: RunStatus) -> Result<(), SinkError> {
-        self.database.as_mut().map_or(Ok(()), |database| database.end(run, status))
-    }
-}
-
 pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let models = resolve(&args.model.0, args.models_dir.as_deref())?;
     check_precisions(&args.precision.0, &models)?;
@@ -352,7 +312,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     };
     sweep.check().map_err(|e| CliError::Input(option_of(&e.to_string())))?;
     name_decoder(&mut sweep, &models.by_name, &[]);
-    let recording = args.record.recording(args.device, &default_name(&sweep))?;
+    let recording = args.record.recording(args.device, &default_name(&sweep), args.resume)?;
     let machine = machine::machine(args.machine_name.as_deref());
     let stop = stop_on_signals()?;
 
@@ -429,144 +389,6 @@ fn size(text: &str) -> Result<Bytes, String> {
     parse_size::parse_size(text).map(Bytes).map_err(|e| {
         format!("{e}; accepted: 600MiB or 2GiB (2^20 and 2^30 bytes), 600MB or 2GB (10^6 and 10^9 bytes)")
     })
-}
-
-/// The run to execute, and what of it is done.
-struct Begun {
-    run: Run,
-    done: HashSet<String>,
-    earlier: Vec<Case>,
-}
-
-/// The unfinished run where that was asked, else a new one.
-fn begin(
-    args: &RunArgs,
-    sweep: Sweep,
-    machine: &Machine,
-    results: &mut Results,
-    reporter: &Reporter,
-) -> Result<Begun, CliError> {
-    if let (true, Some(sink)) = (args.resume, &mut results.database) {
-        let fingerprint = sweep.fingerprint();
-        let found = if args.retry_failed {
-            sink.unfinished_or_failed(&fingerprint, machine.id, args.force)?
-        } else {
-            sink.unfinished(&fingerprint, machine.id)?
-        };
-        if let Some(run) = found {
-            let mut earlier = sink.run(run.id)?.map(|detail| detail.cases).unwrap_or_default();
-            let again = |case: &Case| {
-                let predicted = args.force && case.status == CaseStatus::PredictedOutOfMemory;
-                args.retry_failed && (predicted || case.status.is_failure())
-            };
-            let retried: HashSet<String> =
-                earlier.iter().filter(|case| again(case)).map(|case| case.spec.key()).collect();
-            earlier.retain(|case| !again(case));
-            let total = sweep.cases().len();
-            reporter.note(&match retried.len() {
-                0 => format!("resuming run {}: {} of {total} cases are done", run.id, earlier.len()),
-                n => format!(
-                    "resuming run {}: {} of {total} cases are done, {n} that failed are run again",
-                    run.id,
-                    earlier.len()
-                ),
-            });
-            sink.supersede(retried);
-            let done = earlier.iter().map(|case| case.spec.key()).collect();
-            return Ok(Begun { run, done, earlier });
-        }
-        reporter.note(if args.retry_failed {
-            "no run of this sweep on this machine has cases to come or failed ones: a new one begins"
-        } else {
-            "no unfinished run of this sweep on this machine: a new one begins"
-        });
-    }
-    let run = Run {
-        id: RunId(Uuid::now_v7()),
-        name: args.name.clone().unwrap_or_else(|| default_name(&sweep)),
-        job_id: None,
-        machine_id: machine.id,
-        sweep,
-        runner: build_info::build(),
-        status: RunStatus::Running,
-        origin: RunOrigin::Local,
-        started_at: clock::now(),
-        finished_at: None,
-    };
-    Ok(Begun { run, done: HashSet::new(), earlier: Vec::new() })
-}
-
-/// Models in the order asked, and by name.
-struct Resolved {
-    keys_in_order: Vec<String>,
-    by_name: Models,
-}
-
-fn resolve(names: &[String], models_dir: Option<&std::path::Path>) -> Result<Resolved, CliError> {
-    let mut resolved = Resolved { keys_in_order: Vec::new(), by_name: Models::new() };
-    for text in names {
-        let model = Model::resolve(text, models_dir).map_err(|e| CliError::Input(format!("--model: {e}")))?;
-        match resolved.by_name.get(&model.name) {
-            Some(other) if other.source == model.source => continue,
-            Some(_) => {
-                return Err(CliError::Input(format!(
-                    "--model: two models are named {}; rename one of the files",
-                    model.name
-                )));
-            }
-            None => {}
-        }
-        resolved.keys_in_order.push(model.name.clone());
-        resolved.by_name.insert(model.name.clone(), model);
-    }
-    Ok(resolved)
-}
-
-/// The axis of generated tokens: what generates takes any, what embeds takes 0, and one sweep has one axis for all.
-fn generates(given: Option<&Numbers>, models: &Resolved) -> Result<Vec<Tokens>, CliError> {
-    let encoders: Vec<&Model> =
-        models.by_name.values().filter(|m| m.shape.architecture.is_encoder()).collect();
-    let Some(encoder) = encoders.first() else {
-        return Ok(given.map_or_else(|| vec![Tokens(32)], Numbers::tokens));
-    };
-    let what = format!("{} is an encoder ({}), which generates nothing", encoder.name, encoder.family);
-    match given {
-        Some(numbers) if numbers.0.iter().any(|n| *n > 0) => {
-            Err(CliError::Input(format!("--generate: {what}; give 0, or leave it out")))
-        }
-        None if encoders.len() < models.by_name.len() => Err(CliError::Input(format!(
-            "--generate: {what}, and other models of this sweep do; give 0, or run them apart"
-        ))),
-        _ => Ok(vec![Tokens(0)]),
-    }
-}
-
-/// The axis of generated tokens of training steps: none.
-fn trained(given: Option<&Numbers>) -> Result<Vec<Tokens>, CliError> {
-    match given {
-        Some(numbers) if numbers.0.iter().any(|n| *n > 0) => Err(CliError::Input(
-            "--generate: a training step generates nothing; give 0, or leave it out".into(),
-        )),
-        _ => Ok(vec![Tokens(0)]),
-    }
-}
-
-/// A precision that none of the models has is a slip; one that some have is refused for the others, case by case.
-fn check_precisions(precisions: &[String], models: &Resolved) -> Result<(), CliError> {
-    for precision in precisions {
-        let mut refusal = None;
-        let usable = models.by_name.values().any(|m| match Precision::parse(precision, m) {
-            Ok(_) => true,
-            Err(e) => {
-                refusal = Some(e);
-                false
-            }
-        });
-        if let (false, Some(refusal)) = (usable, refusal) {
-            return Err(CliError::Input(format!("--precision: {refusal}")));
-        }
-    }
-    Ok(())
 }
 
 fn check_device(device: Device) -> Result<(), CliError> {
