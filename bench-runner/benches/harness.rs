@@ -120,10 +120,7 @@ fn compare() -> anyhow::Result<()> {
     // Cargo adds `--bench`.
     let mut given = std::env::args().skip(1).filter(|a| !a.starts_with("--"));
     let Some(model) = given.next() else {
-        println!(
-            "harness: no model given (cargo bench -p bench-runner --bench harness -- MODEL.gguf [ROUNDS])"
-        );
-        return Ok(());
+        bail!("give a model: cargo bench -p bench-runner --bench harness -- MODEL.gguf [ROUNDS]");
     };
     let rounds: usize = given.next().map_or(Ok(15), |text| text.parse())?;
     let mut both = Vec::with_capacity(rounds);

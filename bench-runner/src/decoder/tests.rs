@@ -409,6 +409,31 @@ fn narrower_weights_and_caches_change_little() {
 }
 
 #[test]
+fn exact_variants_agree_with_eager_in_16_bit_within_its_precision() {
+    // Eight and eleven bits of a number are kept.
+    for (precision, limit) in [("bf16", 8.0 * 2f32.powi(-8)), ("fp16", 8.0 * 2f32.powi(-11))] {
+        for family in ["llama", "gemma2"] {
+            let model = model(tiny(family));
+            let of = |attention: Attention| {
+                let spec = long(|s| {
+                    (s.precision, s.attention) = (precision.into(), Some(attention.clone()));
+                });
+                logits(&model, &spec)
+            };
+            let wanted = of(Attention::Eager);
+            for attention in [Attention::MemoryEfficient, Attention::Flash] {
+                // Flash has no capped scores.
+                if family == "gemma2" && attention == Attention::Flash {
+                    continue;
+                }
+                let apart = difference(&wanted, &of(attention.clone()));
+                assert!(apart < limit, "{family} {precision} {attention:?}: {apart}");
+            }
+        }
+    }
+}
+
+#[test]
 fn safetensors_are_read_by_their_names_and_quantised_while_loading() {
     let dir = tempfile::tempdir().unwrap();
     for family in ["llama", "phi3", "mixtral", "gemma2"] {
