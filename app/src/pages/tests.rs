@@ -220,8 +220,20 @@ async fn the_planner_has_a_control_for_every_field_that_means_something() {
     for (query, there, not) in [
         (
             "",
-            vec!["workload.kind", "engine", "attention.kind", "compression.prune.kind"],
+            vec![
+                "workload.kind",
+                "engine",
+                "attention.kind",
+                "compression.prune.kind",
+                "kv",
+                "model.loaded_from",
+            ],
             vec!["workload.optimizer"],
+        ),
+        (
+            "?engine=candle&workload.kind=train&model=HuggingFaceTB/SmolLM2-135M&weights=bf16",
+            vec!["workload.checkpointing", "workload.mixed_precision", "workload.master_weights"],
+            vec!["parallelism.zero_stage", "workload.compile", "model.loaded_from", "kv"],
         ),
         (
             "?engine=torchtune&workload.kind=train&workload.method=lora",
