@@ -8,6 +8,7 @@
 
 pub mod access;
 mod api;
+mod attempts;
 mod backend;
 mod beside;
 mod events;

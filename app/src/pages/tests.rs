@@ -79,6 +79,7 @@ async fn every_page_answers_with_its_status_and_a_heading() {
         ("/docs/none", 404),
         ("/login", 200),
         ("/login?wrong=1", 401),
+        ("/login?wait=30", 429),
         ("/no/such/page", 404),
     ] {
         let (answered, html) = get(Fake::default(), path).await;
