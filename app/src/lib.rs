@@ -18,6 +18,7 @@ pub mod charts;
 pub mod components;
 pub mod fields;
 pub mod format;
+#[cfg(feature = "ssr")]
 pub mod forms;
 pub mod islands;
 pub mod link;

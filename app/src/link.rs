@@ -222,6 +222,15 @@ impl Given {
         if fields.is_empty() {
             return Ok(start);
         }
+        // Another workload brings an engine of its own, unless the link names one that does it.
+        if let Some(engine) = fields::find("engine").filter(|_| !form)
+            && let Some((_, workload)) = fields.iter().find(|(field, _)| field.path == "workload.kind")
+            && let Kind::Choice { from, .. } = engine.kind
+            && self.said.iter().any(|key| key == engine.key)
+            && from(workload).iter().any(|choice| choice.value == engine.text(&before))
+        {
+            fields.push((engine, engine.text(&before)));
+        }
         fields.sort_by_key(|(field, _)| document::rank(field));
         let mut changed = before.clone();
         for (field, text) in &fields {

@@ -1,9 +1,12 @@
 //! Forms of the pages, as browsers send them without scripts: each answers with a redirection.
 
 use app::forms::JobForm;
+use std::net::{IpAddr, SocketAddr};
+
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
-use axum::http::header::{CONTENT_TYPE, REFERER, SET_COOKIE};
+use axum::body::Body;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::http::header::{CONTENT_TYPE, REFERER, RETRY_AFTER, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -160,19 +163,44 @@ async fn store_plan(
     }
 }
 
+/// The address that a request came from; none where there is no socket.
+fn peer(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
+}
+
+/// The login's page, which says how long to wait.
+async fn too_many(state: AppState, next: &str, seconds: u64) -> Response {
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("wait", &seconds.to_string())
+        .append_pair("next", next)
+        .finish();
+    let Ok(request) = Request::get(format!("/login?{query}")).body(Body::empty()) else {
+        return StatusCode::TOO_MANY_REQUESTS.into_response();
+    };
+    let mut page = pages::render(State(state), request).await;
+    page.headers_mut().insert(RETRY_AFTER, seconds.into());
+    page
+}
+
 async fn log_in(State(state): State<AppState>, request: Request) -> Result<Response, Response> {
+    let peer = peer(&request);
     let form = form(&state, request).await?;
     let next = value_of(&form, "next").unwrap_or_default();
     let next = local_path(&next);
     let Some(admin) = &state.access.admin else { return Ok(Redirect::to(next).into_response()) };
+    if let Err(seconds) = state.logins.take(peer, state.now()) {
+        tracing::warn!(?peer, seconds, "too many logins with a wrong token");
+        return Ok(too_many(state.clone(), next, seconds).await);
+    }
     if !admin.matches(value_of(&form, "token").unwrap_or_default().trim()) {
-        tracing::warn!("a login with a wrong token");
+        tracing::warn!(?peer, "a login with a wrong token");
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("wrong", "1")
             .append_pair("next", next)
             .finish();
         return Ok(Redirect::to(&format!("/login?{query}")).into_response());
     }
+    state.logins.forget(peer);
     let session = admin.session();
     let cookie =
         format!("{COOKIE_NAME}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION_SECONDS}");

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use contract::ids::JobId;
 use contract::job::{Job, JobState, NewJob, Progress};
 use contract::protocol::{AdvertisedModel, Runner};
-use contract::sweep::Sweep;
+use contract::sweep::{Sweep, SweepError};
 use planner::Tokens;
 use uuid::Uuid;
 
@@ -17,6 +17,7 @@ const LONGEST_NAME: usize = 200;
 /// Checks a job against the runners that are known and queues it.
 pub(crate) async fn submit(state: &AppState, new: NewJob) -> Result<Job, Problem> {
     new.sweep.check()?;
+    new.sweep.check_combinations()?;
     let name = name(&new)?;
     let now = state.now();
     check(&new, &state.store.runners(now).await?)?;
@@ -113,6 +114,8 @@ enum Lack<'r> {
     Precision { runner: &'r Runner, model: &'r AdvertisedModel, precision: String },
     /// Sequences as long as a case's, in tokens.
     Length { runner: &'r Runner, model: &'r AdvertisedModel, length: u64 },
+    /// What one of the models does not do.
+    Kind(SweepError),
 }
 
 /// What of the sweep the runner cannot do; none where it can do all of it.
@@ -130,8 +133,10 @@ fn lack<'r>(runner: &'r Runner, sweep: &Sweep) -> Option<Lack<'r>> {
     }
     let longest = |axis: &[Tokens]| axis.iter().map(|t| t.0).max().unwrap_or(0);
     let length = longest(&sweep.prompts).saturating_add(longest(&sweep.generates));
-    let short = models.into_iter().find(|model| length > model.max_tokens)?;
-    Some(Lack::Length { runner, model: short, length })
+    if let Some(model) = models.iter().copied().find(|model| length > model.max_tokens) {
+        return Some(Lack::Length { runner, model, length });
+    }
+    sweep.check_models(&models).err().map(Lack::Kind)
 }
 
 impl Lack<'_> {
@@ -142,11 +147,13 @@ impl Lack<'_> {
             Self::Device => 1,
             Self::Precision { .. } => 2,
             Self::Length { .. } => 3,
+            Self::Kind(_) => 4,
         }
     }
 
     fn problem(&self, sweep: &Sweep) -> Problem {
         match self {
+            Self::Kind(error) => error.clone().into(),
             Self::Models => {
                 let message = "no one runner that is online has all these models; split the sweep";
                 Problem::unprocessable("no-able-runner", message).at("sweep.models")

@@ -8,7 +8,9 @@
 
 pub mod access;
 mod api;
+mod attempts;
 mod backend;
+mod beside;
 mod events;
 mod examples;
 mod extract;

@@ -4,6 +4,7 @@ use contract::link::StoredPlan;
 use planner::{Estimate, Plan};
 use sha2::{Digest, Sha256};
 
+use crate::beside::beside;
 use crate::problem::Problem;
 use crate::state::AppState;
 
@@ -14,8 +15,12 @@ const LENGTH: u32 = 10;
 
 /// Estimates a plan and stores it with the answer; whether it is new.
 pub(crate) async fn store(state: &AppState, plan: Plan) -> Result<(StoredPlan, bool), Problem> {
-    let estimate = planner::estimate(&plan)?;
-    let id = id(&plan, &estimate);
+    let (plan, estimate, id) = beside(move || {
+        let estimate = planner::estimate(&plan)?;
+        let id = id(&plan, &estimate);
+        Ok((plan, estimate, id))
+    })
+    .await?;
     let planner_version = planner::VERSION.to_owned();
     let stored = StoredPlan { id, plan, estimate, planner_version, created_at: state.now() };
     let is_new = state.store.put_plan(&stored).await?;

@@ -95,7 +95,9 @@ impl From<StoreError> for Problem {
 impl From<SweepError> for Problem {
     fn from(error: SweepError) -> Self {
         let field = match &error {
-            SweepError::EmptyAxis { axis } | SweepError::OutOfRange { axis, .. } => format!("sweep.{axis}"),
+            SweepError::EmptyAxis { axis }
+            | SweepError::OutOfRange { axis, .. }
+            | SweepError::Refused { axis, .. } => format!("sweep.{axis}"),
             SweepError::TooManyCases { .. } => "sweep".to_owned(),
             SweepError::EdgeWithoutLimit => "sweep.memory_limit".to_owned(),
         };

@@ -121,7 +121,9 @@ async fn run(
     stopping: impl Future<Output = ()> + Send + 'static,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stopping);
+    // A login is limited by the address that it comes from.
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stopping);
     let serving = std::pin::pin!(serving.into_future());
     let drained = async {
         stop.await;

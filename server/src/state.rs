@@ -8,6 +8,7 @@ use leptos::config::LeptosOptions;
 use store::Store;
 
 use crate::access::Access;
+use crate::attempts::Attempts;
 use crate::events::Hub;
 
 /// Tells the time.
@@ -27,6 +28,7 @@ pub fn system_clock() -> Clock {
 pub struct AppState {
     pub(crate) store: Store,
     pub(crate) access: Arc<Access>,
+    pub(crate) logins: Arc<Attempts>,
     pub(crate) hub: Hub,
     pub(crate) leptos: LeptosOptions,
     clock: Clock,
@@ -37,7 +39,8 @@ impl AppState {
     #[must_use]
     pub fn new(store: Store, access: Access, clock: Clock) -> Self {
         let leptos = LeptosOptions::builder().output_name("plimsoll").site_pkg_dir("pkg").build();
-        Self { store, access: Arc::new(access), hub: Hub::new(), leptos, clock }
+        let logins = Arc::new(Attempts::default());
+        Self { store, access: Arc::new(access), logins, hub: Hub::new(), leptos, clock }
     }
 
     pub(crate) fn now(&self) -> UnixMillis {

@@ -91,7 +91,7 @@ pub(super) fn engines(workload: &str) -> Vec<Choice> {
 /// Engines of a workload as plans spell them, those first that people reach for first.
 pub(super) const fn engines_of(workload: &str) -> &'static [&'static str] {
     match workload.as_bytes() {
-        b"train" => &["torchtune", "transformers", "torchtitan", "deepspeed", "megatron", "litgpt"],
+        b"train" => &["torchtune", "transformers", "torchtitan", "deepspeed", "megatron", "litgpt", "candle"],
         b"embed" => &["transformers", "vllm", "candle"],
         _ => &["candle", "vllm", "sglang", "tensorrt-llm", "llama.cpp", "transformers"],
     }
@@ -160,6 +160,7 @@ pub fn offers(engine: &str, path: &str, value: &str) -> bool {
         ("precision.kv_cache", "llama.cpp") => {
             &["", "fp32", "bf16", "fp16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
         }
+        ("precision.kv_cache", "candle") => &["", "fp32", "bf16", "fp16", "fp8", "int8"],
         ("precision.activations", "tensorrt-llm") => &["", "bf16", "fp16"],
         ("attention.kind", "llama.cpp") => &["", "eager", "flash"],
         ("attention.kind", "torchtitan") => &["", "memory-efficient", "flash"],
@@ -177,7 +178,9 @@ pub fn offers(engine: &str, path: &str, value: &str) -> bool {
         }
         ("workload.speculation.kind", "llama.cpp" | "transformers") => &["", "draft-model"],
         ("workload.method", "torchtitan" | "megatron") => &["full"],
-        ("workload.method", "litgpt") => &["full", "lora", "qlora"],
+        ("workload.method", "litgpt" | "candle") => &["full", "lora", "qlora"],
+        ("workload.optimizer", "candle") => &["adamw", "sgd"],
+        ("workload.checkpointing", "candle") => &["none", "full"],
         ("workload.optimizer", "torchtitan") => &["adamw"],
         ("workload.optimizer", "megatron") => &["adamw", "sgd", "sgd-momentum"],
         _ => return true,

@@ -104,9 +104,12 @@ pub fn set(document: &mut Value, field: &Field, value: Value) {
         "precision.weights" => {
             put(document, path, value);
             if text_at(document, ENGINE) == "candle" {
-                // Stock Candle's cache and activations follow the weights.
-                put(document, "precision.kv_cache", Value::Null);
+                // It computes in what its weights are in. Its own decoder's cache may differ, the stock models' not.
                 put(document, "precision.activations", Value::Null);
+                drop_refused(document, "precision.kv_cache");
+                if text_at(document, "workload.kind") == "train" {
+                    settle(document);
+                }
             }
         }
         "workload.method" => choose_method(document, &text),
@@ -280,7 +283,10 @@ fn choose_workload(document: &mut Value, kind: &str) {
     }
     drop_useless(document);
     let engines = engines_of(kind);
-    if !engines.contains(&text_at(document, ENGINE).as_str()) {
+    let engine = text_at(document, ENGINE);
+    // Who serves with Candle trains elsewhere, unless nothing else trains there.
+    let stays = engines.contains(&engine.as_str()) && !(kind == "train" && engine == "candle");
+    if !stays {
         let answers = |engine: &&&str| {
             let mut tried = document.clone();
             choose_engine(&mut tried, engine);
@@ -294,14 +300,27 @@ fn choose_workload(document: &mut Value, kind: &str) {
     settle(document);
 }
 
-/// Sets the switches as the engine has them where it has no other way: torchtune, for one, knows no mixed precision.
+/// Removes a setting that the document's engine refuses.
+fn drop_refused(document: &mut Value, path: &str) {
+    if at(document, path).is_none_or(Value::is_null) {
+        return;
+    }
+    let Ok(plan) = Plan::from_value(document.clone()) else { return };
+    if Compiled::new(&plan).is_err_and(|error| error.field == path) {
+        put(document, path, Value::Null);
+    }
+}
+
+/// Sets the switches as the engine has them where it has no other way: torchtune, for one, knows no mixed precision, and
+/// Candle computes fp32 in no other.
 fn settle(document: &mut Value) {
     // Each pass settles one switch; there are not more of them.
     for _ in 0..8 {
         let Ok(plan) = Plan::from_value(document.clone()) else { return };
         let Err(error) = Compiled::new(&plan).and_then(|compiled| compiled.estimate()) else { return };
         let switch = all().find(|field| matches!(field.kind, Kind::Switch) && field.path == error.field);
-        let Some(field) = switch.filter(|_| error.kind == PlanErrorKind::Unsupported) else { return };
+        let is_settled = matches!(error.kind, PlanErrorKind::Unsupported | PlanErrorKind::Invalid);
+        let Some(field) = switch.filter(|_| is_settled) else { return };
         let on = text_at(document, field.path) == "true";
         put(document, field.path, (!on).into());
     }
@@ -382,9 +401,12 @@ fn choose_method(document: &mut Value, method: &str) {
     } else {
         put(document, "workload.teacher", Value::Null);
     }
-    let four_bits = text_at(document, "precision.weights").starts_with("nf4");
-    match (method, four_bits) {
-        ("qlora", false) => put(document, "precision.weights", "nf4".into()),
+    // What adapters alone are trained beside: Candle has no NF4, and keeps it in GGUF's blocks.
+    let (frozen, least) =
+        if text_at(document, ENGINE) == "candle" { ("gguf:", "gguf:q4_0") } else { ("nf4", "nf4") };
+    let is_frozen = text_at(document, "precision.weights").starts_with(frozen);
+    match (method, is_frozen) {
+        ("qlora", false) => put(document, "precision.weights", least.into()),
         ("qlora", true) | (_, false) => {}
         (_, true) => put(document, "precision.weights", "bf16".into()),
     }

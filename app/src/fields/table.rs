@@ -34,6 +34,8 @@ const ADAPTS: Condition = is("workload.method", &["lora", "qlora"]);
 const DISTILS: Condition = is("workload.method", &["distill"]);
 const CANDLE: Condition = is(ENGINE, &["candle"]);
 const SCHEDULES: Condition = is(ENGINE, &["vllm", "sglang", "tensorrt-llm", "llama.cpp"]);
+/// Engines whose cache may be of another precision than what they compute in.
+const CACHES: Condition = is(ENGINE, &["candle", "vllm", "sglang", "tensorrt-llm", "llama.cpp"]);
 const POOLS: Condition = is(ENGINE, &["vllm", "sglang", "tensorrt-llm"]);
 /// Engines that hold what prompts have in common once, and cache in host memory.
 const SHARES: Condition = is(ENGINE, &["vllm", "sglang", "tensorrt-llm"]);
@@ -278,14 +280,17 @@ pub static GROUPS: [Group; 10] = [
                 "Mixed precision: compute in 16 bits",
                 "",
                 Kind::Switch,
-                &[TRAINS, is(ENGINE, &["transformers", "litgpt", "torchtitan", "megatron", "deepspeed"])],
+                &[
+                    TRAINS,
+                    is(ENGINE, &["transformers", "litgpt", "torchtitan", "megatron", "deepspeed", "candle"]),
+                ],
             ),
             field(
                 "workload.master_weights",
                 "fp32 master weights",
                 "",
                 Kind::Switch,
-                &[TRAINS, is(ENGINE, &["transformers", "litgpt", "deepspeed"])],
+                &[TRAINS, is(ENGINE, &["transformers", "litgpt", "deepspeed", "candle"])],
             ),
             field(
                 "workload.fused_cross_entropy",
@@ -340,6 +345,13 @@ pub static GROUPS: [Group; 10] = [
                 "",
                 Kind::Few(&[("", "default"), ("plimsoll", "plimsoll"), ("stock", "stock")]),
                 &[CANDLE],
+            ),
+            field(
+                "model.loaded_from",
+                "Converted from",
+                "the checkpoint's format, converted on loading",
+                Kind::Few(&[("", "nothing"), ("fp32", "fp32"), ("bf16", "bf16"), ("fp16", "fp16")]),
+                &[CANDLE, is(WORKLOAD, &["serve", "embed"])],
             ),
             keyed(
                 "max_len",
@@ -403,7 +415,7 @@ pub static GROUPS: [Group; 10] = [
                     ("q4_1", "q4_1"),
                     ("q4_0", "q4_0"),
                 ]),
-                &[SERVES, SCHEDULES],
+                &[SERVES, CACHES],
             ),
             keyed(
                 "activations",

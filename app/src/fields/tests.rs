@@ -1,8 +1,9 @@
 use planner::Plan;
-use serde_json::json;
 
 use super::*;
 use crate::link;
+
+mod full;
 
 fn plan(query: &str) -> Plan {
     link::read(query).unwrap_or_else(|error| panic!("{query}: {error}"))
@@ -25,42 +26,39 @@ fn a_document_is_its_plan() {
     }
 }
 
-/// Every leaf of the richest documents has a field, so that nothing of the contract is without a control.
+/// Fields of a plan that no control sets, and what does.
+const ELSEWHERE: [(&str, &str); 7] = [
+    ("schema", "the version of the document"),
+    ("model.name", "a model of one's own, pasted or dropped"),
+    ("model.config", "the same"),
+    ("model.stored", "the same"),
+    ("model.gguf", "a path, which the command line alone reads"),
+    ("model.safetensors", "the same"),
+    ("gpu.count", "the product of the parallel ranks, and refused where it is another number"),
+];
+
+/// Documents that together have every field that the types have: a field that is new does not compile here until it is given
+/// a value, and has no control until it is in the table.
 #[test]
-fn every_field_of_the_contract_has_a_control() {
-    let documents = [
-        json!({
-            "model": { "id": "" }, "gpu": { "id": "", "memory_mib": 1, "in_use_mib": 1, "gpus_per_node": 1,
-                "price_per_hour": 1.0, "power_w": 1.0 },
-            "engine": { "name": "", "version": "", "variant": "" },
-            "precision": { "weights": "", "kv_cache": "", "activations": "" },
-            "cache": { "kind": "", "page_tokens": 1 },
-            "workload": { "kind": "", "prompt_tokens": 1, "output_tokens": 1, "concurrent_sequences": 1,
-                "max_model_len": 1, "max_batched_tokens": 1, "max_sequences": 1, "memory_fraction": 0.5, "gpu_layers": 1,
-                "shared_prefix_tokens": 1, "host_cache_mib": 1, "images": { "per_prompt": 1, "width": 1, "height": 1 },
-                "lora_adapters": { "count": 1, "rank": 1, "targets": [""] },
-                "speculation": { "kind": "", "model": { "id": "" }, "precision": "", "tokens": 1, "acceptance": 0.5 } },
-            "host": { "isa": "", "threads": 1 }
-        }),
-        document::of(&plan(
-            "workload.kind=train&workload.method=lora&parallelism.pipeline_schedule.kind=interleaved\
-             &attention.kind=longformer&compression.prune.kind=unstructured",
-        )),
-        document::of(&plan(
-            "workload.kind=train&workload.method=distill&attention.kind=big-bird&compression.prune.kind=depth",
-        )),
-        document::of(&plan("workload.kind=embed&compression.prune.kind=width")),
-        document::of(&plan("agent_memory=true&agent_memory.policy.kind=consolidate&agent_memory.store=true")),
-        document::of(&plan(
-            "agent_memory=true&agent_memory.policy.kind=retrieve\
-             &agent_memory.embedding_model.id=sentence-transformers/all-MiniLM-L6-v2",
-        )),
-        document::of(&plan("agent_memory=true&agent_memory.policy.kind=window")),
-    ];
-    for document in &documents {
-        leaves("", document, &mut |path| {
-            assert!(path == "schema" || find(path).is_some(), "no control for {path}");
+fn every_field_of_a_plan_has_a_control() {
+    let mut missing = std::collections::BTreeSet::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for plan in full::plans() {
+        leaves("", &document::of(&plan), &mut |path| {
+            seen.insert(path.to_owned());
+            if find(path).is_none() && !ELSEWHERE.iter().any(|(elsewhere, _)| *elsewhere == path) {
+                missing.insert(path.to_owned());
+            }
         });
+    }
+    assert!(missing.is_empty(), "no control for {missing:?}");
+    for (path, _) in ELSEWHERE {
+        assert!(seen.contains(path) && find(path).is_none(), "{path} is no exception");
+    }
+    // What is there or not, and what is chosen with its parts, has no text of its own in a document.
+    let whole = |field: &Field| matches!(field.kind, Kind::Part);
+    for field in all().filter(|field| !whole(field)) {
+        assert!(seen.contains(field.path), "{} is no field of a plan", field.path);
     }
 }
 
@@ -233,6 +231,69 @@ fn what_hangs_together_changes_together() {
     // The longest sequence is left out once the plan has outgrown it.
     let longest = set(&set(&start, "max_len", "4096"), "context", "8000");
     assert_eq!(text(&longest, "workload.max_model_len"), "");
+}
+
+#[test]
+fn candle_trains_with_its_own_decoder() {
+    let set = |plan: &Plan, name: &str, text: &str| {
+        let field = find(name).unwrap();
+        document::changed(plan, field, field.parse(text).unwrap()).unwrap()
+    };
+    let text = |plan: &Plan, path: &str| text_at(&document::of(plan), path);
+    let served = plan("model=HuggingFaceTB/SmolLM2-135M&gpu=h100-sxm-80gb&weights=bf16");
+    let trained = set(&served, "workload.kind", "train");
+    assert_eq!(text(&trained, "engine.name"), "torchtune", "what people train with");
+    let candle = set(&trained, "engine", "candle");
+    assert!(estimate(&candle).is_ok(), "{:?}", estimate(&candle));
+    // Its weights are what it computes in, and mixed precision follows from them.
+    let single = set(&candle, "weights", "fp32");
+    assert_eq!(text(&single, "workload.mixed_precision"), "false");
+    assert!(estimate(&single).is_ok(), "{:?}", estimate(&single));
+    let half = set(&single, "weights", "fp16");
+    assert_eq!(text(&half, "workload.mixed_precision"), "true");
+    assert!(estimate(&half).is_ok(), "{:?}", estimate(&half));
+    let qlora = set(&candle, "workload.method", "qlora");
+    assert_eq!(text(&qlora, "precision.weights"), "gguf:q4_0");
+    assert!(estimate(&qlora).is_ok(), "{:?}", estimate(&qlora));
+    let lora = set(&qlora, "workload.method", "lora");
+    assert_eq!(text(&lora, "precision.weights"), "bf16");
+    assert!(estimate(&lora).is_ok(), "{:?}", estimate(&lora));
+    // Nothing else trains on a processor.
+    let on_cpu = set(&set(&served, "gpu", "cpu"), "workload.kind", "train");
+    assert_eq!(text(&on_cpu, "engine.name"), "candle");
+    assert!(estimate(&on_cpu).is_ok(), "{:?}", estimate(&on_cpu));
+    let named = plan("model=HuggingFaceTB/SmolLM2-135M&weights=bf16&engine=candle&workload.kind=train");
+    assert_eq!(text(&named, "engine.name"), "candle", "a link that names it gets it");
+}
+
+#[test]
+fn candles_cache_is_of_a_precision_of_its_own() {
+    let set = |plan: &Plan, name: &str, text: &str| {
+        let field = find(name).unwrap();
+        document::changed(plan, field, field.parse(text).unwrap()).unwrap()
+    };
+    let text = |plan: &Plan, path: &str| text_at(&document::of(plan), path);
+    let start = plan("model=HuggingFaceTB/SmolLM2-135M&gpu=h100-sxm-80gb&weights=bf16&batch=4&context=1024");
+    assert_eq!(text(&start, "engine.name"), "candle");
+    let small = set(&start, "kv", "int8");
+    let held = |plan: &Plan| estimate(plan).unwrap().per_gpu.kv_cache;
+    assert!(held(&small) < held(&start));
+    // It stays with other weights, and goes where the stock models' follows the weights.
+    assert_eq!(text(&set(&small, "weights", "gguf:q8_0"), "precision.kv_cache"), "int8");
+    let stock = set(&set(&start, "variant", "stock"), "kv", "bf16");
+    assert_eq!(text(&set(&stock, "weights", "fp32"), "precision.kv_cache"), "");
+    // What is converted takes more while it is loaded.
+    let converted = set(&start, "model.loaded_from", "fp32");
+    let load = |plan: &Plan| {
+        let phases = estimate(plan).unwrap().phases.unwrap();
+        phases.into_iter().find(|phase| phase.phase == "load").unwrap().peak_bytes
+    };
+    assert!(load(&converted) > load(&start));
+    assert_eq!(
+        text(&set(&converted, "engine", "vllm"), "model.loaded_from"),
+        "",
+        "vLLM has no such phase here"
+    );
 }
 
 #[test]

@@ -1,34 +1,29 @@
 //! The form that submits a sweep.
 
+mod table;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use contract::axis::{Attentions, Batches, Methods, Name, Named, Numbers, Words, parse_size};
 use contract::case::Device;
+use contract::edge::{EdgeAxis, EdgeSpec};
 use contract::job::NewJob;
 use contract::protocol::{AdvertisedModel, Runner};
-use contract::sweep::{Sweep, SweepError};
+use contract::sweep::{Sweep, SweepError, is_encoder};
+use contract::training::product;
 use planner::Tokens;
 
-use super::axis::parse_axis;
+pub use table::{CUDA, Field, GROUPS, Group, Kind};
 
 /// A sweep as the form holds it: text, so that what was typed stays when it is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobForm {
-    /// What people call it; empty: made from the sweep.
-    pub name: String,
     /// Names of models.
     pub models: Vec<String>,
-    /// Precisions, with commas between them.
-    pub precisions: String,
-    /// Sequences at once, as an axis.
-    pub batches: String,
-    /// Tokens of each prompt, as an axis.
-    pub prompts: String,
-    /// Tokens generated, as an axis.
-    pub generates: String,
-    /// Timed repetitions.
-    pub repetitions: String,
-    /// `cpu`, `cuda:0`, …
-    pub device: String,
-    /// The runner that must execute it; empty: any.
-    pub runner_id: String,
+    /// What is typed, chosen or ticked, by the field's name; what is empty is not there.
+    texts: BTreeMap<&'static str, String>,
 }
 
 /// A field that was wrong.
@@ -46,40 +41,42 @@ impl FieldError {
     }
 }
 
-impl Default for JobForm {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            models: Vec::new(),
-            precisions: String::new(),
-            batches: "1".to_owned(),
-            prompts: "128".to_owned(),
-            generates: "32".to_owned(),
-            repetitions: "3".to_owned(),
-            device: "cpu".to_owned(),
-            runner_id: String::new(),
-        }
-    }
-}
-
 impl JobForm {
+    /// The text of a field; empty where nothing is said.
+    #[must_use]
+    pub fn text(&self, field: &str) -> &str {
+        self.texts.get(field).map_or("", String::as_str)
+    }
+
+    /// The same with a text in a field.
+    #[must_use]
+    pub fn with(mut self, field: &'static str, text: impl Into<String>) -> Self {
+        self.add(field, &text.into());
+        self
+    }
+
+    /// Ticked words come one by one, and are kept with commas between them.
+    fn add(&mut self, field: &'static str, text: &str) {
+        let text = text.trim();
+        if text.is_empty() {
+            return;
+        }
+        let held = self.texts.entry(field).or_default();
+        if !held.is_empty() {
+            held.push(',');
+        }
+        held.push_str(text);
+    }
+
     /// Reads the body of a form or a query (`application/x-www-form-urlencoded`); unknown fields are left aside.
     #[must_use]
     pub fn parse(encoded: &str) -> Self {
         let mut form = Self::default();
         for (key, value) in form_urlencoded::parse(encoded.trim_start_matches('?').as_bytes()) {
-            let value = value.trim().to_owned();
-            match key.as_ref() {
-                "name" => form.name = value,
-                "models" => form.models.push(value),
-                "precisions" => form.precisions = value,
-                "batches" => form.batches = value,
-                "prompts" => form.prompts = value,
-                "generates" => form.generates = value,
-                "repetitions" => form.repetitions = value,
-                "device" => form.device = value,
-                "runner_id" => form.runner_id = value,
-                _ => {}
+            if key == "models" {
+                form.models.push(value.trim().to_owned());
+            } else if let Some(field) = table::all().find(|field| field.name == key) {
+                form.add(field.name, &value);
             }
         }
         form
@@ -89,18 +86,14 @@ impl JobForm {
     #[must_use]
     pub fn to_query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("name", &self.name);
         for model in &self.models {
             query.append_pair("models", model);
         }
-        query
-            .append_pair("precisions", &self.precisions)
-            .append_pair("batches", &self.batches)
-            .append_pair("prompts", &self.prompts)
-            .append_pair("generates", &self.generates)
-            .append_pair("repetitions", &self.repetitions)
-            .append_pair("device", &self.device)
-            .append_pair("runner_id", &self.runner_id);
+        // By this one the page knows a form that was filled.
+        query.append_pair("batches", self.text("batches"));
+        for (field, text) in self.texts.iter().filter(|(field, _)| **field != "batches") {
+            query.append_pair(field, text);
+        }
         query.finish()
     }
 
@@ -109,65 +102,29 @@ impl JobForm {
     /// # Errors
     /// Every field that is wrong, with a sentence each.
     pub fn to_job(&self, runners: &[Runner]) -> Result<NewJob, Vec<FieldError>> {
-        let mut errors = Vec::new();
-        let mut axis = |field: &'static str, text: &str| match parse_axis(text) {
-            Ok(values) => values,
-            Err(error) => {
-                errors.push(FieldError::new(field, error.to_string()));
-                Vec::new()
+        let mut reader = Reader { form: self, errors: Vec::new() };
+        let sweep = reader.sweep();
+        let mut errors = reader.errors;
+        let runner_id = match self.text("runner_id") {
+            "" => None,
+            id => {
+                let named = runners.iter().find(|runner| runner.id.to_string() == id);
+                if named.is_none() {
+                    let message = "this runner is not online; choose another, or any";
+                    errors.push(FieldError::new("runner_id", message));
+                }
+                named.map(|runner| runner.id)
             }
-        };
-        let batches = axis("batches", &self.batches);
-        let prompts = axis("prompts", &self.prompts);
-        let generates = axis("generates", &self.generates);
-        let repetitions = self.repetitions.parse::<u32>().unwrap_or_else(|_| {
-            errors.push(FieldError::new("repetitions", "give a whole number from 1 to 1000"));
-            1
-        });
-        let device = self.device.parse::<Device>().unwrap_or_else(|error| {
-            errors.push(FieldError::new("device", error.to_string()));
-            Device::Cpu
-        });
-        let mut sequences = Vec::new();
-        for given in batches {
-            match u32::try_from(given) {
-                Ok(batch) => sequences.push(batch),
-                Err(_) => errors.push(FieldError::new(
-                    "batches",
-                    format!("{given} is out of range; accepted: 1 to 65536"),
-                )),
-            }
-        }
-        let tokens = |values: Vec<u64>| values.into_iter().map(Tokens).collect::<Vec<_>>();
-        let sweep = Sweep {
-            models: self.models.clone(),
-            precisions: words(&self.precisions),
-            batches: sequences,
-            prompts: tokens(prompts),
-            generates: tokens(generates),
-            device,
-            repetitions,
-            ..Sweep::default()
-        };
-        let runner_id = if self.runner_id.is_empty() {
-            None
-        } else {
-            let named = runners.iter().find(|runner| runner.id.to_string() == self.runner_id);
-            if named.is_none() {
-                errors
-                    .push(FieldError::new("runner_id", "this runner is not online; choose another, or any"));
-            }
-            named.map(|runner| runner.id)
         };
         let able: Vec<&Runner> = runners.iter().filter(|r| runner_id.is_none_or(|id| r.id == id)).collect();
         errors.extend(check_against_runners(&sweep, &able));
         if errors.is_empty()
-            && let Err(error) = sweep.check()
+            && let Err(error) = sweep.check().and_then(|()| sweep.check_combinations())
         {
             errors.push(FieldError::new(field_of(&error), error.to_string()));
         }
         if errors.is_empty() {
-            let name = (!self.name.is_empty()).then(|| self.name.clone());
+            let name = Some(self.text("name").to_owned()).filter(|name| !name.is_empty());
             Ok(NewJob { name, sweep, runner_id })
         } else {
             Err(errors)
@@ -175,12 +132,139 @@ impl JobForm {
     }
 }
 
+/// Reads fields, and keeps what was wrong.
+struct Reader<'f> {
+    form: &'f JobForm,
+    errors: Vec<FieldError>,
+}
+
+impl Reader<'_> {
+    fn refuse(&mut self, field: &'static str, message: impl Into<String>) {
+        self.errors.push(FieldError::new(field, message));
+    }
+
+    /// What a text says; none where it is empty or wrong.
+    fn read<T, E: Display>(
+        &mut self,
+        field: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.form.text(field);
+        if text.is_empty() {
+            return None;
+        }
+        parse(text).map_err(|error| self.refuse(field, error.to_string())).ok()
+    }
+
+    /// Numbers; `empty` where none are given.
+    fn numbers<T: FromStr<Err: Display>>(&mut self, field: &'static str) -> Option<T> {
+        self.read(field, str::parse)
+    }
+
+    /// Words with commas or blanks between them.
+    fn words<T: FromStr<Err: Display>>(&mut self, field: &'static str) -> Option<T> {
+        self.read(field, |text| text.replace([' ', ';', '\t'], ",").parse())
+    }
+
+    fn named<T: Name>(&mut self, field: &'static str) -> Vec<T> {
+        self.words::<Named<T>>(field).map(|named| named.0).unwrap_or_default()
+    }
+
+    fn tokens(&mut self, field: &'static str, empty: u64) -> Vec<Tokens> {
+        let given: Option<Numbers> = self.numbers(field);
+        given.map_or_else(|| vec![Tokens(empty)], |numbers| numbers.tokens())
+    }
+
+    fn whole(&mut self, field: &'static str) -> Option<u64> {
+        self.read(field, |text| {
+            text.replace(['_', ','], "").parse().map_err(|_| format!("\"{text}\" is not a whole number"))
+        })
+    }
+
+    /// Sequences, or passes of a step; 1 where none are given.
+    fn batches(&mut self, field: &'static str) -> Vec<u32> {
+        self.numbers::<Batches>(field).map_or_else(|| vec![1], |batches| batches.0)
+    }
+
+    fn sweep(&mut self) -> Sweep {
+        let edge = self.edge();
+        let trainings = self.trainings();
+        let in_context = edge.is_some_and(|edge| edge.axis == EdgeAxis::Context);
+        let models = self.form.models.clone();
+        let generates_nothing =
+            !trainings.is_empty() || !models.is_empty() && models.iter().all(|name| is_encoder(name));
+        Sweep {
+            models,
+            precisions: self.words("precisions").map(|words: Words| words.0).unwrap_or_default(),
+            variants: self.named("variants"),
+            attentions: self.words("attentions").map(|read: Attentions| read.0).unwrap_or_default(),
+            caches: self.named("caches"),
+            kv_caches: self.named("kv_caches"),
+            release_thresholds: self.named("release_thresholds"),
+            event_tracking: self.named("event_tracking"),
+            trainings,
+            batches: self.batches("batches"),
+            prompts: self.tokens("prompts", if in_context { 1 } else { 128 }),
+            generates: self.tokens("generates", if generates_nothing { 0 } else { 32 }),
+            device: self.read("device", str::parse::<Device>).unwrap_or_default(),
+            repetitions: self
+                .read("repetitions", |text| {
+                    text.parse().map_err(|_| "give a whole number from 1 to 1000".to_owned())
+                })
+                .unwrap_or(3),
+            quality: self.whole("quality").map(Tokens),
+            shard: None,
+            memory_limit: self.read("memory_limit", parse_size),
+            seed: self.whole("seed").unwrap_or_default(),
+            edge,
+        }
+    }
+
+    fn edge(&mut self) -> Option<EdgeSpec> {
+        let axis: Option<EdgeAxis> = self.read("edge", str::parse);
+        let limit = self.whole("edge_limit");
+        let resolution = self.whole("edge_resolution");
+        if self.form.text("edge").is_empty() {
+            for (field, given) in [("edge_limit", limit), ("edge_resolution", resolution)] {
+                if given.is_some() {
+                    self.refuse(field, "a search's; choose what to search, or leave this empty");
+                }
+            }
+        }
+        let exact = EdgeSpec::exact(axis?);
+        Some(EdgeSpec { limit, resolution: resolution.unwrap_or(exact.resolution), ..exact })
+    }
+
+    fn trainings(&mut self) -> Vec<contract::training::Training> {
+        let methods: Option<Methods> = self.words("trainings");
+        let (optimizers, checkpointings) = (self.named("optimizers"), self.named("checkpointings"));
+        let accumulations = self.batches("accumulations");
+        if self.form.text("trainings").is_empty() {
+            for field in ["optimizers", "checkpointings", "accumulations", "mixed"] {
+                if !self.form.text(field).is_empty() {
+                    self.refuse(field, "a training step's; say what to train, or leave this empty");
+                }
+            }
+        }
+        let mixed = !self.form.text("mixed").is_empty();
+        let methods = methods.map(|methods| methods.0).unwrap_or_default();
+        product(&methods, &optimizers, &checkpointings, &accumulations, mixed)
+    }
+}
+
 /// The form's field that a sweep's error is about.
 fn field_of(error: &SweepError) -> &'static str {
     match error {
-        SweepError::EmptyAxis { axis } | SweepError::OutOfRange { axis, .. } => axis,
-        // The form asks for no edge.
-        SweepError::TooManyCases { .. } | SweepError::EdgeWithoutLimit => "batches",
+        SweepError::OutOfRange { axis: "trainings", .. } => "accumulations",
+        SweepError::EmptyAxis { axis }
+        | SweepError::OutOfRange { axis, .. }
+        | SweepError::Refused { axis, .. } => match *axis {
+            "edge.limit" => "edge_limit",
+            "edge.resolution" => "edge_resolution",
+            axis => axis,
+        },
+        SweepError::EdgeWithoutLimit => "memory_limit",
+        SweepError::TooManyCases { .. } => "batches",
     }
 }
 
@@ -222,6 +306,9 @@ fn check_against_runners(sweep: &Sweep, runners: &[&Runner]) -> Vec<FieldError> 
                 ),
             ));
         }
+        if let Err(error) = sweep.check_models(&[model]) {
+            errors.push(FieldError::new(field_of(&error), error.to_string()));
+        }
     }
     let able = runners.iter().any(|runner| {
         runner.registration.devices.contains(&sweep.device)
@@ -237,11 +324,6 @@ fn check_against_runners(sweep: &Sweep, runners: &[&Runner]) -> Vec<FieldError> 
 
 fn advertised<'a>(runners: &[&'a Runner], name: &str) -> Option<&'a AdvertisedModel> {
     runners.iter().flat_map(|runner| &runner.registration.models).find(|model| model.name == name)
-}
-
-/// Words with commas or spaces between them.
-fn words(text: &str) -> Vec<String> {
-    text.split([',', ' ', ';']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

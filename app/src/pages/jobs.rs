@@ -1,7 +1,10 @@
 //! Jobs: what was asked, and the form that asks.
 
+mod form;
+
 use contract::job::Job;
 use contract::protocol::Runner;
+use contract::sweep::is_encoder;
 use http::StatusCode;
 use leptos::prelude::*;
 use leptos_meta::Title;
@@ -11,7 +14,8 @@ use super::runs::{beyond, models, unread_value};
 use super::{answered, backend, pager, set_status};
 use crate::backend::Site;
 use crate::components::{State, Tone, When};
-use crate::forms::{FieldError, JobForm};
+use crate::forms::JobForm;
+use form::NewJob;
 
 /// Jobs, newest first, and the form for a new one.
 #[component]
@@ -104,175 +108,13 @@ fn told(code: &str) -> &'static str {
 fn suggested(runners: &[Runner]) -> JobForm {
     let mut models: Vec<_> = runners.iter().flat_map(|r| &r.registration.models).collect();
     models.sort_by_key(|model| model.parameters);
-    // What the catalogue does not know is a file of somebody's own; encoders are asked for 0 tokens, which no first form does.
-    let generates = |name: &str| {
-        let known = planner::catalogue::model(name).and_then(|entry| entry.model().ok());
-        known.is_none_or(|model| model.is_decoder())
-    };
-    let smallest = models.iter().find(|model| generates(&model.name)).or(models.first());
+    let smallest = models.iter().find(|model| !is_encoder(&model.name)).or(models.first());
     let device = runners.iter().flat_map(|r| &r.registration.devices).next();
-    JobForm {
-        models: smallest.iter().map(|model| model.name.clone()).collect(),
-        precisions: smallest.and_then(|model| model.precisions.first().cloned()).unwrap_or_default(),
-        batches: "1,2".to_owned(),
-        device: device.map_or_else(|| "cpu".to_owned(), ToString::to_string),
-        ..JobForm::default()
-    }
-}
-
-#[component]
-fn NewJob(form: JobForm, errors: Vec<FieldError>, runners: Vec<Runner>, site: Site) -> impl IntoView {
-    if runners.is_empty() {
-        return view! {
-            <p>"No runner is online, so nothing could execute a sweep. On the machine to measure, start one:"</p>
-            <pre>"bench-runner daemon --server http://HOST:PORT --token TOKEN"</pre>
-            <p class="muted">
-                "The token is the server's --runner-token; without one it is in the file DATABASE.runner-token. "
-                <a href="/docs/operating">"More on runners"</a>
-                "."
-            </p>
-        }
-        .into_any();
-    }
-    let mut models: Vec<_> = runners.iter().flat_map(|r| r.registration.models.clone()).collect();
-    models.sort_by(|a, b| a.parameters.cmp(&b.parameters).then_with(|| a.name.cmp(&b.name)));
-    models.dedup_by(|a, b| a.name == b.name);
-    let mut precisions: Vec<String> = models.iter().flat_map(|model| model.precisions.clone()).collect();
-    precisions.sort();
-    precisions.dedup();
-    let mut devices: Vec<String> =
-        runners.iter().flat_map(|r| &r.registration.devices).map(ToString::to_string).collect();
-    devices.sort();
-    devices.dedup();
-    let error = |field: &'static str| {
-        let messages: Vec<&str> =
-            errors.iter().filter(|e| e.field == field).map(|e| e.message.as_str()).collect();
-        (!messages.is_empty()).then(|| messages.join("; "))
-    };
-    let said = |field: &'static str| {
-        error(field).map(|message| {
-            view! {
-                <span class="error" id=format!("{field}-error") data-test="form-error">
-                    {message}
-                </span>
-            }
-        })
-    };
-    let text = |field: &'static str, label: &'static str, value: &str, hint: &'static str| {
-        let wrong = error(field).is_some();
-        view! {
-            <div class="field">
-                <label for=field>{label}</label>
-                <input
-                    type="text"
-                    id=field
-                    name=field
-                    value=value.to_owned()
-                    autocomplete="off"
-                    aria-invalid=wrong.then_some("true")
-                    aria-describedby=format!("{field}-hint {field}-error")
-                />
-                <span class="hint" id=format!("{field}-hint")>
-                    {hint}
-                </span>
-                {said(field)}
-            </div>
-        }
-    };
-    let chosen = form.models.clone();
-    let boxes = models
-        .iter()
-        .map(|model| {
-            let checked = chosen.contains(&model.name);
-            view! {
-                <label>
-                    <input type="checkbox" name="models" value=model.name.clone() checked=checked />
-                    <span>{model.name.clone()}</span>
-                    <small class="num">
-                        {format!("{} M · {}", crate::format::count(model.parameters / 1_000_000), model.weights.as_str())}
-                    </small>
-                </label>
-            }
-        })
-        .collect_view();
-    let options = |values: Vec<(String, String)>, chosen: &str| {
-        values
-            .into_iter()
-            .map(|(value, label)| {
-                let selected = value == chosen;
-                view! { <option value=value selected=selected>{label}</option> }
-            })
-            .collect_view()
-    };
-    let devices = options(devices.into_iter().map(|d| (d.clone(), d)).collect(), &form.device);
-    let named = options(
-        runners.iter().map(|r| (r.id.to_string(), r.registration.name.clone())).collect(),
-        &form.runner_id,
-    );
-    let accepted = format!("Accepted: {}. Not every model has each.", precisions.join(", "));
-    view! {
-        <form method="post" action="/jobs">
-            <fieldset class="field">
-                <legend>"Models"</legend>
-                <div class="checks">{boxes}</div>
-                {said("models")}
-            </fieldset>
-            <div class="fields">
-                <div class="field">
-                    <label for="precisions">"Precisions"</label>
-                    <input
-                        type="text"
-                        id="precisions"
-                        name="precisions"
-                        value=form.precisions.clone()
-                        autocomplete="off"
-                        aria-invalid=error("precisions").is_some().then_some("true")
-                        aria-describedby="precisions-hint precisions-error"
-                    />
-                    <span class="hint" id="precisions-hint">
-                        {accepted}
-                    </span>
-                    {said("precisions")}
-                </div>
-                {text("batches", "Sequences at once", &form.batches, "1,2,4 or 1..8 or 1..64*2")}
-                {text("prompts", "Prompt, tokens", &form.prompts, "128 or 128..4096*2")}
-                {text("generates", "Generate, tokens", &form.generates, "32 or 0..64+16")}
-                {text("repetitions", "Timed repetitions", &form.repetitions, "after one warm-up")}
-                <div class="field">
-                    <label for="device">"Device"</label>
-                    <select id="device" name="device">
-                        {devices}
-                    </select>
-                    {said("device")}
-                </div>
-                <div class="field">
-                    <label for="runner_id">"Runner"</label>
-                    <select id="runner_id" name="runner_id">
-                        <option value="">"any that can"</option>
-                        {named}
-                    </select>
-                    {said("runner_id")}
-                </div>
-                {text("name", "Name", &form.name, "may be left empty")}
-            </div>
-            <div class="row">
-                <button class="button primary" data-test="submit-job">
-                    "Submit"
-                </button>
-                {(!site.may_write)
-                    .then(|| {
-                        view! {
-                            <small>
-                                "Submitting asks for the admin token: "
-                                <a href="/login?next=/jobs">"log in"</a>
-                                " first."
-                            </small>
-                        }
-                    })}
-            </div>
-        </form>
-    }
-    .into_any()
+    let mut form = JobForm::default();
+    form.models = smallest.iter().map(|model| model.name.clone()).collect();
+    form.with("precisions", smallest.and_then(|model| model.precisions.first().cloned()).unwrap_or_default())
+        .with("batches", "1,2")
+        .with("device", device.map_or_else(|| "cpu".to_owned(), ToString::to_string))
 }
 
 #[component]

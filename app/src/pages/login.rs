@@ -11,10 +11,18 @@ use super::set_status;
 #[component]
 pub fn LoginPage() -> impl IntoView {
     let query = use_query_map().get_untracked();
-    let wrong = query.get("wrong").is_some();
-    if wrong {
-        set_status(StatusCode::UNAUTHORIZED);
-    }
+    let wait: Option<u64> = query.get("wait").and_then(|seconds| seconds.parse().ok());
+    let wrong = match wait {
+        Some(seconds) => {
+            set_status(StatusCode::TOO_MANY_REQUESTS);
+            Some(format!("Too many wrong tokens came in. Try again in {seconds} s."))
+        }
+        None if query.get("wrong").is_some() => {
+            set_status(StatusCode::UNAUTHORIZED);
+            Some("This is not the token of this server.".to_owned())
+        }
+        None => None,
+    };
     // Only a path of this site: `//host` and `\host` would lead elsewhere.
     let next = query
         .get("next")
@@ -38,14 +46,14 @@ pub fn LoginPage() -> impl IntoView {
                         name="token"
                         required
                         autocomplete="current-password"
-                        aria-invalid=wrong.then_some("true")
-                        aria-describedby="token-error"
+                        aria-invalid=wrong.is_some().then_some("true")
+                        aria-describedby=wrong.is_some().then_some("token-error")
                     />
                     {wrong
-                        .then(|| {
+                        .map(|said| {
                             view! {
                                 <span class="error" id="token-error" data-test="form-error">
-                                    "This is not the token of this server."
+                                    {said}
                                 </span>
                             }
                         })}

@@ -79,6 +79,7 @@ async fn every_page_answers_with_its_status_and_a_heading() {
         ("/docs/none", 404),
         ("/login", 200),
         ("/login?wrong=1", 401),
+        ("/login?wait=30", 429),
         ("/no/such/page", 404),
     ] {
         let (answered, html) = get(Fake::default(), path).await;
@@ -164,6 +165,48 @@ async fn a_form_keeps_what_was_wrong() {
 }
 
 #[tokio::test]
+async fn rare_fields_of_a_sweep_are_folded_until_something_is_said_of_them() {
+    let query =
+        "models=HuggingFaceTB/SmolLM2-135M&precisions=bf16&batches=1&edge=batch&variants=ours&caches=slab";
+    let (status, html) = get(Fake::default(), &format!("/jobs?{query}&check=1")).await;
+    assert_eq!(status, 422);
+    let fold = |group: &str| {
+        let at = html.find(&format!("data-test=\"{group}\"")).unwrap();
+        let (tag, after) = html[html[..at].rfind("<details").unwrap()..].split_once('>').unwrap();
+        let summary = after.split_once("</summary>").unwrap().0;
+        (tag.contains("open"), tag.contains("wrong"), summary.to_owned())
+    };
+    for (group, open, wrong, told) in [
+        ("ways", true, true, "ours · slab"),
+        ("edge", true, false, "batch"),
+        ("training", false, false, "as usual"),
+        ("quality", false, false, "as usual"),
+    ] {
+        let (is_open, is_wrong, summary) = fold(group);
+        assert_eq!((is_open, is_wrong), (open, wrong), "{group}");
+        assert!(summary.contains(told), "{group}: {summary}");
+    }
+    assert!(!html.contains("data-test=\"cuda\""), "no runner has such a device");
+    for kept in [
+        r#"name="variants" value="ours" checked"#,
+        r#"name="caches" value="slab" checked"#,
+        r#"<option value="batch" selected"#,
+        "unknown variant",
+    ] {
+        assert!(html.contains(kept), "{kept}");
+    }
+    let (_, html) = get(Fake::default(), "/jobs?batches=1&release_thresholds=max").await;
+    assert!(html.contains("data-test=\"cuda\""), "what is set is seen");
+}
+
+#[tokio::test]
+async fn a_job_says_how_it_is_repeated_by_hand() {
+    let (_, html) = get(Fake::default(), &format!("/jobs/{}", fake::ID)).await;
+    let command = html.split_once("data-test=\"job-command\"").unwrap().1;
+    assert!(command.contains("bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision"), "{command}");
+}
+
+#[tokio::test]
 async fn a_job_refreshes_without_scripts_until_it_ends() {
     let path = format!("/jobs/{}", fake::ID);
     let (_, html) = get(Fake { job: JobState::Running, ..Fake::default() }, &path).await;
@@ -178,8 +221,20 @@ async fn the_planner_has_a_control_for_every_field_that_means_something() {
     for (query, there, not) in [
         (
             "",
-            vec!["workload.kind", "engine", "attention.kind", "compression.prune.kind"],
+            vec![
+                "workload.kind",
+                "engine",
+                "attention.kind",
+                "compression.prune.kind",
+                "kv",
+                "model.loaded_from",
+            ],
             vec!["workload.optimizer"],
+        ),
+        (
+            "?engine=candle&workload.kind=train&model=HuggingFaceTB/SmolLM2-135M&weights=bf16",
+            vec!["workload.checkpointing", "workload.mixed_precision", "workload.master_weights"],
+            vec!["parallelism.zero_stage", "workload.compile", "model.loaded_from", "kv"],
         ),
         (
             "?engine=torchtune&workload.kind=train&workload.method=lora",

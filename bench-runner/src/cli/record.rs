@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use contract::axis::Named;
 use contract::case::Device;
 use contract::cuda::{EventTracking, ReleaseThreshold};
 
 use super::CliError;
-use super::axes::{Name, Named};
 use crate::telemetry::Recording;
 use crate::telemetry::trace::RunTrace;
 
@@ -40,20 +40,6 @@ pub(super) struct RecordArgs {
     /// Keep memory over time with each row, at most 512 points
     #[arg(long, env = "PLIMSOLL_MEMORY_TRACE", help_heading = "Measuring")]
     memory_trace: bool,
-}
-
-impl Name for ReleaseThreshold {
-    const WHAT: &'static str = "release threshold";
-    fn all() -> Vec<(&'static str, Self)> {
-        [Self::Zero, Self::Max].map(|v| (v.as_str(), v)).to_vec()
-    }
-}
-
-impl Name for EventTracking {
-    const WHAT: &'static str = "event tracking";
-    fn all() -> Vec<(&'static str, Self)> {
-        [Self::On, Self::Off].map(|v| (v.as_str(), v)).to_vec()
-    }
 }
 
 impl RecordArgs {

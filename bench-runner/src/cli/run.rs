@@ -8,24 +8,26 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use contract::axis::{Attentions, Batches, Methods, Named, Numbers, Words, parse_size};
 use contract::case::{Case, CaseStatus, Device, Variant};
 use contract::edge::{EdgeAxis, EdgeSpec};
 use contract::run::{RunDetail, RunStatus};
 use contract::shard::Shard;
 use contract::sweep::Sweep;
+use contract::training::product;
 use planner::document::plan::{CacheKind, Checkpointing, Optimizer};
 use planner::document::precision::CachePrecision;
 use planner::{Bytes, Tokens};
 
 use super::CliError;
-use super::axes::{Attentions, Batches, Methods, Named, Numbers, Words, default_name, option_of, trainings};
+use super::axes::{default_name, option_of};
 use super::output;
 use super::record::RecordArgs;
 use crate::report::{self, Reporter};
 use crate::stop::{Reason, Stop};
 use crate::sweep::{Observer, Rules, Sink, SqliteSink, Work, name_decoder};
 use crate::{clock, machine, quality};
-use models::{check_precisions, generates, resolve, trained};
+use models::{Resolved, check_precisions, generates, resolve, trained};
 use results::{Begun, Results, begin};
 
 /// Measure every case of a sweep on this machine: the product of all axes, each case in a process of its own, each result
@@ -218,7 +220,7 @@ pub(super) struct RunArgs {
         long,
         env = "PLIMSOLL_MEMORY_LIMIT",
         value_name = "SIZE",
-        value_parser = size,
+        value_parser = parse_size,
         help_heading = "Measuring"
     )]
     memory_limit: Option<Bytes>,
@@ -271,45 +273,52 @@ pub(super) struct RunArgs {
     quiet: bool,
 }
 
+impl RunArgs {
+    /// The sweep that the options ask for.
+    fn sweep(&self, models: &Resolved) -> Result<Sweep, CliError> {
+        let generates = if self.train.is_some() {
+            trained(self.generate.as_ref())?
+        } else {
+            generates(self.generate.as_ref(), models)?
+        };
+        let edge =
+            self.edge.map(|axis| EdgeSpec { axis, limit: self.edge_limit, resolution: self.edge_resolution });
+        let prompts = match (&self.prompt, self.edge) {
+            (Some(given), _) => given.tokens(),
+            (None, Some(EdgeAxis::Context)) => vec![Tokens(1)],
+            (None, _) => vec![Tokens(128)],
+        };
+        Ok(Sweep {
+            models: models.keys_in_order.clone(),
+            precisions: self.precision.0.clone(),
+            variants: self.variant.0.clone(),
+            attentions: self.attention.0.clone(),
+            caches: self.cache.0.clone(),
+            kv_caches: self.kv_cache.0.clone(),
+            trainings: self.train.as_ref().map_or_else(Vec::new, |methods| {
+                product(&methods.0, &self.optimizer.0, &self.checkpointing.0, &self.accumulate.0, self.mixed)
+            }),
+            batches: self.batch.0.clone(),
+            prompts,
+            generates,
+            device: self.device,
+            repetitions: self.repetitions,
+            quality: self.quality.map(Tokens),
+            shard: self.shard,
+            release_thresholds: self.record.release_threshold.0.clone(),
+            event_tracking: self.record.event_tracking.0.clone(),
+            memory_limit: self.memory_limit,
+            seed: self.seed,
+            edge,
+        })
+    }
+}
+
 pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let models = resolve(&args.model.0, args.models_dir.as_deref())?;
     check_precisions(&args.precision.0, &models)?;
     check_device(args.device)?;
-    let generates = if args.train.is_some() {
-        trained(args.generate.as_ref())?
-    } else {
-        generates(args.generate.as_ref(), &models)?
-    };
-    let edge =
-        args.edge.map(|axis| EdgeSpec { axis, limit: args.edge_limit, resolution: args.edge_resolution });
-    let prompts = match (&args.prompt, args.edge) {
-        (Some(given), _) => given.tokens(),
-        (None, Some(EdgeAxis::Context)) => vec![Tokens(1)],
-        (None, _) => vec![Tokens(128)],
-    };
-    let mut sweep = Sweep {
-        models: models.keys_in_order,
-        precisions: args.precision.0.clone(),
-        variants: args.variant.0.clone(),
-        attentions: args.attention.0.clone(),
-        caches: args.cache.0.clone(),
-        kv_caches: args.kv_cache.0.clone(),
-        trainings: args.train.as_ref().map_or_else(Vec::new, |methods| {
-            trainings(&methods.0, &args.optimizer.0, &args.checkpointing.0, &args.accumulate.0, args.mixed)
-        }),
-        batches: args.batch.0.clone(),
-        prompts,
-        generates,
-        device: args.device,
-        repetitions: args.repetitions,
-        quality: args.quality.map(Tokens),
-        shard: args.shard,
-        release_thresholds: args.record.release_threshold.0.clone(),
-        event_tracking: args.record.event_tracking.0.clone(),
-        memory_limit: args.memory_limit,
-        seed: args.seed,
-        edge,
-    };
+    let mut sweep = args.sweep(&models)?;
     sweep.check().map_err(|e| CliError::Input(option_of(&e.to_string())))?;
     name_decoder(&mut sweep, &models.by_name, &[]);
     let recording = args.record.recording(args.device, &default_name(&sweep), args.resume)?;
@@ -384,13 +393,6 @@ fn judge(cases: &[Case]) -> Result<(), CliError> {
 /// Code that the program ends with where the time budget left cases to come.
 const EXIT_OUT_OF_TIME: u8 = 3;
 
-/// A size with its unit.
-fn size(text: &str) -> Result<Bytes, String> {
-    parse_size::parse_size(text).map(Bytes).map_err(|e| {
-        format!("{e}; accepted: 600MiB or 2GiB (2^20 and 2^30 bytes), 600MB or 2GB (10^6 and 10^9 bytes)")
-    })
-}
-
 fn check_device(device: Device) -> Result<(), CliError> {
     crate::engine::device_is_built(device).map_err(|e| CliError::Input(format!("--device: {e}")))
 }
@@ -405,3 +407,6 @@ pub(super) fn stop_on_signals() -> Result<Stop, CliError> {
     .map_err(CliError::work)?;
     Ok(stop)
 }
+
+#[cfg(test)]
+mod tests;

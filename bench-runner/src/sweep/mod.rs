@@ -3,7 +3,6 @@
 mod attempt;
 mod budget;
 mod edge;
-mod grid;
 mod preflight;
 mod sink;
 
@@ -18,7 +17,6 @@ use contract::machine::Machine;
 use contract::run::{Run, RunStatus};
 use contract::sweep::Sweep;
 
-pub use grid::{GridError, parse_list, parse_numbers};
 pub use sink::{Collected, Sink, SinkError, SqliteSink};
 
 use attempt::Attempt;

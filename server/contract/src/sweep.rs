@@ -1,5 +1,9 @@
 //! A sweep: the grid of cases that a run executes.
 
+mod refusals;
+
+pub use refusals::is_encoder;
+
 use planner::document::plan::{Attention, CacheKind};
 use planner::document::precision::CachePrecision;
 use planner::{Bytes, Tokens};
@@ -102,6 +106,14 @@ pub enum SweepError {
         given: String,
         /// What is accepted.
         accepted: &'static str,
+    },
+    /// Values that are fine by themselves, of which nothing computes a case.
+    #[error("{axis}: {why}")]
+    Refused {
+        /// The field that holds them.
+        axis: &'static str,
+        /// Why, and what to do.
+        why: String,
     },
     /// An edge on a processor that nothing but the host's memory limits.
     #[error(

@@ -76,32 +76,84 @@ impl Training {
     }
 }
 
-impl Training {
-    /// The options of `bench-runner run` that ask for it.
-    #[must_use]
-    pub fn options(&self) -> String {
-        let mut options = format!("--train {}", word(&self.method));
-        if let Some(lora) = &self.lora {
-            options = format!("{options}:{}", lora.rank);
-            if lora.targets != ALL_TARGETS {
-                options = format!("{options}:{}", lora.targets.join("+"));
+/// Every combination of what training steps can be, in this order, the last varying fastest; an empty list of optimizers or
+/// checkpointings is its default.
+#[must_use]
+pub fn product(
+    methods: &[(TrainMethod, Option<Lora>)],
+    optimizers: &[Optimizer],
+    checkpointings: &[Checkpointing],
+    gradient_accumulations: &[u32],
+    mixed_precision: bool,
+) -> Vec<Training> {
+    fn or_default<T: Default + Copy>(values: &[T]) -> Vec<T> {
+        if values.is_empty() { vec![T::default()] } else { values.to_vec() }
+    }
+    let mut all = Vec::new();
+    for (method, lora) in methods {
+        for optimizer in or_default(optimizers) {
+            for checkpointing in or_default(checkpointings) {
+                for &gradient_accumulation in gradient_accumulations {
+                    all.push(Training {
+                        optimizer,
+                        checkpointing,
+                        gradient_accumulation,
+                        mixed_precision,
+                        ..Training::of(*method, lora.clone())
+                    });
+                }
             }
         }
-        options = format!(
-            "{options} --optimizer {} --checkpointing {} --accumulate {}",
-            word(&self.optimizer),
-            word(&self.checkpointing),
-            self.gradient_accumulation
-        );
-        if self.mixed_precision {
-            options.push_str(" --mixed");
-        }
-        options
+    }
+    all
+}
+
+/// The options of `bench-runner run` that ask for these steps; none where no one command does, because they are no product of
+/// methods, optimizers, checkpointings and accumulations.
+#[must_use]
+pub fn options(trainings: &[Training]) -> Option<String> {
+    let methods = distinct(trainings, |t| (t.method, t.lora.clone()));
+    let optimizers = distinct(trainings, |t| t.optimizer);
+    let checkpointings = distinct(trainings, |t| t.checkpointing);
+    let accumulations = distinct(trainings, |t| t.gradient_accumulation);
+    let mixed = trainings.first()?.mixed_precision;
+    if product(&methods, &optimizers, &checkpointings, &accumulations, mixed) != trainings {
+        return None;
+    }
+    let methods: Vec<String> = methods.iter().map(method_word).collect();
+    let accumulations: Vec<String> = accumulations.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "--train {} --optimizer {} --checkpointing {} --accumulate {}{}",
+        methods.join(","),
+        optimizers.iter().map(word).collect::<Vec<_>>().join(","),
+        checkpointings.iter().map(word).collect::<Vec<_>>().join(","),
+        accumulations.join(","),
+        if mixed { " --mixed" } else { "" }
+    ))
+}
+
+/// A method as `bench-runner run --train` takes it.
+fn method_word((method, lora): &(TrainMethod, Option<Lora>)) -> String {
+    match lora {
+        None => word(method),
+        Some(lora) if lora.targets == ALL_TARGETS => format!("{}:{}", word(method), lora.rank),
+        Some(lora) => format!("{}:{}:{}", word(method), lora.rank, lora.targets.join("+")),
     }
 }
 
+/// The values of one of the axes, each once, in the order in which they come first.
+fn distinct<T: PartialEq>(trainings: &[Training], axis: impl Fn(&Training) -> T) -> Vec<T> {
+    let mut values = Vec::new();
+    for value in trainings.iter().map(axis) {
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    values
+}
+
 /// A value by the word that the contract spells it with.
-fn word(value: &impl Serialize) -> String {
+pub(crate) fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
@@ -113,7 +165,7 @@ fn one() -> u32 {
 mod tests {
     use planner::document::plan::{Checkpointing, Lora, Optimizer, TrainMethod};
 
-    use super::{ALL_TARGETS, Training};
+    use super::{ALL_TARGETS, Training, options, product};
 
     #[test]
     fn names_say_what_is_chosen() {
@@ -133,11 +185,33 @@ mod tests {
         }
         assert_eq!(chosen.name(), "train:qlora8(q_proj+v_proj):sgd:mixed:acc2:ckpt");
         assert_eq!(
-            chosen.options(),
+            options(std::slice::from_ref(&chosen)).unwrap(),
             "--train qlora:8:q_proj+v_proj --optimizer sgd --checkpointing full --accumulate 2 --mixed"
         );
-        assert_eq!(full.options(), "--train full --optimizer adamw --checkpointing none --accumulate 1");
         let read: Training = serde_json::from_str(r#"{"method":"full"}"#).unwrap();
         assert_eq!(read, full);
+    }
+
+    #[test]
+    fn steps_are_options_where_they_are_a_product() {
+        let targets = ALL_TARGETS.map(str::to_owned).to_vec();
+        let lora = Lora { rank: 8, targets, train_embeddings: false };
+        let steps = product(
+            &[(TrainMethod::Full, None), (TrainMethod::Lora, Some(lora))],
+            &[Optimizer::Sgd, Optimizer::Adamw],
+            &[],
+            &[1, 4],
+            false,
+        );
+        assert_eq!(steps.len(), 8);
+        assert_eq!(
+            options(&steps).unwrap(),
+            "--train full,lora:8 --optimizer sgd,adamw --checkpointing none --accumulate 1,4"
+        );
+        assert_eq!(options(&steps[..7]), None, "a combination is missing");
+        let mut two = steps[..2].to_vec();
+        two[1].mixed_precision = true;
+        assert_eq!(options(&two), None, "one command is mixed, or is not");
+        assert_eq!(options(&[]), None);
     }
 }

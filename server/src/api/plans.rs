@@ -8,9 +8,10 @@ use axum::response::IntoResponse;
 use contract::error::ApiError;
 use contract::link::StoredPlan;
 use planner::solve::{Answer, Question};
-use planner::{Estimate, Plan, PlanError};
+use planner::{Estimate, Plan};
 
 use crate::access::Writer;
+use crate::beside::beside;
 use crate::extract::Body;
 use crate::links;
 use crate::problem::Problem;
@@ -36,20 +37,6 @@ pub(super) async fn estimate(Body(plan): Body<Plan>) -> Result<Json<Estimate>, P
               (status = 422, body = ApiError, description = "The plan cannot be solved, or the question contradicts itself; field says where")))]
 pub(super) async fn solve(Body(question): Body<Question>) -> Result<Json<Answer>, Problem> {
     Ok(Json(beside(move || question.answer()).await?))
-}
-
-/// Asks the planner on a thread of its own: what takes milliseconds should not keep other requests waiting.
-async fn beside<A: Send + 'static>(
-    ask: impl FnOnce() -> Result<A, PlanError> + Send + 'static,
-) -> Result<A, Problem> {
-    match tokio::task::spawn_blocking(ask).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "the planner's answer failed; the server's log says why",
-        )),
-    }
 }
 
 /// Store a plan with its answer under a short link that never changes.

@@ -188,6 +188,36 @@ async fn forms_answer_with_redirections() {
 }
 
 #[tokio::test]
+async fn a_login_cannot_be_tried_for_ever() {
+    let server = Server::with(Some(ADMIN)).await;
+    let tried = |address: &str, token: &str| {
+        let mut request = Request::post("/login")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(format!("token={token}&next=/jobs")))
+            .unwrap();
+        let address: std::net::SocketAddr = format!("{address}:4000").parse().unwrap();
+        request.extensions_mut().insert(axum::extract::ConnectInfo(address));
+        server.send(request)
+    };
+    for n in 0..10 {
+        let wrong = tried("192.0.2.1", "guess").await;
+        assert_eq!(wrong.header("location"), "/login?wrong=1&next=%2Fjobs", "{n}: {wrong:?}");
+    }
+    // Not even the right one is looked at any more.
+    for token in ["guess", ADMIN] {
+        let refused = tried("192.0.2.1", token).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "30"));
+        assert!(refused.text.contains("Try again in 30 s") && refused.text.contains("name=\"token\""));
+        assert!(refused.header("set-cookie").is_empty());
+    }
+    let other = tried("192.0.2.2", ADMIN).await;
+    assert_eq!((other.status, other.header("location")), (StatusCode::SEE_OTHER, "/jobs"));
+    server.pass(30_000);
+    let again = tried("192.0.2.1", ADMIN).await;
+    assert!(again.header("set-cookie").starts_with("plimsoll_session="), "{again:?}");
+}
+
+#[tokio::test]
 async fn a_login_lets_a_browser_write() {
     let server = Server::with(Some(ADMIN)).await;
     server.register().await;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use contract::axis::Attentions;
 use contract::case::Variant;
 use planner::Plan;
 use planner::agent::presets;
@@ -11,7 +12,6 @@ use planner::document::precision::{ActivationPrecision, CachePrecision, WeightPr
 use serde_json::{Map, Value, json};
 
 use crate::cli::CliError;
-use crate::cli::axes::Attentions;
 use crate::model::{gguf_reference, safetensors_reference};
 use crate::{machine, sweep};
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use contract::axis::Numbers;
 use planner::Tokens;
 
 use super::super::CliError;
-use super::super::axes::Numbers;
 use crate::engine::Precision;
 use crate::model::Model;
 use crate::sweep::Models;

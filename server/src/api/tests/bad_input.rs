@@ -9,7 +9,9 @@ use crate::testing::{RUNNER_ID, Server, plan, registration, sweep};
 
 /// The document with one value replaced, by JSON pointer.
 fn change(mut document: Value, pointer: &str, value: Value) -> Value {
-    *document.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value;
+    let (parent, field) = pointer.rsplit_once('/').unwrap();
+    let parent = document.pointer_mut(parent).and_then(Value::as_object_mut);
+    parent.unwrap_or_else(|| panic!("no place for {pointer}")).insert(field.to_owned(), value);
     document
 }
 
@@ -23,7 +25,7 @@ async fn a_job_that_cannot_run_says_what_of_it() {
     server.register().await;
     assert_eq!(server.post("/api/v1/jobs", &good).await.status, StatusCode::CREATED);
 
-    let table: [(&str, Value, u16, &str, &str); 17] = [
+    let table: [(&str, Value, u16, &str, &str); 21] = [
         ("/sweep/models", json!(["large"]), 422, "unknown-model", "sweep.models"),
         ("/sweep/models", json!(["/etc/passwd"]), 422, "unknown-model", "sweep.models"),
         ("/sweep/models", json!([]), 422, "bad-sweep", "sweep.models"),
@@ -40,6 +42,10 @@ async fn a_job_that_cannot_run_says_what_of_it() {
         ("/sweep/device", json!("cuda:0"), 422, "no-able-runner", "sweep.device"),
         ("/sweep/device", json!("tpu"), 400, "bad-field", "sweep.device"),
         ("/sweep/repetitions", json!(0), 422, "bad-sweep", "sweep.repetitions"),
+        ("/sweep/caches", json!(["paged"]), 422, "bad-sweep", "sweep.caches"),
+        ("/sweep/event_tracking", json!(["off"]), 422, "bad-sweep", "sweep.event_tracking"),
+        ("/sweep/trainings", json!([{ "method": "full" }]), 422, "bad-sweep", "sweep.generates"),
+        ("/sweep/quality", json!(64), 422, "bad-sweep", "sweep.quality"),
         ("/sweep/repetitions", Value::Null, 400, "bad-field", "sweep.repetitions"),
     ];
     for (pointer, value, status, code, field) in table {

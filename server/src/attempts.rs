@@ -1,0 +1,173 @@
+//! How often a login may be tried.
+//!
+//! A token cannot be guessed if it was made well; some are not. Each address has [`PEER`] tries, all together have [`ALL`], and
+//! a try comes back after a while (the generic cell rate algorithm: one time for each bucket, no counters to clear). A login
+//! that succeeds costs nothing. Behind a proxy all browsers have the proxy's address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use contract::ids::UnixMillis;
+
+/// Tries at once, and how often another comes back.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    tries: i64,
+    every_ms: i64,
+}
+
+/// Of one address: ten, then two a minute.
+const PEER: Limit = Limit { tries: 10, every_ms: 30_000 };
+/// Of all addresses together: a hundred, then twenty a minute.
+const ALL: Limit = Limit { tries: 100, every_ms: 3_000 };
+
+impl Limit {
+    /// Milliseconds until there is a try in a bucket that is whole again at `whole`; 0 where there is one.
+    fn wait_ms(self, whole: i64, now: i64) -> i64 {
+        (whole - (self.tries - 1) * self.every_ms - now).max(0)
+    }
+
+    /// When the bucket is whole again after a try.
+    fn take(self, whole: i64, now: i64) -> i64 {
+        whole.max(now) + self.every_ms
+    }
+}
+
+/// When each bucket is whole again, in milliseconds since 1970. What is whole is not kept, so that there are never more
+/// addresses than [`ALL`] lets through while a try comes back to one.
+#[derive(Debug, Default)]
+struct Buckets {
+    all: i64,
+    peers: HashMap<IpAddr, i64>,
+}
+
+/// The tries that are left.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts(Mutex<Buckets>);
+
+impl Attempts {
+    /// Takes a try of `peer`, an unknown address where the server has none.
+    ///
+    /// # Errors
+    /// Whole seconds to wait, at least 1, where none is left; nothing is taken then.
+    pub fn take(&self, peer: Option<IpAddr>, now: UnixMillis) -> Result<(), u64> {
+        let (peer, now) = (network(peer), now.0);
+        let mut buckets = self.buckets();
+        buckets.peers.retain(|_, whole| *whole > now);
+        let whole = buckets.peers.get(&peer).copied().unwrap_or(now);
+        let wait = PEER.wait_ms(whole, now).max(ALL.wait_ms(buckets.all, now));
+        if wait > 0 {
+            return Err(u64::try_from(wait).unwrap_or(0).div_ceil(1000));
+        }
+        buckets.all = ALL.take(buckets.all, now);
+        buckets.peers.insert(peer, PEER.take(whole, now));
+        Ok(())
+    }
+
+    /// Gives the try of a login that succeeded back, and what its address had tried before.
+    pub fn forget(&self, peer: Option<IpAddr>) {
+        let mut buckets = self.buckets();
+        buckets.peers.remove(&network(peer));
+        buckets.all -= ALL.every_ms;
+    }
+
+    /// A panic in between leaves times that are right all the same.
+    fn buckets(&self) -> MutexGuard<'_, Buckets> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one household or machine has: an address of IPv4, the upper half of one of IPv6.
+fn network(peer: Option<IpAddr>) -> IpAddr {
+    match peer.map(|peer| peer.to_canonical()) {
+        None => Ipv6Addr::UNSPECIFIED.into(),
+        Some(IpAddr::V6(address)) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        Some(v4) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
+
+    fn after(ms: i64) -> UnixMillis {
+        UnixMillis(NOW.0 + ms)
+    }
+
+    fn peer(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_has_ten_tries_and_one_more_each_half_minute() {
+        let attempts = Attempts::default();
+        let one = peer("192.0.2.1");
+        for n in 0..10 {
+            assert_eq!(attempts.take(one, after(n)), Ok(()), "{n}");
+        }
+        for (ms, answer) in [
+            (10, Err(30)),
+            (29_000, Err(1)),
+            (29_999, Err(1)),
+            (30_000, Ok(())),
+            (30_001, Err(30)),
+            // What was refused took nothing.
+            (60_000, Ok(())),
+            (60_001, Err(30)),
+        ] {
+            assert_eq!(attempts.take(one, after(ms)), answer, "{ms} ms");
+        }
+        assert_eq!(attempts.take(peer("192.0.2.2"), after(60_001)), Ok(()), "another address has its own");
+        assert_eq!(attempts.take(None, after(60_001)), Ok(()), "so has one that is unknown");
+    }
+
+    #[test]
+    fn all_addresses_together_have_a_hundred() {
+        let attempts = Attempts::default();
+        let from = |n: u32| Some(IpAddr::from(std::net::Ipv4Addr::from_bits(0x0a00_0000 + n)));
+        for n in 0..100 {
+            assert_eq!(attempts.take(from(n), NOW), Ok(()), "{n}");
+        }
+        assert_eq!(attempts.take(from(100), NOW), Err(3));
+        assert_eq!(attempts.take(from(101), after(3_000)), Ok(()));
+        assert_eq!(attempts.take(from(102), after(3_001)), Err(3));
+        // Long after, everything is as it was, and nothing is kept of it.
+        assert_eq!(attempts.take(from(0), after(10_000_000)), Ok(()));
+        assert_eq!(attempts.buckets().peers.len(), 1);
+    }
+
+    #[test]
+    fn a_right_token_gives_the_tries_back() {
+        let attempts = Attempts::default();
+        let one = peer("192.0.2.1");
+        for n in 0..150 {
+            assert_eq!(attempts.take(one, NOW), Ok(()), "{n}");
+            attempts.forget(one);
+        }
+        for _ in 0..9 {
+            assert_eq!(attempts.take(one, NOW), Ok(()));
+        }
+        // The tenth is right, and the nine before are forgotten.
+        assert_eq!(attempts.take(one, NOW), Ok(()));
+        attempts.forget(one);
+        for n in 0..10 {
+            assert_eq!(attempts.take(one, NOW), Ok(()), "{n}");
+        }
+        assert_eq!(attempts.take(one, NOW), Err(30));
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        for (one, other, same) in [
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff::9", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+        ] {
+            assert_eq!(network(peer(one)) == network(peer(other)), same, "{one} {other}");
+        }
+    }
+}
