@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds what the browser loads into ${CARGO_TARGET_DIR:-target}/site: the WASM bundle, the style sheet, the icon.
+# Builds what the browser loads into ${CARGO_TARGET_DIR:-target}/site: the WASM bundle, the style sheet, the icon, the plots' script.
 # Needs the wasm32-unknown-unknown target and wasm-bindgen of the version in Cargo.lock; wasm-opt makes it smaller.
 set -eu
 cd "$(dirname "$0")/.."
@@ -32,11 +32,11 @@ else
   echo "build-site: no wasm-opt of at least version 116 (npm install binaryen); the bundle stays larger than it need be" >&2
 fi
 cp app/style/plimsoll.css "$work/plimsoll.css"
-cp app/public/favicon.svg "$work/favicon.svg"
+cp app/public/favicon.svg app/public/plots.js "$work/"
 
 # Unchanged files keep their time, so that the server is not built anew for nothing.
 mkdir -p "$site/pkg"
-for file in pkg/plimsoll.js pkg/plimsoll_bg.wasm plimsoll.css favicon.svg; do
+for file in pkg/plimsoll.js pkg/plimsoll_bg.wasm plimsoll.css favicon.svg plots.js; do
   [ -s "$work/$file" ] || fail "$file came out empty"
   cmp -s "$work/$file" "$site/$file" || mv "$work/$file" "$site/$file"
 done

@@ -10,6 +10,7 @@ use contract::ids::{JobId, RunId, UnixMillis};
 use contract::job::Job;
 use contract::link::StoredPlan;
 use contract::machine::Machine;
+use contract::points::CasePoints;
 use contract::protocol::Runner;
 use contract::run::{Page, RunDetail, RunFilter, RunSummary};
 
@@ -60,6 +61,8 @@ pub trait Backend: Send + Sync + 'static {
     fn run(&self, id: RunId) -> Answer<'_, RunDetail>;
     /// A page of cases of all runs, with the counts of every filter.
     fn cases(&self, query: CaseQuery) -> Answer<'_, CaseListing>;
+    /// What plots of cases of all runs are drawn from.
+    fn points(&self, query: CaseQuery) -> Answer<'_, CasePoints>;
     /// Every machine, by name.
     fn machines(&self) -> Answer<'_, Vec<Machine>>;
     /// Every distinct model, machine and precision among the stored cases, for the filters.

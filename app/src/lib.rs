@@ -12,6 +12,8 @@
 #![allow(clippy::needless_pass_by_value, reason = "the properties of a component are its own")]
 
 #[cfg(feature = "ssr")]
+mod address;
+#[cfg(feature = "ssr")]
 pub mod backend;
 #[cfg(feature = "ssr")]
 pub mod charts;

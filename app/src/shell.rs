@@ -50,6 +50,7 @@ pub fn App() -> AnyView {
                 <Route path=path!("/runs") view=pages::runs::RunsPage ssr=SsrMode::Async />
                 <Route path=path!("/runs/:id") view=pages::run::RunPage ssr=SsrMode::Async />
                 <Route path=path!("/cases") view=pages::cases::CasesPage ssr=SsrMode::Async />
+                <Route path=path!("/plots") view=pages::plots::PlotsPage ssr=SsrMode::Async />
                 <Route path=path!("/jobs") view=pages::jobs::JobsPage ssr=SsrMode::Async />
                 <Route path=path!("/jobs/:id") view=pages::job::JobPage ssr=SsrMode::Async />
                 <Route path=path!("/planner") view=pages::planner::PlannerPage ssr=SsrMode::Async />
@@ -86,7 +87,7 @@ fn SiteHeader() -> impl IntoView {
                 "Plimsoll"
             </a>
             <nav aria-label="Site">
-                {link("/runs", "Runs")} {link("/cases", "Cases")} {link("/planner", "Planner")} {link("/answers", "Answers")} {link("/jobs", "Jobs")} {link("/docs", "Docs")}
+                {link("/runs", "Runs")} {link("/cases", "Cases")} {link("/plots", "Plots")} {link("/planner", "Planner")} {link("/answers", "Answers")} {link("/jobs", "Jobs")} {link("/docs", "Docs")}
             </nav>
         </header>
     }

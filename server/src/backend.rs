@@ -6,6 +6,7 @@ use contract::ids::{JobId, RunId};
 use contract::job::Job;
 use contract::link::StoredPlan;
 use contract::machine::Machine;
+use contract::points::CasePoints;
 use contract::protocol::Runner;
 use contract::run::{Page, RunDetail, RunFilter, RunSummary};
 use store::StoreError;
@@ -55,6 +56,10 @@ impl Backend for PageBackend {
 
     fn cases(&self, query: CaseQuery) -> Answer<'_, CaseListing> {
         Box::pin(async move { self.state.store.explore(&query).await.map_err(unavailable) })
+    }
+
+    fn points(&self, query: CaseQuery) -> Answer<'_, CasePoints> {
+        Box::pin(async move { self.state.store.points(&query).await.map_err(unavailable) })
     }
 
     fn machines(&self) -> Answer<'_, Vec<Machine>> {

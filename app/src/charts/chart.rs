@@ -1,29 +1,34 @@
 //! A chart and its drawing.
 
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
-use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 
+use super::palette::{self, Colour};
 use super::ticks;
 use crate::format::figure;
 
-/// Width and height of the view box. Text is 12 px in it, so that a phone's 360 px still show it legibly.
-const SIZE: (u32, u32) = (480, 300);
 /// Series drawn at most; more cannot be told apart.
 pub const MOST_SERIES: usize = 12;
-/// Colours of series in the style sheet: `--series-1` and on.
-const COLOURS: usize = 6;
 
-/// A plot of series over two axes.
+/// A plot over two axes. What is written first is drawn first: areas, then tiles, lines, marks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart {
     /// What it shows, for those who do not see it.
     pub title: String,
+    /// Width and height of the view box. Text is 12 px in it.
+    pub size: (u32, u32),
     /// The horizontal axis.
     pub x: Axis,
     /// The vertical axis.
     pub y: Axis,
-    /// What is drawn.
+    /// Grounds under everything.
+    pub areas: Vec<Area>,
+    /// Cells and bars.
+    pub tiles: Vec<Tile>,
+    /// Lines and marks.
     pub series: Vec<Series>,
 }
 
@@ -34,6 +39,8 @@ pub struct Axis {
     pub label: String,
     /// How it is divided.
     pub scale: Scale,
+    /// Where it is marked.
+    pub marks: Marks,
 }
 
 /// How an axis is divided.
@@ -41,10 +48,51 @@ pub struct Axis {
 pub enum Scale {
     /// Evenly, from zero.
     Linear,
+    /// Evenly, on both sides of zero.
+    Signed,
     /// By factors.
     Logarithmic,
     /// By names, at 0, 1, 2, …
     Names(Vec<String>),
+}
+
+/// Where an axis is marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marks {
+    /// At round figures.
+    Round,
+    /// At the values themselves, where they are few: an axis of a sweep.
+    Values,
+}
+
+/// A ground between two lines.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Area {
+    /// Its name in the legend.
+    pub name: String,
+    /// Its colour, of which a part is laid on.
+    pub colour: Colour,
+    /// x, the lower line there and the upper one.
+    pub points: Vec<(f64, f64, f64)>,
+}
+
+/// A rectangle.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tile {
+    /// From and to along x.
+    pub x: (f64, f64),
+    /// From and to along y.
+    pub y: (f64, f64),
+    /// Its colour.
+    pub colour: Colour,
+    /// How much of the colour is laid on, 0 to 1.
+    pub opacity: f64,
+    /// What is written in it, a line each.
+    pub text: Vec<String>,
+    /// What it is, in words.
+    pub said: String,
+    /// Where it leads.
+    pub href: Option<String>,
 }
 
 /// One set of points.
@@ -54,12 +102,35 @@ pub struct Series {
     pub name: String,
     /// Which colour and mark, from 0; series that belong together share it.
     pub style: usize,
+    /// Its colour, where it is not that of the style.
+    pub colour: Option<Colour>,
     /// How its points are marked.
     pub mark: Mark,
     /// How they are joined.
     pub line: Line,
     /// Its points by x.
-    pub points: Vec<(f64, f64)>,
+    pub points: Vec<Point>,
+}
+
+/// One point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// Along the horizontal axis.
+    pub x: f64,
+    /// Along the vertical axis.
+    pub y: f64,
+    /// What it is, in words.
+    pub said: String,
+    /// Where it leads.
+    pub href: Option<String>,
+}
+
+impl Point {
+    /// A place of a line, which says nothing.
+    #[must_use]
+    pub const fn at(x: f64, y: f64) -> Self {
+        Self { x, y, said: String::new(), href: None }
+    }
 }
 
 /// How a point is marked.
@@ -78,6 +149,8 @@ pub enum Line {
     Solid,
     /// A broken line: estimated.
     Dashed,
+    /// Level from one point to the next: what holds until something better.
+    Steps,
     /// Nothing.
     None,
 }
@@ -93,23 +166,48 @@ impl Chart {
     /// # Errors
     /// The drawing backend refused.
     pub fn svg(&self) -> Result<String, ChartError> {
-        let mut svg = String::new();
-        {
-            let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-            self.draw(&area).map_err(|error| ChartError(error.to_string()))?;
-            area.present().map_err(|error| ChartError(error.to_string()))?;
-        }
-        Ok(self.dress(&svg))
+        let body = self.body()?;
+        // An image hides what is in it from assistive programs; what leads somewhere must be found.
+        let leads = self.tiles.iter().any(|t| t.href.is_some())
+            || self.series.iter().any(|s| s.points.iter().any(|p| p.href.is_some()));
+        let role = if leads { "group" } else { "img" };
+        let (width, height) = self.size;
+        let title = escape(&self.title);
+        Ok(format!(
+            "<svg viewBox=\"0 0 {width} {height}\" role=\"{role}\" aria-label=\"{title}\">\n{body}</svg>\n"
+        ))
     }
 
+    /// What is in the element.
+    pub(super) fn body(&self) -> Result<String, ChartError> {
+        let mut svg = String::new();
+        let layers = {
+            let area = SVGBackend::with_string(&mut svg, self.size).into_drawing_area();
+            let layers = self.draw(&area).map_err(|error| ChartError(error.to_string()))?;
+            area.present().map_err(|error| ChartError(error.to_string()))?;
+            layers
+        };
+        let mesh = svg.split_once("\">\n").map_or(svg.as_str(), |(_, body)| body);
+        let mesh = mesh.trim_end().strip_suffix("</svg>").unwrap_or(mesh);
+        Ok(format!("{}{layers}", palette::with_variables(mesh)))
+    }
+
+    /// Draws axes and grid; what lies over them comes back as markup.
     fn draw<'a>(
         &self,
         area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
-    ) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
-        let x =
-            Divided::of(&self.x.scale, self.series.iter().flat_map(|s| s.points.iter().map(|p| p.0)), true);
-        let y =
-            Divided::of(&self.y.scale, self.series.iter().flat_map(|s| s.points.iter().map(|p| p.1)), false);
+    ) -> Result<String, DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
+        let points = || self.series.iter().flat_map(|s| &s.points);
+        let along_x = points()
+            .map(|p| p.x)
+            .chain(self.tiles.iter().flat_map(|t| [t.x.0, t.x.1]))
+            .chain(self.areas.iter().flat_map(|a| a.points.iter().map(|p| p.0)));
+        let along_y = points()
+            .map(|p| p.y)
+            .chain(self.tiles.iter().flat_map(|t| [t.y.0, t.y.1]))
+            .chain(self.areas.iter().flat_map(|a| a.points.iter().flat_map(|p| [p.1, p.2])));
+        let x = Divided::of(&self.x, along_x);
+        let y = Divided::of(&self.y, along_y);
         let (place_x, place_y) = (x.place, y.place);
         let (text_x, text_y) = (x.labels.clone(), y.labels.clone());
         let (marks_x, marks_y) = (x.marks.clone(), y.marks.clone());
@@ -123,122 +221,245 @@ impl Chart {
             .margin_left(4)
             .margin_bottom(4)
             .x_label_area_size(42)
-            .y_label_area_size(58)
+            .y_label_area_size(room(&self.y.scale))
             .build_cartesian_2d(x, y)?;
         chart
             .configure_mesh()
             .disable_x_mesh()
             .light_line_style(TRANSPARENT)
-            .bold_line_style(RULE)
-            .axis_style(RULE_2)
-            .label_style(("sans-serif", 12, &INK_2))
-            .axis_desc_style(("sans-serif", 12, &INK_2))
+            .bold_line_style(Colour::RULE.stand_in())
+            .axis_style(Colour::RULE_2.stand_in())
+            .label_style(("sans-serif", 12, &Colour::INK_2.stand_in()))
+            .axis_desc_style(("sans-serif", 12, &Colour::INK_2.stand_in()))
             .x_desc(self.x.label.as_str())
             .y_desc(self.y.label.as_str())
             .x_label_formatter(&|at| label(&marks_x, &text_x, *at))
             .y_label_formatter(&|at| label(&marks_y, &text_y, *at))
             .draw()?;
-        for series in self.series.iter().take(MOST_SERIES * 2) {
-            let colour = series_colour(series.style);
-            let points: Vec<(f64, f64)> =
-                series.points.iter().map(|p| (place_x(p.0), place_y(p.1))).collect();
-            match series.line {
-                Line::Solid => {
-                    chart.draw_series(std::iter::once(PathElement::new(
-                        points.clone(),
-                        colour.stroke_width(2),
-                    )))?;
-                }
-                Line::Dashed => {
-                    let dashed = DashedPathElement::new(points.clone(), 5, 4, colour.stroke_width(2));
-                    chart.draw_series(std::iter::once(dashed))?;
-                }
-                Line::None => {}
-            }
-            if series.mark == Mark::Filled {
-                let points = points.into_iter();
-                let filled = colour.filled();
-                match series.style % SHAPES {
-                    0 => chart.draw_series(points.map(|at| Circle::new(at, 4, filled)))?,
-                    1 => {
-                        let square = |at| EmptyElement::at(at) + Rectangle::new([(-3, -3), (4, 4)], filled);
-                        chart.draw_series(points.map(square))?
-                    }
-                    2 => chart.draw_series(points.map(|at| TriangleMarker::new(at, 5, filled)))?,
-                    _ => chart.draw_series(points.map(|at| Cross::new(at, 4, colour.stroke_width(2))))?,
-                };
-            }
-        }
-        Ok(())
+        Ok(self.layers(|x, y| chart.backend_coord(&(place_x(x), place_y(y)))))
     }
 
-    /// Exchanges the drawing's fixed colours for CSS variables, and its fixed size for the width that it is given.
-    fn dress(&self, svg: &str) -> String {
-        let body = svg.split_once("\">\n").map_or(svg, |(_, body)| body);
-        let mut dressed = format!(
-            "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n{body}",
-            SIZE.0,
-            SIZE.1,
-            escape(&self.title)
+    fn layers(&self, at: impl Fn(f64, f64) -> (i32, i32)) -> String {
+        let mut layers = String::new();
+        for area in &self.areas {
+            let upper = area.points.iter().map(|p| at(p.0, p.2));
+            let lower = area.points.iter().rev().map(|p| at(p.0, p.1));
+            let outline = joined(upper.chain(lower));
+            let colour = area.colour.css();
+            put(
+                &mut layers,
+                format_args!("<polygon points=\"{outline}\" fill=\"{colour}\" fill-opacity=\"0.14\"/>\n"),
+            );
+        }
+        for tile in &self.tiles {
+            layers.push_str(&tile.markup(&at));
+        }
+        let groups = self.groups();
+        let shown = || self.series.iter().zip(&groups).filter(|(series, _)| !series.points.is_empty());
+        for (series, group) in shown().filter(|(series, _)| series.line != Line::None) {
+            let path = series.path(&at);
+            put(&mut layers, format_args!("<g data-series=\"{group}\">{path}</g>\n"));
+        }
+        for (series, group) in shown().filter(|(series, _)| series.mark == Mark::Filled) {
+            put(&mut layers, format_args!("<g data-series=\"{group}\">\n"));
+            for point in &series.points {
+                let (x, y) = at(point.x, point.y);
+                let shape = shape(series.style, x, y, &series.colour().css());
+                put(&mut layers, format_args!("{}\n", marked(&point.said, point.href.as_deref(), &shape)));
+            }
+            layers.push_str("</g>\n");
+        }
+        layers
+    }
+
+    /// What is drawn, each name once.
+    #[must_use]
+    pub fn legend(&self) -> Vec<Entry> {
+        let mut legend: Vec<Entry> = Vec::new();
+        let groups = self.groups();
+        let series = self.series.iter().zip(groups).map(|(series, group)| {
+            let group = (!series.points.is_empty()).then_some(group);
+            Entry { name: series.name.clone(), sample: series.sample(), group }
+        });
+        let areas = self.areas.iter().map(|area| Entry {
+            name: area.name.clone(),
+            sample: area.sample(),
+            group: None,
+        });
+        for entry in series.chain(areas) {
+            match legend.iter_mut().find(|known| known.name == entry.name) {
+                // Its line and its marks are one entry.
+                Some(known) => {
+                    known.sample.push_str(&entry.sample);
+                    known.group = known.group.or(entry.group);
+                }
+                None => legend.push(entry),
+            }
+        }
+        legend
+    }
+
+    /// For each series the number of its name: what is shown and hidden together.
+    #[must_use]
+    pub fn groups(&self) -> Vec<usize> {
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+        self.series
+            .iter()
+            .map(|series| {
+                let next = names.len();
+                *names.entry(&series.name).or_insert(next)
+            })
+            .collect()
+    }
+}
+
+/// An entry of a legend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name.
+    pub name: String,
+    /// What the drawing shows it as, in a box of 22 by 12.
+    pub(super) sample: String,
+    /// The number of what is shown and hidden together, where that is possible.
+    pub group: Option<usize>,
+}
+
+impl Entry {
+    /// The sample as an `svg` element.
+    #[must_use]
+    pub fn svg(&self) -> String {
+        format!("<svg viewBox=\"0 0 22 12\" aria-hidden=\"true\">{}</svg>", self.sample)
+    }
+}
+
+/// Writing to a string does not fail.
+fn put(to: &mut String, what: std::fmt::Arguments<'_>) {
+    let _ = to.write_fmt(what);
+}
+
+/// Places as `polyline` takes them.
+fn joined(places: impl Iterator<Item = (i32, i32)>) -> String {
+    places.map(|(x, y)| format!("{x},{y}")).collect::<Vec<_>>().join(" ")
+}
+
+/// A mark with what it says and where it leads.
+fn marked(said: &str, href: Option<&str>, shape: &str) -> String {
+    let said = escape(said);
+    match href {
+        Some(href) => {
+            let href = escape(href);
+            format!(
+                "<a class=\"mark\" href=\"{href}\" aria-label=\"{said}\"><title>{said}</title>{shape}</a>"
+            )
+        }
+        None if said.is_empty() => shape.to_owned(),
+        None => format!("<g class=\"mark\"><title>{said}</title>{shape}</g>"),
+    }
+}
+
+/// Width of the labels beside a vertical axis.
+fn room(scale: &Scale) -> u32 {
+    match scale {
+        Scale::Names(names) => {
+            let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+            u32::try_from(longest * 7 + 24).unwrap_or(u32::MAX).clamp(58, 320)
+        }
+        _ => 58,
+    }
+}
+
+impl Tile {
+    fn markup(&self, at: &impl Fn(f64, f64) -> (i32, i32)) -> String {
+        let ((left, below), (right, above)) = (at(self.x.0, self.y.0), at(self.x.1, self.y.1));
+        let (left, width) = (left.min(right), (right - left).abs());
+        let (top, height) = (above.min(below), (above - below).abs());
+        let colour = self.colour.css();
+        let mut shape = format!(
+            "<rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" fill=\"{colour}\" \
+             fill-opacity=\"{:.2}\"/>",
+            self.opacity
         );
-        for (colour, variable) in [(INK_2, "--ink-2"), (RULE, "--rule"), (RULE_2, "--rule-2")] {
-            dressed = dressed.replace(&hex(colour), &format!("var({variable})"));
+        let middle = left + width / 2;
+        let lines = i32::try_from(self.text.len()).unwrap_or(i32::MAX);
+        for (line, text) in (0i32..).zip(&self.text) {
+            let y = top + height / 2 + 4 - (lines - 1) * 7 + line * 15;
+            let (colour, text) = (Colour::INK.css(), escape(text));
+            put(
+                &mut shape,
+                format_args!(
+                    "<text x=\"{middle}\" y=\"{y}\" text-anchor=\"middle\" font-family=\"sans-serif\" \
+                     font-size=\"12\" fill=\"{colour}\" class=\"strong\">{text}</text>"
+                ),
+            );
         }
-        for i in 0..COLOURS {
-            dressed = dressed.replace(&hex(series_colour(i)), &format!("var(--series-{})", i + 1));
-        }
-        dressed
+        marked(&self.said, self.href.as_deref(), &shape) + "\n"
     }
 }
 
 impl Series {
-    /// The sample beside the series' name in a legend, as an `svg` element.
+    /// The colour of its lines and marks.
     #[must_use]
-    pub fn legend_svg(&self) -> String {
-        let colour = format!("var(--series-{})", self.style % COLOURS + 1);
-        let line = match self.line {
-            Line::Solid => format!("<path d=\"M0 6h22\" stroke=\"{colour}\" stroke-width=\"2\"/>"),
-            Line::Dashed => {
-                format!(
-                    "<path d=\"M0 6h22\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"5 4\"/>"
-                )
+    pub fn colour(&self) -> Colour {
+        self.colour.unwrap_or(Colour::series(self.style))
+    }
+
+    fn path(&self, at: &impl Fn(f64, f64) -> (i32, i32)) -> String {
+        let mut places: Vec<(i32, i32)> = Vec::new();
+        for point in &self.points {
+            let place = at(point.x, point.y);
+            if let (Line::Steps, Some(last)) = (self.line, places.last()) {
+                places.push((place.0, last.1));
             }
+            places.push(place);
+        }
+        let dashes = if self.line == Line::Dashed { " stroke-dasharray=\"5 4\"" } else { "" };
+        format!(
+            "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{dashes} points=\"{}\"/>",
+            self.colour().css(),
+            joined(places.into_iter())
+        )
+    }
+
+    /// What its legend shows of a line and of a mark, in a box of 22 by 12.
+    fn sample(&self) -> String {
+        let colour = self.colour().css();
+        let stroke = format!("<path d=\"M0 6h22\" stroke=\"{colour}\" stroke-width=\"2\"");
+        let line = match self.line {
+            Line::Solid | Line::Steps => format!("{stroke}/>"),
+            Line::Dashed => format!("{stroke} stroke-dasharray=\"5 4\"/>"),
             Line::None => String::new(),
         };
-        let shape = match (self.mark, self.style % SHAPES) {
-            (Mark::None, _) => String::new(),
-            (Mark::Filled, 0) => format!("<circle cx=\"11\" cy=\"6\" r=\"4\" fill=\"{colour}\"/>"),
-            (Mark::Filled, 1) => {
-                format!("<rect x=\"7.5\" y=\"2.5\" width=\"7\" height=\"7\" fill=\"{colour}\"/>")
-            }
-            (Mark::Filled, 2) => format!("<path d=\"M11 1l5 8.6H6z\" fill=\"{colour}\"/>"),
-            (Mark::Filled, _) => {
-                format!("<path d=\"M7 2l8 8M15 2l-8 8\" stroke=\"{colour}\" stroke-width=\"2\"/>")
-            }
-        };
-        format!("<svg viewBox=\"0 0 22 12\" aria-hidden=\"true\">{line}{shape}</svg>")
+        let mark = if self.mark == Mark::Filled { shape(self.style, 11, 6, &colour) } else { String::new() };
+        line + &mark
     }
 }
 
-/// Shapes of marks; with [`COLOURS`] not a multiple of it, twelve series have twelve looks.
-const SHAPES: usize = 4;
-
-// Stand-ins in the drawing for the style sheet's variables.
-const INK_2: RGBColor = RGBColor(0xB0, 0, 1);
-const RULE: RGBColor = RGBColor(0xB0, 0, 2);
-const RULE_2: RGBColor = RGBColor(0xB0, 0, 3);
-
-fn series_colour(style: usize) -> RGBColor {
-    #[allow(clippy::cast_possible_truncation, reason = "below COLOURS")]
-    RGBColor(0xA0, 0, (style % COLOURS) as u8)
+impl Area {
+    fn sample(&self) -> String {
+        format!("<rect width=\"22\" height=\"12\" fill=\"{}\" fill-opacity=\"0.14\"/>", self.colour.css())
+    }
 }
 
-fn hex(colour: RGBColor) -> String {
-    format!("#{:02X}{:02X}{:02X}", colour.0, colour.1, colour.2)
+/// The mark of a style; with six colours and four shapes, twelve series have twelve looks.
+fn shape(style: usize, x: i32, y: i32, colour: &str) -> String {
+    match style % 4 {
+        0 => format!("<circle cx=\"{x}\" cy=\"{y}\" r=\"4\" fill=\"{colour}\"/>"),
+        1 => {
+            let (left, top) = (f64::from(x) - 3.5, f64::from(y) - 3.5);
+            format!("<rect x=\"{left}\" y=\"{top}\" width=\"7\" height=\"7\" fill=\"{colour}\"/>")
+        }
+        2 => format!("<path d=\"M{x} {}l5 8.6h-10z\" fill=\"{colour}\"/>", y - 5),
+        _ => format!(
+            "<path d=\"M{} {}l8 8m0-8l-8 8\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+            x - 4,
+            y - 4
+        ),
+    }
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
+/// Text as markup holds it.
+pub(super) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// An axis with its marks settled: the coordinate that plotters draws by.
@@ -253,8 +474,8 @@ struct Divided {
 }
 
 impl Divided {
-    /// `of_values`: whether the marks stand at the values themselves (an axis of a sweep) or at round figures.
-    fn of(scale: &Scale, values: impl Iterator<Item = f64>, of_values: bool) -> Self {
+    fn of(axis: &Axis, values: impl Iterator<Item = f64>) -> Self {
+        let scale = &axis.scale;
         let mut values: Vec<f64> = values.filter(|v| v.is_finite()).collect();
         values.sort_by(f64::total_cmp);
         values.dedup();
@@ -263,8 +484,9 @@ impl Divided {
             if matches!(scale, Scale::Logarithmic) { f64::log10 } else { std::convert::identity };
         let marks = match scale {
             Scale::Names(names) => (0..names.len()).map(|i| i as f64).collect(),
-            _ if of_values && values.len() <= 10 => values,
+            _ if axis.marks == Marks::Values && values.len() <= 10 => values,
             Scale::Linear => ticks::linear(max),
+            Scale::Signed => ticks::signed(min, max),
             Scale::Logarithmic => ticks::logarithmic(min, max),
         };
         let labels = match scale {
@@ -273,16 +495,25 @@ impl Divided {
         };
         let marks: Vec<f64> = marks.into_iter().map(place).collect();
         let (mut low, mut high) = (place(min), place(max));
-        if of_values {
-            let room = ((high - low) * 0.06).max(if matches!(scale, Scale::Logarithmic) { 0.1 } else { 0.3 });
-            (low, high) = (low - room, high + room);
-        } else {
-            low = marks.first().map_or(low, |m| m.min(low));
-            high = marks.last().map_or(high, |m| m.max(high));
-            if high - low < 1e-9 {
-                (low, high) = (low - 0.5, high + 0.5);
+        match (scale, axis.marks) {
+            // Names with tiles about them: half a place on each side is theirs.
+            (Scale::Names(names), Marks::Round) => (low, high) = (-0.5, names.len() as f64 - 0.5),
+            (_, Marks::Values) => {
+                let room =
+                    ((high - low) * 0.06).max(if matches!(scale, Scale::Logarithmic) { 0.1 } else { 0.3 });
+                (low, high) = (low - room, high + room);
+            }
+            (_, Marks::Round) => {
+                low = marks.first().map_or(low, |m| m.min(low));
+                high = marks.last().map_or(high, |m| m.max(high));
+                if high - low < 1e-9 {
+                    (low, high) = (low - 0.5, high + 0.5);
+                }
             }
         }
+        // Round figures beyond the ends would be drawn beside the axis.
+        let within = |mark: &f64| (low - 1e-9..=high + 1e-9).contains(mark);
+        let (marks, labels) = marks.into_iter().zip(labels).filter(|(mark, _)| within(mark)).unzip();
         Self { place, low, high, marks, labels }
     }
 }
@@ -308,7 +539,11 @@ impl Ranged for Divided {
 
 /// The text of a mark: whole numbers without a point.
 fn figure_of_mark(value: f64) -> String {
-    if value.fract() == 0.0 && value.abs() < 99.5 { format!("{value:.0}") } else { figure(value) }
+    if value.fract() == 0.0 && value.abs() < 99.5 {
+        format!("{value:.0}").replace('-', "−")
+    } else {
+        figure(value).replace('-', "−")
+    }
 }
 
 #[cfg(test)]

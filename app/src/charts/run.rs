@@ -4,7 +4,8 @@ use contract::case::{Case, CaseSpec, CaseStatus};
 use contract::statistics::CaseSpeed;
 use planner::Bytes;
 
-use super::chart::{Axis, Chart, Line, Mark, Scale, Series};
+use super::chart::{Axis, Chart, Line, Mark, Marks, Point, Scale, Series};
+use crate::format;
 
 /// Decode rate over the widest axis of the run; none where nothing was decoded.
 #[must_use]
@@ -26,14 +27,10 @@ fn rate(cases: &[Case], what: &str, figure: impl Fn(&CaseSpeed) -> Option<f64>) 
         })
         .collect();
     let layout = Layout::of(figures.iter().map(|(case, _)| *case))?;
-    let series = layout.series(&figures, Mark::Filled, Line::Solid);
+    let series = layout.series(&figures, "tok/s", Mark::Filled, Line::Solid);
     let scale = if spread(figures.iter().map(|f| f.1)) > 30.0 { Scale::Logarithmic } else { Scale::Linear };
-    Some(Chart {
-        title: format!("{what} rate in tokens per second by {}", layout.axis.label()),
-        x: layout.x_axis(),
-        y: Axis { label: format!("{}, tok/s", what.to_lowercase()), scale },
-        series,
-    })
+    let title = format!("{what} rate in tokens per second by {}", layout.axis.label());
+    Some(layout.chart(title, format!("{}, tok/s", what.to_lowercase()), scale, series))
 }
 
 /// Measured peaks as points, estimated ones as broken lines; none where nothing was measured.
@@ -48,18 +45,18 @@ pub fn peak_memory(cases: &[Case]) -> Option<Chart> {
         .collect();
     let layout = Layout::of(peaks.iter().map(|(case, _)| *case))?;
     let largest = peaks.iter().chain(&estimates).map(|p| p.1).max()?;
-    let (unit, in_unit): (&str, fn(Bytes) -> f64) =
-        if largest.gib() < 2.0 { ("MiB", Bytes::mib) } else { ("GiB", Bytes::gib) };
-    let mut series = layout.series(&in_figures(&estimates, in_unit), Mark::None, Line::Dashed);
-    series.extend(layout.series(&in_figures(&peaks, in_unit), Mark::Filled, Line::None));
+    let (unit, in_unit) = unit_of(largest);
+    let mut series = layout.series(&in_figures(&estimates, in_unit), unit, Mark::None, Line::Dashed);
+    series.extend(layout.series(&in_figures(&peaks, in_unit), unit, Mark::Filled, Line::None));
     let scale =
         if spread(peaks.iter().map(|p| in_unit(p.1))) > 50.0 { Scale::Logarithmic } else { Scale::Linear };
-    Some(Chart {
-        title: format!("Peak of allocated memory, measured and estimated, by {}", layout.axis.label()),
-        x: layout.x_axis(),
-        y: Axis { label: format!("peak, {unit}"), scale },
-        series,
-    })
+    let title = format!("Peak of allocated memory, measured and estimated, by {}", layout.axis.label());
+    Some(layout.chart(title, format!("peak, {unit}"), scale, series))
+}
+
+/// MiB for what is small, GiB for the rest.
+pub(super) fn unit_of(largest: Bytes) -> (&'static str, fn(Bytes) -> f64) {
+    if largest.gib() < 2.0 { ("MiB", Bytes::mib) } else { ("GiB", Bytes::gib) }
 }
 
 fn in_figures<'a>(of: &[(&'a Case, Bytes)], in_unit: fn(Bytes) -> f64) -> Vec<(&'a Case, f64)> {
@@ -71,7 +68,7 @@ fn measured(cases: &[Case]) -> impl Iterator<Item = &Case> {
 }
 
 /// Largest over smallest figure.
-fn spread(figures: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn spread(figures: impl Iterator<Item = f64>) -> f64 {
     let (min, max) =
         figures.filter(|f| *f > 0.0).fold((f64::MAX, 0f64), |(lo, hi), f| (lo.min(f), hi.max(f)));
     if max > 0.0 { max / min } else { 1.0 }
@@ -209,28 +206,58 @@ impl Layout {
             _ if self.wide => Scale::Logarithmic,
             _ => Scale::Linear,
         };
-        Axis { label: self.axis.label().to_owned(), scale }
+        Axis { label: self.axis.label().to_owned(), scale, marks: Marks::Values }
     }
 
-    fn series(&self, figures: &[(&Case, f64)], mark: Mark, line: Line) -> Vec<Series> {
+    fn chart(&self, title: String, label: String, scale: Scale, series: Vec<Series>) -> Chart {
+        let y = Axis { label, scale, marks: Marks::Round };
+        let (areas, tiles) = (Vec::new(), Vec::new());
+        // A phone's 360 px still show its text legibly.
+        Chart { title, size: (480, 300), x: self.x_axis(), y, areas, tiles, series }
+    }
+
+    fn series(&self, figures: &[(&Case, f64)], unit: &str, mark: Mark, line: Line) -> Vec<Series> {
         let line = if self.axis == SweepAxis::Names && line == Line::Solid { Line::None } else { line };
         let of = |name: &String| {
-            let mut points: Vec<(f64, f64)> = figures
+            let mut points: Vec<Point> = figures
                 .iter()
                 .filter(|(case, _)| self.series_name(&case.spec) == *name)
-                .map(|(case, y)| (self.x(&case.spec), *y))
+                .map(|(case, y)| Point {
+                    said: said(&case.spec, *y, unit),
+                    ..Point::at(self.x(&case.spec), *y)
+                })
                 .collect();
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            points.sort_by(|a, b| a.x.total_cmp(&b.x));
             points
         };
         self.series
             .iter()
             .enumerate()
             .take(super::MOST_SERIES)
-            .map(|(style, name)| Series { name: name.clone(), style, mark, line, points: of(name) })
+            .map(|(style, name)| Series {
+                name: name.clone(),
+                style,
+                colour: None,
+                mark,
+                line,
+                points: of(name),
+            })
             .filter(|series| !series.points.is_empty())
             .collect()
     }
+}
+
+/// A point of the plot in words.
+fn said(spec: &CaseSpec, figure: f64, unit: &str) -> String {
+    format!(
+        "{} {}, {} at once, {} + {} tokens: {} {unit}",
+        short_model(&spec.model),
+        precision(spec),
+        spec.batch,
+        spec.prompt_tokens,
+        spec.generate_tokens,
+        format::figure(figure)
+    )
 }
 
 /// A precision, and the training step in it.
@@ -242,6 +269,6 @@ fn precision(spec: &CaseSpec) -> String {
 }
 
 /// A model's name without its organisation.
-fn short_model(name: &str) -> &str {
+pub(super) fn short_model(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }

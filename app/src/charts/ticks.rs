@@ -16,6 +16,15 @@ pub(super) fn linear(max: f64) -> Vec<f64> {
     ticks
 }
 
+/// Multiples of the step that [`linear`] takes for the larger side, from at or below `min` to at or above `max`, zero among
+/// them.
+pub(super) fn signed(min: f64, max: f64) -> Vec<f64> {
+    let step = linear(max.max(-min)).get(1).copied().unwrap_or(1.0);
+    #[allow(clippy::cast_possible_truncation, reason = "at most five steps on a side")]
+    let steps = |reach: f64| (reach / step).ceil().max(0.0) as i32;
+    (-steps(-min)..=steps(max)).map(|n| step * f64::from(n)).collect()
+}
+
 /// Powers of ten around `min..=max`, with 2 and 5 times them where the range is under two decades.
 pub(super) fn logarithmic(min: f64, max: f64) -> Vec<f64> {
     let multiples: &[f64] = if max / min < 100.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
@@ -37,6 +46,14 @@ mod tests {
         assert_eq!(linear(9.0), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
         assert_eq!(linear(412.0), [0.0, 100.0, 200.0, 300.0, 400.0, 500.0]);
         assert_eq!(linear(0.0), [0.0, 1.0]);
+    }
+
+    #[test]
+    fn signed_ticks_cover_both_sides() {
+        assert_eq!(signed(-3.0, 9.0), [-4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert_eq!(signed(2.0, 9.0).first(), Some(&0.0));
+        assert_eq!(signed(-9.0, -2.0).last(), Some(&0.0));
+        assert_eq!(signed(0.0, 0.0), [0.0]);
     }
 
     #[test]

@@ -1,21 +1,26 @@
 //! The planner's answer: verdict, bar, table. The same on the planner's page and on a stored plan's.
 
 use leptos::prelude::*;
+use planner::document::estimate::Components;
 use planner::{Bytes, Estimate};
 
 use crate::{fields, format};
 
 /// A component of memory: its name, its colour in the style sheet, its bytes.
-type Component = (&'static str, &'static str, Bytes);
+pub(crate) type Component = (&'static str, &'static str, Bytes);
 
 /// The components that take something, in the order of the bar. What an engine sets aside for its cache beyond what the
 /// plan's sequences fill is a component of its own.
 fn components(estimate: &Estimate) -> Vec<Component> {
-    let parts = &estimate.per_gpu;
+    parts(&estimate.per_gpu, estimate.kv.pool_bytes)
+}
+
+/// The same of components and what is set aside for the cache.
+pub(crate) fn parts(parts: &Components, pool: Bytes) -> Vec<Component> {
     [
         ("Weights", "--weights", parts.weights),
         ("KV cache", "--cache", parts.kv_cache),
-        ("Pool beyond it", "--pool", estimate.kv.pool_bytes.saturating_sub(parts.kv_cache)),
+        ("Pool beyond it", "--pool", pool.saturating_sub(parts.kv_cache)),
         ("Recurrent state", "--state", parts.recurrent_state),
         ("Activations", "--activations", parts.activations),
         ("Temporary buffers", "--temporary", parts.temporary),

@@ -11,6 +11,7 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_location;
 
 use super::{answered, backend, runs};
+use crate::address::with;
 use crate::components::{State, Tone, When};
 use crate::format;
 
@@ -56,8 +57,14 @@ pub fn CasesPage() -> impl IntoView {
                 </div>
                 {unread}
                 <div class="explorer">
-                    <Filters asked=asked.clone() listing=listing.clone() machines />
-                    <div class="stack">{chosen(&asked)} {table} {pages(&asked, &listing)}</div>
+                    <Filters
+                        query=asked.query.clone()
+                        facets=listing.facets.clone()
+                        machines
+                        page="/cases"
+                        more=asked.order_pairs()
+                    />
+                    <div class="stack">{chosen(&asked.query, "/cases", &[])} {table} {pages(&asked, &listing)}</div>
                 </div>
             </main>
         }
@@ -75,17 +82,16 @@ struct Asked {
 
 impl Asked {
     fn read(address: &str) -> Self {
-        let mut pairs: Vec<(String, String)> =
-            form_urlencoded::parse(address.trim_start_matches('?').as_bytes()).into_owned().collect();
-        for (name, value) in &mut pairs {
-            // Dates come from fields of the browser, as days.
-            if let ("since" | "until", Some(day)) = (name.as_str(), format::day_start(value)) {
-                *value = day.0.to_string();
-            }
-        }
+        let pairs = pairs_of(address);
         let (query, errors) =
             CaseQuery::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         Self { query, unread: errors.into_iter().map(|error| (error.name, error.value)).collect() }
+    }
+
+    /// The pairs that say the order.
+    fn order_pairs(&self) -> Vec<(&'static str, String)> {
+        let pairs = self.query.pairs().into_iter();
+        pairs.filter(|(name, _)| matches!(*name, "order" | "direction")).collect()
     }
 
     /// The address of the same question in another order; the other direction where it is this one already.
@@ -94,26 +100,19 @@ impl Asked {
         query.descending = if order == self.query.order { !self.query.descending } else { true };
         with("/cases", &query.pairs(), &[])
     }
-
-    /// The address without one value of a filter.
-    fn without(&self, name: &str, value: &str) -> String {
-        let pairs: Vec<_> =
-            self.query.pairs().into_iter().filter(|(n, v)| !(*n == name && v == value)).collect();
-        with("/cases", &pairs, &[])
-    }
 }
 
-/// An address with these pairs.
-fn with(path: &str, pairs: &[(&'static str, String)], more: &[(&str, &str)]) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in pairs {
-        query.append_pair(name, value);
+/// The names and values of an address, days as the moments they begin at.
+pub(super) fn pairs_of(address: &str) -> Vec<(String, String)> {
+    let mut pairs: Vec<(String, String)> =
+        form_urlencoded::parse(address.trim_start_matches('?').as_bytes()).into_owned().collect();
+    for (name, value) in &mut pairs {
+        // Dates come from fields of the browser, as days.
+        if let ("since" | "until", Some(day)) = (name.as_str(), format::day_start(value)) {
+            *value = day.0.to_string();
+        }
     }
-    for (name, value) in more {
-        query.append_pair(name, value);
-    }
-    let query = query.finish();
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+    pairs
 }
 
 fn told(total: u64, asked: &Asked) -> String {
@@ -134,9 +133,14 @@ fn told(total: u64, asked: &Asked) -> String {
 }
 
 /// The filters that are set, each with a link that takes it off.
-fn chosen(asked: &Asked) -> impl IntoView + use<> {
+pub(super) fn chosen(
+    query: &CaseQuery,
+    page: &'static str,
+    more: &[(&'static str, String)],
+) -> impl IntoView + use<> {
     let mut chips = Vec::new();
-    for (name, value) in asked.query.pairs() {
+    let pairs = query.pairs();
+    for (name, value) in pairs.clone() {
         let said = match name {
             "order" | "direction" | "limit" => continue,
             "since" | "until" => match value.parse() {
@@ -147,21 +151,24 @@ fn chosen(asked: &Asked) -> impl IntoView + use<> {
             _ => format!("{} {value}", Facet::named(name).map_or(name, title).to_lowercase()),
         };
         let label = format!("Without {said}");
+        let others: Vec<_> = pairs.iter().filter(|(n, v)| !(*n == name && *v == value)).cloned().collect();
+        let without = with(page, &[more, &others].concat(), &[]);
         chips.push(view! {
             <li>
-                <a class="chip" href=asked.without(name, &value) aria-label=label>
+                <a class="chip" href=without aria-label=label>
                     {said}
                     <span aria-hidden="true">"✕"</span>
                 </a>
             </li>
         });
     }
+    let clear = with(page, more, &[]);
     (!chips.is_empty()).then(|| {
         view! {
             <ul class="chips" aria-label="Filters that are set" data-test="chosen">
                 {chips}
                 <li>
-                    <a class="chip" href="/cases">
+                    <a class="chip" href=clear>
                         "Clear all"
                     </a>
                 </li>
@@ -171,7 +178,7 @@ fn chosen(asked: &Asked) -> impl IntoView + use<> {
 }
 
 /// What a facet is called on the page.
-const fn title(facet: Facet) -> &'static str {
+pub(super) const fn title(facet: Facet) -> &'static str {
     match facet {
         Facet::Model => "Model",
         Facet::Precision => "Precision",
@@ -191,27 +198,37 @@ const fn title(facet: Facet) -> &'static str {
 
 /// The form of the filters: a plain GET.
 #[component]
-fn Filters(asked: Asked, listing: CaseListing, machines: BTreeMap<String, String>) -> impl IntoView {
+pub(super) fn Filters(
+    /// What is set.
+    query: CaseQuery,
+    /// The values of every facet.
+    facets: BTreeMap<Facet, Vec<FacetValue>>,
+    /// Names of machines by id.
+    machines: BTreeMap<String, String>,
+    /// The page that is filtered.
+    page: &'static str,
+    /// What of its address is not a filter.
+    more: Vec<(&'static str, String)>,
+) -> impl IntoView {
     let day = |at: Option<UnixMillis>| at.map(format::date).unwrap_or_default();
     let groups: Vec<_> = Facet::ALL
         .iter()
         .filter_map(|facet| {
-            let values = listing.facets.get(facet)?;
-            let set = asked.query.facets.get(facet).cloned().unwrap_or_default();
+            let values = facets.get(facet)?;
+            let set = query.facets.get(facet).cloned().unwrap_or_default();
             // A choice of one is none.
             (values.len() > 1 || !set.is_empty()).then(|| group(*facet, values, &set, &machines))
         })
         .collect();
-    let (order, direction) = (asked.query.order, asked.query.descending);
     view! {
-        <form class="card" method="get" action="/cases" aria-label="Filters" data-test="case-filters">
+        <form class="card" method="get" action=page aria-label="Filters" data-test="case-filters">
             <label class="field">
                 <span>"Model"</span>
                 <input
                     type="search"
                     name="q"
                     placeholder="a part of its name"
-                    value=asked.query.search.clone().unwrap_or_default()
+                    value=query.search.clone().unwrap_or_default()
                 />
             </label>
             {groups}
@@ -220,25 +237,31 @@ fn Filters(asked: Asked, listing: CaseListing, machines: BTreeMap<String, String
                 <div class="fields">
                     <label>
                         <small>"from"</small>
-                        <input type="date" name="since" value=day(asked.query.since) />
+                        <input type="date" name="since" value=day(query.since) />
                     </label>
                     <label>
                         <small>"before"</small>
-                        <input type="date" name="until" value=day(asked.query.until) />
+                        <input type="date" name="until" value=day(query.until) />
                     </label>
                 </div>
             </fieldset>
-            {(order != Order::Finished)
-                .then(|| view! { <input type="hidden" name="order" value=order.as_str() /> })}
-            {(!direction).then(|| view! { <input type="hidden" name="direction" value="ascending" /> })}
+            {hidden(&more)}
             <div class="row">
                 <button class="button primary">"Show"</button>
-                <a class="button" href="/cases">
+                <a class="button" href=with(page, &more, &[])>
                     "Clear"
                 </a>
             </div>
         </form>
     }
+}
+
+/// Pairs that a form takes along.
+pub(super) fn hidden(pairs: &[(&'static str, String)]) -> impl IntoView + use<> {
+    pairs
+        .iter()
+        .map(|(name, value)| view! { <input type="hidden" name=*name value=value.clone() /> })
+        .collect_view()
 }
 
 /// The values of a facet, as boxes to tick; those beyond the first are folded away.
@@ -409,6 +432,7 @@ fn pages(asked: &Asked, listing: &CaseListing) -> impl IntoView + use<> {
 #[cfg(test)]
 mod tests {
     use contract::explore::{Facet, Order};
+    use leptos::prelude::RenderHtml;
 
     use super::Asked;
 
@@ -425,7 +449,11 @@ mod tests {
             "/cases?model=a+b&model=c&batch=8&since=1793491200000&order=peak&direction=ascending"
         );
         assert_eq!(asked.ordered(Order::Finished), "/cases?model=a+b&model=c&batch=8&since=1793491200000");
-        assert_eq!(asked.without("model", "c"), "/cases?model=a+b&batch=8&since=1793491200000&order=peak");
+        let chips = super::chosen(&asked.query, "/cases", &[]).to_html();
+        assert!(
+            chips.contains("/cases?model=a+b&amp;batch=8&amp;since=1793491200000&amp;order=peak"),
+            "{chips}"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod jobs;
 pub mod login;
 pub mod not_found;
 pub mod planner;
+pub mod plots;
 pub mod run;
 pub mod runs;
 pub mod stored_plan;

@@ -126,10 +126,9 @@ fn PlotCard(name: &'static str, note: &'static str, chart: Chart) -> impl IntoVi
         Err(error) => view! { <p class="muted">{super::sentence(&error.to_string())}</p> }.into_any(),
     };
     let legend = chart
-        .series
-        .iter()
-        .filter(|series| series.mark == charts::Mark::Filled)
-        .map(|series| view! { <li><span style="display:contents" inner_html=series.legend_svg()></span>{series.name.clone()}</li> })
+        .legend()
+        .into_iter()
+        .map(|entry| view! { <li><span style="display:contents" inner_html=entry.svg()></span>{entry.name}</li> })
         .collect_view();
     view! {
         <figure class="card">

@@ -13,6 +13,7 @@ use leptos_axum::{LeptosRoutes, generate_route_list};
 use tower::ServiceExt;
 
 use crate::backend::SharedBackend;
+use crate::charts::plots::Kind;
 use crate::{App, shell};
 use fake::Fake;
 
@@ -63,6 +64,9 @@ async fn every_page_answers_with_its_status_and_a_heading() {
         ("/cases", 200),
         ("/cases?batch=8&precision=bf16&order=peak&since=2026-11-01", 200),
         ("/cases?order=size", 200),
+        ("/plots", 200),
+        ("/plots?plot=memory&x=context&series=model", 200),
+        ("/plots?plot=pie", 200),
         ("/jobs", 200),
         (job.as_str(), 200),
         ("/jobs/none", 404),
@@ -320,4 +324,33 @@ async fn cases_are_filtered_ordered_and_paged_by_the_address() {
     assert!(html.contains("No case passes these filters"));
     let (_, html) = get(Fake { empty: true, ..Fake::default() }, "/cases").await;
     assert!(html.contains("Nothing is measured yet"));
+}
+
+#[tokio::test]
+async fn every_plot_says_of_how_many_and_has_a_table() {
+    for kind in Kind::ALL {
+        let path = format!("/plots?plot={}&batch=1&batch=8", kind.as_str());
+        let (status, html) = get(Fake::default(), &path).await;
+        assert_eq!(status, 200, "{path}");
+        let main = &html[html.find("<main").unwrap()..html.find("</main>").unwrap()];
+        for part in [
+            "data-test=\"plot\"",
+            "<svg viewBox=\"0 0 760",
+            "class=\"mark\"",
+            "of 3,000 cases. Left out: 2,990 older than the newest 10",
+            "data-test=\"plot-table\"",
+            &format!("/api/v1/plots/{}.png?batch=1&amp;batch=8&amp;theme=dark", kind.as_str()),
+        ] {
+            assert!(main.contains(part), "{path} has no {part}: {main}");
+        }
+        assert!(!main.contains("NaN") && !main.contains("inf\""), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_plot_of_nothing_says_so() {
+    let (_, html) = get(Fake { empty: true, ..Fake::default() }, "/plots").await;
+    assert!(html.contains("Nothing is measured yet"));
+    let (_, html) = get(Fake::default(), "/plots?q=nothing").await;
+    assert!(html.contains("No case passes these filters"));
 }

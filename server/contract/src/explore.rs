@@ -350,6 +350,28 @@ pub struct CaseLine {
     pub finished_at: UnixMillis,
 }
 
+impl CaseLine {
+    /// What a facet tells it apart by.
+    #[must_use]
+    pub fn value(&self, facet: Facet) -> String {
+        match facet {
+            Facet::Model => self.model.clone(),
+            Facet::Precision => self.precision.clone(),
+            Facet::Attention => self.attention.clone(),
+            Facet::Variant => self.variant.clone(),
+            Facet::Cache => self.cache.clone(),
+            Facet::KvCache => self.kv_cache.clone(),
+            Facet::Engine => self.engine.clone(),
+            Facet::Device => self.device.clone(),
+            Facet::Machine => self.machine_id.to_string(),
+            Facet::Status => self.status.as_str().to_owned(),
+            Facet::Batch => self.batch.to_string(),
+            Facet::Prompt => self.prompt_tokens.to_string(),
+            Facet::Generate => self.generate_tokens.to_string(),
+        }
+    }
+}
+
 /// A value of a facet and how many cases have it, under the other filters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

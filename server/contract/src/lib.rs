@@ -16,6 +16,7 @@ pub mod job;
 pub mod link;
 pub mod machine;
 pub mod measurement;
+pub mod points;
 pub mod protocol;
 pub mod run;
 pub mod shard;

@@ -6,6 +6,7 @@ mod examples;
 mod jobs;
 mod machines;
 mod plans;
+mod plots;
 mod protocol;
 mod runs;
 
@@ -36,6 +37,7 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/cases/{id}", get(cases::one))
         .route("/case-lines", get(cases::lines))
         .route("/case-lines.csv", get(cases::lines_csv))
+        .route("/plots/{file}", get(plots::draw))
         .route("/machines", get(machines::list))
         .route("/jobs", get(jobs::list).post(jobs::submit))
         .route("/jobs/{id}", get(jobs::one))
@@ -136,6 +138,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         cases::one,
         cases::lines,
         cases::lines_csv,
+        plots::draw,
         machines::list,
         jobs::list,
         jobs::submit,

@@ -1,5 +1,6 @@
 mod bad_input;
 mod lease;
+mod plots;
 mod reading;
 
 use axum::http::{Method, StatusCode};
@@ -19,7 +20,7 @@ async fn everything_described_is_served() {
     let mut seen = std::collections::HashSet::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         let id = "00000000-0000-7000-8000-000000000000";
-        let address = path.replace("{id}", id).replace("{case_id}", id);
+        let address = path.replace("{id}", id).replace("{case_id}", id).replace("{file}", "speed.svg");
         for (method, operation) in methods.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();
             let answer = server.runner(method.clone(), &address, &json!({})).await;
@@ -30,5 +31,5 @@ async fn everything_described_is_served() {
             assert!(seen.insert(name), "{method} {path}: another operation has its name");
         }
     }
-    assert_eq!(seen.len(), 30, "a new address is described in openapi()");
+    assert_eq!(seen.len(), 31, "a new address is described in openapi()");
 }

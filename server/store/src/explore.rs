@@ -5,9 +5,11 @@
 //! filters name; no index of the database could serve every filter with every order.
 
 mod columns;
+mod details;
 mod lines;
 
 use contract::explore::{CaseListing, CaseQuery};
+use contract::points::{CasePoint, CasePoints, MAX_POINTS};
 
 pub(crate) use columns::Columns;
 pub(crate) use lines::{device_name, insert};
@@ -25,6 +27,21 @@ impl Store {
         // A pass over a million cases takes milliseconds of a core: not on a thread that serves others.
         let listed = tokio::task::spawn_blocking(move || columns.list(&query)).await;
         listed.map_err(|_| sqlx::Error::WorkerCrashed.into())
+    }
+
+    /// What plots of the cases that `query` asks for are drawn from: as many as a plot shows, whatever its place and limit.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn points(&self, query: &CaseQuery) -> Result<CasePoints, StoreError> {
+        let query = CaseQuery { after: None, before: None, limit: MAX_POINTS, ..query.clone() };
+        let CaseListing { items, total, facets, .. } = self.explore(&query).await?;
+        let mut details = self.details(&items).await?;
+        let items = items.into_iter().map(|line| {
+            let detail = details.remove(&line.id).unwrap_or_default();
+            CasePoint { line, detail }
+        });
+        Ok(CasePoints { items: items.collect(), total, facets })
     }
 }
 

@@ -9,6 +9,7 @@ use contract::job::{Job, JobState, Progress};
 use contract::link::StoredPlan;
 use contract::machine::{Cpu, Machine};
 use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Sample};
+use contract::points::{CaseDetail, CasePoint, CasePoints};
 use contract::protocol::{AdvertisedModel, Registration, Runner, WeightSource};
 use contract::run::{Page, Run, RunDetail, RunFilter, RunOrigin, RunStatus, RunSummary, RunnerBuild};
 use contract::statistics::CaseSpeed;
@@ -101,6 +102,25 @@ impl Backend for Fake {
             next: (!none).then(|| "12.5_7".to_owned()),
             previous: query.after.map(|place| place.to_string()),
         }))
+    }
+
+    fn points(&self, query: CaseQuery) -> Answer<'_, CasePoints> {
+        let point = |case: &Case| {
+            let estimate = case.estimate.as_ref();
+            let detail = CaseDetail {
+                parts: estimate.map(|e| e.per_gpu),
+                band: estimate.map(|e| (e.error_band.low, e.error_band.high)),
+                ..CaseDetail::default()
+            };
+            CasePoint { line: case_line(case), detail }
+        };
+        let none = self.empty || query.search.is_some();
+        let items = if none { Vec::new() } else { detail().cases.iter().map(point).collect() };
+        let facets = [(Facet::Batch, ["1", "2"]), (Facet::Precision, ["bf16", "fp32"])];
+        let facets = facets.map(|(facet, values)| {
+            (facet, values.map(|v| FacetValue { value: v.to_owned(), cases: 5 }).to_vec())
+        });
+        self.answer(Ok(CasePoints { total: if none { 0 } else { 3000 }, items, facets: facets.into() }))
     }
 
     fn machines(&self) -> Answer<'_, Vec<Machine>> {

@@ -322,7 +322,11 @@ impl Sequence<'_> {
     fn first(&self, n: usize, start: Option<Place>, passes: impl Fn(usize) -> bool) -> Vec<usize> {
         // The heap's top is the last of those kept.
         let mut kept: BinaryHeap<Ranked<'_>> = BinaryHeap::with_capacity(n + 1);
-        for case in (0..self.columns.numbers.len()).filter(|case| passes(*case)) {
+        let cases = self.columns.numbers.len();
+        // Lines come in the order of time: begun at the end that is asked for, hardly one takes another's place.
+        let from_the_end = self.descending != self.backward;
+        let nth = |n: usize| if from_the_end { cases - 1 - n } else { n };
+        for case in (0..cases).map(nth).filter(|case| passes(*case)) {
             let place = self.columns.place(self.order, case);
             if start.is_some_and(|start| self.compare(place, start) != Ordering::Greater) {
                 continue;

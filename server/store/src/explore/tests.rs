@@ -3,9 +3,11 @@ use contract::edge::{Edge, EdgeAxis, EdgeSpec};
 use contract::explore::{CaseLine, CaseListing, CaseQuery, Facet, Order};
 use contract::ids::{CaseId, UnixMillis};
 use contract::measurement::Measurement;
+use contract::points::CaseDetail;
 use contract::run::Run;
-use planner::Tokens;
-use planner::document::plan::{Attention, CacheKind};
+use planner::document::estimate::EngineVersion;
+use planner::document::plan::{Attention, CacheKind, EngineName};
+use planner::{Bytes, Estimate, Tokens};
 
 use crate::Store;
 use crate::testing::{machine, measurement, run, sweep, temporary};
@@ -88,27 +90,8 @@ fn query(pairs: &[(&str, &str)]) -> CaseQuery {
     query
 }
 
-/// A line's value of a facet.
-fn value(line: &CaseLine, facet: Facet) -> String {
-    match facet {
-        Facet::Model => line.model.clone(),
-        Facet::Precision => line.precision.clone(),
-        Facet::Attention => line.attention.clone(),
-        Facet::Variant => line.variant.clone(),
-        Facet::Cache => line.cache.clone(),
-        Facet::KvCache => line.kv_cache.clone(),
-        Facet::Engine => line.engine.clone(),
-        Facet::Device => line.device.clone(),
-        Facet::Machine => line.machine_id.to_string(),
-        Facet::Status => line.status.as_str().to_owned(),
-        Facet::Batch => line.batch.to_string(),
-        Facet::Prompt => line.prompt_tokens.to_string(),
-        Facet::Generate => line.generate_tokens.to_string(),
-    }
-}
-
 fn passes(line: &CaseLine, query: &CaseQuery, but: Option<Facet>) -> bool {
-    query.facets.iter().all(|(facet, values)| Some(*facet) == but || values.contains(&value(line, *facet)))
+    query.facets.iter().all(|(facet, values)| Some(*facet) == but || values.contains(&line.value(*facet)))
         && query.search.as_ref().is_none_or(|q| line.model.to_lowercase().contains(&q.to_lowercase()))
         && query.since.is_none_or(|t| line.finished_at >= t)
         && query.until.is_none_or(|t| line.finished_at < t)
@@ -185,7 +168,7 @@ async fn lists_are_what_filtering_and_sorting_every_case_gives() {
                 let want = everything
                     .items
                     .iter()
-                    .filter(|l| value(l, *facet) == counted.value && passes(l, &query, Some(*facet)))
+                    .filter(|l| l.value(*facet) == counted.value && passes(l, &query, Some(*facet)))
                     .count();
                 assert_eq!(counted.cases, want as u64, "{pairs:?}: {} {}", facet.as_str(), counted.value);
             }
@@ -283,4 +266,53 @@ async fn an_attempt_that_is_superseded_is_listed_no_more() {
         let out = listing.facets[&Facet::Status].iter().find(|v| v.value == "out-of-memory");
         assert_eq!(out.map_or(0, |v| v.cases), before - 1);
     }
+}
+
+#[tokio::test]
+async fn points_are_the_lines_with_what_the_documents_hold() {
+    let (_folder, store) = filled(30).await;
+    let run = run(6, &machine(1, "desk"), sweep("tiny"));
+    store.create_run(&run).await.unwrap();
+    let mut searched = case(&run, 40, &mut Draw(3));
+    let edge = Edge {
+        axis: EdgeAxis::Batch,
+        largest: 12,
+        smallest_failed: Some(13),
+        predicted: Some(11),
+        probes: Vec::new(),
+    };
+    searched.spec.edge = Some(EdgeSpec::exact(EdgeAxis::Batch));
+    searched.id = CaseId::derive(run.id, &searched.spec.key());
+    searched.status = CaseStatus::Ok;
+    searched.measurement = Some(Measurement { edge: Some(edge.clone()), ..measurement(5, 1.0) });
+    let mut estimate =
+        Estimate::empty(EngineVersion { name: EngineName::Candle, version: "0.11.1".into(), variant: None });
+    estimate.per_gpu.weights = Bytes(700);
+    estimate.kv.pool_bytes = Bytes(50);
+    (estimate.error_band.low, estimate.error_band.high) = (Bytes(680), Bytes(720));
+    searched.estimate = Some(estimate.clone());
+    searched.finished_at = UnixMillis(9_000_000);
+    assert!(store.insert_case(&searched).await.unwrap());
+
+    for query in [query(&[]), query(&[("batch", "16")]), query(&[("model", "no such")])] {
+        let listing = store.explore(&CaseQuery { limit: 1000, ..query.clone() }).await.unwrap();
+        // A place and a limit are those of a list, not of a plot.
+        let points = store.points(&CaseQuery { limit: 3, ..query }).await.unwrap();
+        let lines: Vec<CaseLine> = points.items.iter().map(|point| point.line.clone()).collect();
+        assert_eq!((lines, points.total, points.facets), (listing.items, listing.total, listing.facets));
+    }
+    let points = store.points(&CaseQuery::default()).await.unwrap();
+    let newest = &points.items[0];
+    let want = CaseDetail {
+        parts: Some(estimate.per_gpu),
+        pool: Bytes(50),
+        band: Some((Bytes(680), Bytes(720))),
+        edge: Some(edge),
+        ..CaseDetail::default()
+    };
+    assert_eq!((newest.batch(), &newest.detail), (12, &want));
+    assert!(
+        points.items[1..].iter().all(|point| point.detail == CaseDetail::default()),
+        "no estimate, no search"
+    );
 }
