@@ -19,6 +19,7 @@ mod links;
 pub mod options;
 mod pages;
 mod problem;
+pub mod raster;
 mod router;
 pub mod runner_process;
 mod secret;
