@@ -1,16 +1,19 @@
 //! Small parts that several pages share.
 
 mod agent;
-mod answer;
-mod facts;
+pub(crate) mod answer;
+mod difference;
+pub(crate) mod facts;
 mod load_line;
+mod why;
 
 pub use agent::Agent;
 #[cfg(feature = "ssr")]
 pub(crate) use answer::parts;
 pub use answer::{Basis, Summary, WhereItGoes};
+pub use difference::Difference;
 pub use facts::{Costs, Facts, lost};
-pub use load_line::{LoadLine, batches};
+pub use load_line::{LoadLine, Measured, batches};
 
 use contract::case::CaseStatus;
 use contract::ids::UnixMillis;

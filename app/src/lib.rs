@@ -18,16 +18,25 @@ pub mod backend;
 #[cfg(feature = "ssr")]
 pub mod charts;
 pub mod components;
+#[cfg(feature = "ssr")]
+pub mod embed;
+#[cfg(feature = "ssr")]
+pub mod export;
 pub mod fields;
 pub mod format;
 #[cfg(feature = "ssr")]
 pub mod forms;
+pub mod import;
 pub mod islands;
 pub mod link;
 #[cfg(feature = "ssr")]
 pub mod pages;
 #[cfg(feature = "ssr")]
+pub mod preview;
+#[cfg(feature = "ssr")]
 mod shell;
+#[cfg(feature = "ssr")]
+mod words;
 
 #[cfg(feature = "ssr")]
 pub use shell::{App, shell};

@@ -8,11 +8,14 @@ use planner::{Plan, PlanError};
 use serde_json::Value;
 
 use crate::fields::{self, Field, Kind, document};
+use crate::import;
 
 /// What the form sends beside the fields of a plan: the plan that it was drawn from, whole, and a pasted configuration.
 const BASE: &str = "base";
 const CONFIG: &str = "config";
 const PRESET: &str = "preset";
+/// The plan that the page compares its own with: that plan's link.
+const AGAINST: &str = "b";
 /// As the form of the first version carried a model that the catalogue lacks.
 const MODEL_JSON: &str = "model_json";
 const REST: &str = "plan";
@@ -25,6 +28,48 @@ const FIRST: &str =
 #[must_use]
 pub fn planner_href(plan: &Plan) -> String {
     format!("/planner?{}", planner::link::to_query(plan))
+}
+
+/// The planner's page with this plan, compared with another where one is given.
+#[must_use]
+pub fn compare_href(plan: &Plan, against: Option<&Plan>) -> String {
+    let Some(against) = against else { return planner_href(plan) };
+    let pinned = form_urlencoded::Serializer::new(String::new())
+        .append_pair(AGAINST, &planner::link::to_query(against))
+        .finish();
+    format!("{}&{pinned}", planner_href(plan))
+}
+
+/// The page that shows how two plans differ.
+#[must_use]
+pub fn diff_href(a: &Plan, b: &Plan) -> String {
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("a", &planner::link::to_query(a))
+        .append_pair(AGAINST, &planner::link::to_query(b))
+        .finish();
+    format!("/planner/diff?{query}")
+}
+
+/// The plan that a query compares its own with.
+///
+/// # Errors
+/// Those of [`read`]; the field begins with `b.`.
+pub fn against(query: &str) -> Result<Option<Plan>, PlanError> {
+    match value(query, AGAINST) {
+        None => Ok(None),
+        Some(text) => match read(&text) {
+            Ok(plan) => Ok(Some(plan)),
+            Err(error) => Err(PlanError { field: format!("{AGAINST}.{}", error.field), ..error }),
+        },
+    }
+}
+
+/// The first value of a query's key that is not empty.
+#[must_use]
+pub fn value(query: &str, key: &str) -> Option<String> {
+    let query = query.trim_start_matches('?');
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(name, value)| name == key && !value.is_empty()).map(|(_, value)| value.into_owned())
 }
 
 /// The plan that the page starts with.
@@ -44,9 +89,7 @@ pub fn is_form(query: &str) -> bool {
 /// The plan that the form was drawn from; none where the query is a link.
 #[must_use]
 pub fn base_of(query: &str) -> Option<Plan> {
-    let query = query.trim_start_matches('?');
-    let (_, base) = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == BASE)?;
-    Plan::from_json(&base).ok()
+    Plan::from_json(&value(query, BASE)?).ok()
 }
 
 /// The plan of the page's query: a plan's link, or what the form sends without JavaScript. Fields that have no key in links
@@ -116,6 +159,7 @@ impl Given {
             CONFIG => self.config = given,
             PRESET => self.preset = given.or(self.preset.take()),
             MODEL_JSON => self.model_json = given,
+            AGAINST => {}
             _ => match fields::find(key) {
                 // A checkbox sends "false" from a hidden field, and its own "true" after it.
                 Some(field) if key == field.path && !self.repeats(field, value) => {
@@ -275,13 +319,7 @@ pub fn pasted(config: &str) -> Result<ModelRef, PlanError> {
     let config: Value = serde_json::from_str(config).map_err(|error| {
         PlanError::invalid("model.config", format!("is no JSON: {error}"), "paste the whole config.json")
     })?;
-    let name = config
-        .get("_name_or_path")
-        .and_then(Value::as_str)
-        .filter(|name| !name.is_empty())
-        .unwrap_or("pasted model")
-        .to_owned();
-    let model = ModelRef { name: Some(name), config: Some(config), ..ModelRef::default() };
+    let model = import::configured(config);
     planner::Model::from_ref(&model)?;
     Ok(model)
 }

@@ -54,8 +54,11 @@ pub fn App() -> AnyView {
                 <Route path=path!("/jobs") view=pages::jobs::JobsPage ssr=SsrMode::Async />
                 <Route path=path!("/jobs/:id") view=pages::job::JobPage ssr=SsrMode::Async />
                 <Route path=path!("/planner") view=pages::planner::PlannerPage ssr=SsrMode::Async />
+                <Route path=path!("/planner/export") view=pages::export::ExportPage ssr=SsrMode::Async />
+                <Route path=path!("/planner/diff") view=pages::diff::DiffPage ssr=SsrMode::Async />
                 <Route path=path!("/answers") view=pages::answers::AnswersPage ssr=SsrMode::Async />
                 <Route path=path!("/p/:id") view=pages::stored_plan::StoredPlanPage ssr=SsrMode::Async />
+                <Route path=path!("/p/:a/diff/:b") view=pages::diff::DiffPage ssr=SsrMode::Async />
                 <Route path=path!("/docs") view=pages::docs::DocsIndexPage ssr=SsrMode::Async />
                 <Route path=path!("/docs/:page") view=pages::docs::DocsPage ssr=SsrMode::Async />
                 <Route path=path!("/login") view=pages::login::LoginPage ssr=SsrMode::Async />

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::plan_files::Framed;
 use crate::problem::Problem;
 use crate::state::AppState;
 
@@ -32,12 +33,15 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     } else {
         tracing::info!(parent: &span, status, ms, "answered");
     }
+    let framed = response.extensions().get::<Framed>().is_some();
     let headers = response.headers_mut();
     if let Ok(id) = id.to_string().parse() {
         headers.insert(REQUEST_ID, id);
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    if !framed {
+        headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    }
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }

@@ -20,6 +20,7 @@ mod jobs;
 mod links;
 pub mod options;
 mod pages;
+mod plan_files;
 mod problem;
 pub mod raster;
 mod router;

@@ -7,7 +7,7 @@ use axum::{Router, middleware};
 use tower_http::compression::CompressionLayer;
 
 use crate::state::AppState;
-use crate::{api, forms, guard, pages, site};
+use crate::{api, forms, guard, pages, plan_files, site};
 
 /// The router over `state`. Call it within a tokio runtime: the pages render on it.
 pub fn build_router(state: AppState) -> Router {
@@ -19,6 +19,7 @@ pub fn build_router(state: AppState) -> Router {
         .route("/api/", any(api::unknown))
         .route("/api/{*rest}", any(api::unknown))
         .merge(forms::router())
+        .merge(plan_files::router())
         .fallback(file_or_page)
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn_with_state(state.clone(), guard::protect))

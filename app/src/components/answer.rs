@@ -1,9 +1,10 @@
 //! The planner's answer: verdict, bar, table. The same on the planner's page and on a stored plan's.
 
 use leptos::prelude::*;
-use planner::document::estimate::Components;
-use planner::{Bytes, Estimate};
+use planner::document::estimate::{Components, EngineVersion};
+use planner::{Bytes, Estimate, Plan};
 
+use super::why::Why;
 use crate::{fields, format};
 
 /// A component of memory: its name, its colour in the style sheet, its bytes.
@@ -11,7 +12,7 @@ pub(crate) type Component = (&'static str, &'static str, Bytes);
 
 /// The components that take something, in the order of the bar. What an engine sets aside for its cache beyond what the
 /// plan's sequences fill is a component of its own.
-fn components(estimate: &Estimate) -> Vec<Component> {
+pub(crate) fn components(estimate: &Estimate) -> Vec<Component> {
     parts(&estimate.per_gpu, estimate.kv.pool_bytes)
 }
 
@@ -38,7 +39,7 @@ pub(crate) fn parts(parts: &Components, pool: Bytes) -> Vec<Component> {
 
 /// Whether the plan fits, with the error band in mind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Fits,
     ProbablyFits,
     ProbablyNot,
@@ -47,7 +48,7 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn of(estimate: &Estimate) -> Self {
+    pub(crate) fn of(estimate: &Estimate) -> Self {
         let capacity = estimate.capacity_bytes;
         let band = &estimate.error_band;
         let over = estimate.per_gpu.total > capacity;
@@ -60,7 +61,8 @@ impl Verdict {
         }
     }
 
-    const fn words(self) -> (&'static str, &'static str) {
+    /// The class of its colour, and its words.
+    pub(crate) const fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Fits => ("ok", "Fits."),
             Self::ProbablyFits => ("", "Probably fits."),
@@ -69,6 +71,20 @@ impl Verdict {
             Self::Unknown => ("", "Takes"),
         }
     }
+}
+
+/// What the total is held against, in words.
+pub(crate) fn usable(estimate: &Estimate) -> String {
+    match Verdict::of(estimate) {
+        Verdict::Unknown => "of host memory".to_owned(),
+        _ => format!("of {} usable", format::gib(estimate.capacity_bytes)),
+    }
+}
+
+/// The ends of the error band, in the unit that suits the total.
+pub(crate) fn between(estimate: &Estimate) -> String {
+    let (band, total) = (&estimate.error_band, estimate.per_gpu.total);
+    format!("{} to {}", figure_of(band.low, total), sized(band.high, total))
 }
 
 /// Whether the engine fills what is left with its pool: then the total is near the capacity by intent, and an error of the
@@ -82,16 +98,12 @@ fn pooled(estimate: &Estimate) -> bool {
 pub fn Summary(
     /// What was answered.
     estimate: Estimate,
+    /// What was asked: with it each component of the bar explains itself.
+    #[prop(optional)]
+    plan: Option<Plan>,
 ) -> impl IntoView {
-    let verdict = Verdict::of(&estimate);
-    let (class, words) = verdict.words();
+    let (class, words) = Verdict::of(&estimate).words();
     let total = estimate.per_gpu.total;
-    let band = estimate.error_band.clone();
-    let usable = match verdict {
-        Verdict::Unknown => "of host memory".to_owned(),
-        _ => format!("of {} usable", format::gib(estimate.capacity_bytes)),
-    };
-    let between = format!("{} to {}", figure_of(band.low, total), sized(band.high, total));
     // The total is within the capacity: what is short is the engine's pool.
     let short = (!estimate.fits && total <= estimate.capacity_bytes).then(|| {
         let holds = if estimate.kv.max_concurrent_sequences == 0 {
@@ -112,25 +124,30 @@ pub fn Summary(
                 {sized(total, total)}
             </b>
             <span class="muted num">
-                {usable} " · "
-                <a href="#basis" title=band.basis>
-                    {between}
+                {usable(&estimate)} " · "
+                <a href="#basis" title=estimate.error_band.basis.clone()>
+                    {between(&estimate)}
                 </a>
             </span>
             {short}
         </p>
-        {hull(&estimate)}
+        {hull(&estimate, reach(&estimate), plan.as_ref())}
     }
     .into_any()
 }
 
-/// The bar by component with the load line and the band of uncertainty.
-fn hull(estimate: &Estimate) -> AnyView {
+/// The bytes that a bar must reach to hold the band's end and the load line.
+pub(crate) fn reach(estimate: &Estimate) -> f64 {
+    let end = estimate.error_band.high.max(estimate.per_gpu.total).0.max(1) as f64 * 1.02;
+    end.max(estimate.capacity_bytes.0 as f64 / 0.96)
+}
+
+/// The bar by component with the load line and the band of uncertainty, `reach` bytes long. Of a plan that is given each
+/// component can be focused, and says why it is as large as it is.
+pub(crate) fn hull(estimate: &Estimate, reach: f64, plan: Option<&Plan>) -> AnyView {
     let capacity = estimate.capacity_bytes;
     let band = &estimate.error_band;
-    let reach = band.high.max(estimate.per_gpu.total).0.max(1) as f64 * 1.02;
-    let scale = reach.max(capacity.0 as f64 / 0.96);
-    let percent = |bytes: Bytes| 100.0 * bytes.0 as f64 / scale;
+    let percent = |bytes: Bytes| 100.0 * bytes.0 as f64 / reach;
     let parts = components(estimate);
     let total = estimate.per_gpu.total;
     let told: Vec<String> =
@@ -141,13 +158,28 @@ fn hull(estimate: &Estimate) -> AnyView {
         String::new()
     };
     let label = format!("Memory by component: {}{line}", told.join(", "));
+    let why = plan.map(|plan| Why::new(plan, estimate));
     let bars = parts
         .iter()
         .map(|(name, colour, bytes)| {
             let style = format!("width:{:.3}%;background:var({colour})", percent(*bytes));
-            view! { <i style=style title=format!("{name} {}", sized(*bytes, total))></i> }
+            let told = format!("{name} {}", sized(*bytes, total));
+            let Some(why) = &why else { return view! { <i style=style title=told></i> }.into_any() };
+            let (id, share) = (id_of(name), format::share(*bytes, total));
+            view! {
+                <a style=style href=format!("#why-{id}") aria-label=format!("{told}, {share}") aria-describedby=format!("tip-{id}")>
+                    <span class="tip" role="tooltip" id=format!("tip-{id}")>
+                        <b class="num">{format!("{told} · {share}")}</b>
+                        <span>{why.of(name, *bytes)}</span>
+                        <small>{why.basis()}</small>
+                    </span>
+                </a>
+            }
+            .into_any()
         })
         .collect_view();
+    // A group's parts are read one by one, a picture's are not.
+    let role = if plan.is_some() { "group" } else { "img" };
     let band_style =
         format!("left:{:.3}%;width:{:.3}%", percent(band.low), percent(band.high) - percent(band.low));
     let mark = (capacity > Bytes::ZERO).then(|| {
@@ -160,7 +192,7 @@ fn hull(estimate: &Estimate) -> AnyView {
         }
     });
     view! {
-        <div class="hull" role="img" aria-label=label>
+        <div class="hull" role=role aria-label=label>
             <div class="bar">{bars}</div>
             <div class="band" style=band_style title="the error band of the total"></div>
             {mark}
@@ -169,18 +201,23 @@ fn hull(estimate: &Estimate) -> AnyView {
     .into_any()
 }
 
+/// A component's name as a part of an element's id.
+fn id_of(name: &str) -> String {
+    name.to_lowercase().replace(' ', "-")
+}
+
 /// A size in the unit that suits the whole, with its unit.
-fn sized(bytes: Bytes, whole: Bytes) -> String {
+pub(crate) fn sized(bytes: Bytes, whole: Bytes) -> String {
     format!("{} {}", figure_of(bytes, whole), unit_of(whole))
 }
 
 /// MiB for what is small, GiB for the rest.
-const fn unit_of(whole: Bytes) -> &'static str {
+pub(crate) const fn unit_of(whole: Bytes) -> &'static str {
     if whole.0 < 1 << 30 { "MiB" } else { "GiB" }
 }
 
 /// A size in the unit that suits the whole.
-fn figure_of(bytes: Bytes, whole: Bytes) -> String {
+pub(crate) fn figure_of(bytes: Bytes, whole: Bytes) -> String {
     if whole.0 < 1 << 30 { format::figure(bytes.mib()) } else { format::gib_figure(bytes) }
 }
 
@@ -189,15 +226,27 @@ fn figure_of(bytes: Bytes, whole: Bytes) -> String {
 pub fn WhereItGoes(
     /// What was answered.
     estimate: Estimate,
+    /// What was asked: with it each component explains itself.
+    #[prop(optional)]
+    plan: Option<Plan>,
 ) -> impl IntoView {
     let total = estimate.per_gpu.total;
+    let why = plan.as_ref().map(|plan| Why::new(plan, &estimate));
     let row = |(name, colour, bytes): Component| {
+        let dot = view! { <span class="dot" style=format!("background:var({colour})")></span> };
+        let named = match &why {
+            None => view! { {dot}{name} }.into_any(),
+            Some(why) => view! {
+                <details class="why">
+                    <summary>{dot}{name}</summary>
+                    <small id=format!("why-{}", id_of(name))>{why.of(name, bytes)}</small>
+                </details>
+            }
+            .into_any(),
+        };
         view! {
             <tr>
-                <td>
-                    <span class="dot" style=format!("background:var({colour})")></span>
-                    {name}
-                </td>
+                <td>{named}</td>
                 <td class="n">{figure_of(bytes, total)}</td>
                 <td class="n">{format::share(bytes, total)}</td>
             </tr>
@@ -308,10 +357,7 @@ pub fn Basis(
 ) -> impl IntoView {
     let total = estimate.per_gpu.total;
     let band = estimate.error_band;
-    let engine = estimate.engine;
-    let name = serde_json::to_value(engine.name).unwrap_or_default();
-    let name = fields::engine_name(name.as_str().unwrap_or_default()).to_owned();
-    let variant = engine.variant.map(|variant| format!(", {variant}")).unwrap_or_default();
+    let engine = engine_told(&estimate.engine);
     let warnings =
         estimate.warnings.into_iter().map(|warning| view! { <li>{warning.message}</li> }).collect_view();
     view! {
@@ -327,12 +373,20 @@ pub fn Basis(
                 {format!(" {} to {}: {}.", figure_of(band.low, total), sized(band.high, total), band.basis.trim_end_matches('.'))}
             </p>
             <ul class="plain">
-                <li>{format!("Planned for {name} {}{variant}.", engine.version)}</li>
+                <li>{format!("Planned for {engine}.")}</li>
                 {warnings}
             </ul>
         </section>
     }
     .into_any()
+}
+
+/// An engine's name, version and variant.
+pub(crate) fn engine_told(engine: &EngineVersion) -> String {
+    let name = serde_json::to_value(engine.name).unwrap_or_default();
+    let name = fields::engine_name(name.as_str().unwrap_or_default());
+    let variant = engine.variant.as_ref().map(|variant| format!(", {variant}")).unwrap_or_default();
+    format!("{name} {}{variant}", engine.version)
 }
 
 #[cfg(test)]

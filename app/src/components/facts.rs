@@ -9,7 +9,7 @@ use super::Fact;
 use crate::format;
 
 /// A fact: its name, its figure, its unit.
-type Told = (&'static str, String, String);
+pub(crate) type Told = (&'static str, String, String);
 
 /// The strip of facts.
 #[component]
@@ -23,6 +23,20 @@ pub fn Facts(
     /// The longest sequence in tokens, where it is known.
     longest_context: Option<u64>,
 ) -> impl IntoView {
+    let facts = told(&plan, &estimate, most_sequences, longest_context)
+        .into_iter()
+        .map(|(name, value, unit)| view! { <Fact name value unit /> })
+        .collect_view();
+    view! { <dl class="facts">{facts}</dl> }.into_any()
+}
+
+/// What follows from a plan's answer, in the order of the strip.
+pub(crate) fn told(
+    plan: &Plan,
+    estimate: &Estimate,
+    most_sequences: Option<u64>,
+    longest_context: Option<u64>,
+) -> Vec<Told> {
     let mut told: Vec<Told> = Vec::new();
     if let Workload::Serve(serve) = &plan.workload {
         let at_context = format!("at {} tokens", format::count(serve.sequence_tokens().0));
@@ -30,20 +44,19 @@ pub fn Facts(
         told.extend(most_sequences.map(|n| ("Most sequences", format::count(n), at_context)));
         told.extend(longest_context.map(|n| ("Longest context", format::count(n), at_batch)));
     }
-    told.extend(speed(&plan, &estimate));
+    told.extend(speed(plan, estimate));
     told.extend(
         estimate
             .cost
             .as_ref()
             .map(|cost| ("Cost", format::figure(cost.per_million_tokens), "a million tokens".to_owned())),
     );
-    told.extend(pool(&plan, &estimate));
-    let facts = told.into_iter().map(|(name, value, unit)| view! { <Fact name value unit /> }).collect_view();
-    view! { <dl class="facts">{facts}</dl> }.into_any()
+    told.extend(pool(plan, estimate));
+    told
 }
 
 /// How fast; a figure that means nothing for the workload is left out.
-fn speed(plan: &Plan, estimate: &Estimate) -> Vec<Told> {
+pub(crate) fn speed(plan: &Plan, estimate: &Estimate) -> Vec<Told> {
     let Some(speed) = &estimate.speed else { return Vec::new() };
     let time = |name: &'static str, ms: f64| {
         let (figure, unit) = apart(&format::millis(ms));

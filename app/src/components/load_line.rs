@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 use planner::solve::LoadPoint;
+use serde::{Deserialize, Serialize};
 
 use crate::format;
 
@@ -11,6 +12,15 @@ const LEFT: f64 = 58.0;
 const RIGHT: f64 = 466.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 250.0;
+
+/// A measured case that fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Measured {
+    /// Sequences at once.
+    pub batch: u64,
+    /// Prompt and output tokens of each.
+    pub tokens: u64,
+}
 
 /// Batches along the plot: powers of two to 64, or to twice the plan's own.
 #[must_use]
@@ -28,6 +38,9 @@ pub fn LoadLine(
     batch: u64,
     /// The plan's prompt and output tokens of a sequence.
     context: u64,
+    /// Cases like it that were measured; those beyond the plot's ends are left out.
+    #[prop(optional)]
+    measured: Vec<Measured>,
 ) -> impl IntoView {
     let largest_batch = points.last().map_or(64, |p| p.batch).max(2);
     let longest = points.iter().map(|p| p.context.0).max().unwrap_or(0).max(context).max(1024);
@@ -74,6 +87,22 @@ pub fn LoadLine(
             }
         })
         .collect_view();
+    let circles = measured
+        .iter()
+        .filter(|case| case.batch <= largest_batch && (floor..=top).contains(&(case.tokens.max(1) as f64).log2()))
+        .map(|case| {
+            let told = format!(
+                "measured, fitted: {} sequences of {} tokens",
+                format::count(case.batch),
+                format::count(case.tokens)
+            );
+            view! {
+                <circle class="measured" cx=format!("{:.1}", x(case.batch)) cy=format!("{:.1}", y(case.tokens)) r="3.6">
+                    <title>{told}</title>
+                </circle>
+            }
+        })
+        .collect_view();
     let (own_x, own_y) = (x(batch), y(context));
     let left = own_x > f64::midpoint(LEFT, RIGHT);
     let summary = format!(
@@ -96,7 +125,7 @@ pub fn LoadLine(
                 ></rect>
                 {context_marks} {ground}
                 <polyline points=line.join(" ") fill="none" stroke="var(--line)" stroke-width="2.4"></polyline>
-                {batch_marks}
+                {circles} {batch_marks}
                 <text x=f64::midpoint(LEFT, RIGHT).to_string() y="290" text-anchor="middle">
                     "sequences at once"
                 </text>
@@ -154,6 +183,24 @@ mod tests {
             .map(|(batch, context)| LoadPoint { batch, context: Tokens(context) });
         let html = view! { <LoadLine points=points.to_vec() batch=4 context=2560 /> }.to_html();
         insta::assert_snapshot!(html);
+    }
+
+    #[cfg(feature = "ssr")]
+    #[test]
+    fn measured_cases_stand_where_they_were() {
+        let points = vec![(1, 65_536), (64, 1024)]
+            .into_iter()
+            .map(|(batch, context)| LoadPoint { batch, context: Tokens(context) })
+            .collect::<Vec<_>>();
+        let case = |batch, tokens| Measured { batch, tokens };
+        let measured = vec![case(4, 2560), case(8, 4096), case(128, 2048), case(4, 4), case(4, 1 << 30)];
+        let html = view! { <LoadLine points batch=4 context=2560 measured /> }.to_html();
+        assert_eq!(html.matches("class=\"measured\"").count(), 2, "those within the plot: {html}");
+        assert!(html.contains("8 sequences of 4,096 tokens"), "{html}");
+        let centre =
+            |class: &str| html.split(class).nth(1).unwrap().split("cy=\"").nth(1).unwrap()[..5].to_owned();
+        let own = html.split("r=\"6\"").next().unwrap().rsplit("cy=\"").next().unwrap()[..5].to_owned();
+        assert_eq!(centre("class=\"measured\""), own, "the plan's own point lies on the case like it");
     }
 
     #[cfg(feature = "ssr")]

@@ -4,17 +4,21 @@ mod controls;
 mod inputs;
 mod own_model;
 mod starts;
+mod undo;
 
 use ::planner::document::plan::Workload;
 use ::planner::{Estimate, Plan, PlanError, solve};
 use leptos::prelude::*;
 use solve::LoadPoint;
 
-use crate::components::{Agent, Basis, Costs, Facts, LoadLine, Summary, WhereItGoes, batches};
+use crate::components::{
+    Agent, Basis, Costs, Difference, Facts, LoadLine, Measured, Summary, WhereItGoes, batches,
+};
 use crate::{fields, format, link};
 use controls::{Board, Controls};
 #[cfg(feature = "ssr")]
 pub(crate) use inputs::options;
+use undo::Undo;
 
 /// What the board shows of a plan.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +31,11 @@ impl Answer {
     fn of(plan: &Plan) -> Self {
         Self { plan: plan.clone(), estimate: ::planner::estimate(plan) }
     }
+
+    /// The plan with its estimate, where it has one.
+    fn whole(&self) -> Option<(Plan, Estimate)> {
+        Some((self.plan.clone(), self.estimate.clone().ok()?))
+    }
 }
 
 /// The controls and the answer. The server renders it for any plan; in the browser each change is answered by the same
@@ -35,8 +44,22 @@ impl Answer {
 pub fn PlannerBoard(
     /// The plan to start from.
     plan: Plan,
+    /// The plan that it is compared with.
+    against: Option<Plan>,
+    /// Measured cases of its model, weights and GPU.
+    measured: Vec<Measured>,
 ) -> impl IntoView {
+    // The cases are marked while the plan is of what they are of.
+    let kind = |plan: &Plan| (plan.model.clone(), plan.gpu.id.clone(), plan.precision.weights);
+    let measured = StoredValue::new((kind(&plan), measured));
+    let like = move |plan: &Plan| {
+        measured.with_value(|(of, cases)| if *of == kind(plan) { cases.clone() } else { Vec::new() })
+    };
     let plan = RwSignal::new(plan);
+    let pinned = StoredValue::new(
+        against.as_ref().and_then(|plan| Some((plan.clone(), ::planner::estimate(plan).ok()?))),
+    );
+    let against = StoredValue::new(against);
     let answer = Memo::new(move |_| plan.with(Answer::of));
     // The line is the same wherever on it the plan stands, so that it is drawn anew only when something else changes.
     let ground = Memo::new(move |_| plan.with(ground));
@@ -45,16 +68,19 @@ pub fn PlannerBoard(
         solve::load_line(&plan, &batches).ok()
     });
     let query = Memo::new(move |_| plan.with(::planner::link::to_query));
+    let href = Memo::new(move |_| {
+        plan.with(|plan| against.with_value(|against| link::compare_href(plan, against.as_ref())))
+    });
     let estimate = Memo::new(move |_| answer.with(|answer| answer.estimate.clone().ok()));
     let error = Memo::new(move |_| answer.with(|answer| answer.estimate.clone().err()));
-    let board = Board::new(plan, error);
+    let board = Board::new(plan, against, error);
     let hydrated = RwSignal::new(false);
     #[cfg(feature = "hydrate")]
     Effect::new(move |before: Option<String>| {
-        let now = query.get();
+        let now = href.get();
         hydrated.set(true);
         if before.is_some_and(|before| before != now) {
-            replace_query(&now);
+            replace_address(&now);
         }
         now
     });
@@ -63,25 +89,32 @@ pub fn PlannerBoard(
             <h1 class="visually-hidden">"Planner"</h1>
             <div class="summary">{move || answer.with(summary)}</div>
             <div class="controls">
+                <div class="row needs-script steps">
+                    <Undo plan />
+                </div>
                 <Controls board />
-                <Share query />
+                <Share plan query href />
             </div>
             <div class="answer stack">
+                {move || Some(compared(answer.with(Answer::whole)?, pinned.get_value()?))}
                 {move || answer.with(facts)}
-                {move || answer.with(|answer| advice(answer, plan))}
+                {move || answer.with(|answer| advice(answer, board))}
                 {move || estimate.get().and_then(|estimate| estimate.command).map(command)}
                 <div class="cards">
                     <div class="stack">
                         {move || {
                             let points = line.get()?;
-                            Some(answer.with(|answer| load_line(&answer.plan, points)))
+                            Some(answer.with(|answer| load_line(&answer.plan, points, like(&answer.plan))))
                         }}
                         {move || estimate.get().map(|estimate| view! { <Agent estimate /> })}
                         {move || estimate.get().map(|estimate| view! { <Basis estimate /> })}
                         {move || estimate.get().map(|estimate| view! { <Costs estimate /> })}
                     </div>
                     <div class="stack">
-                        {move || estimate.get().map(|estimate| view! { <WhereItGoes estimate /> })}
+                        {move || {
+                            let (plan, estimate) = answer.with(Answer::whole)?;
+                            Some(view! { <WhereItGoes plan estimate /> })
+                        }}
                     </div>
                 </div>
             </div>
@@ -104,7 +137,7 @@ fn ground(plan: &Plan) -> (Plan, Vec<u64>) {
 
 fn summary(answer: &Answer) -> AnyView {
     match &answer.estimate {
-        Ok(estimate) => view! { <Summary estimate=estimate.clone() /> }.into_any(),
+        Ok(estimate) => view! { <Summary plan=answer.plan.clone() estimate=estimate.clone() /> }.into_any(),
         Err(error) => view! {
             <p class="verdict" data-test="verdict" role="status">
                 <b>"No answer."</b>
@@ -127,33 +160,59 @@ fn facts(answer: &Answer) -> Option<AnyView> {
     Some(view! { <Facts plan estimate most_sequences longest_context /> }.into_any())
 }
 
-fn load_line(plan: &Plan, points: Vec<LoadPoint>) -> AnyView {
+fn load_line(plan: &Plan, points: Vec<LoadPoint>, measured: Vec<Measured>) -> AnyView {
     let Workload::Serve(serve) = &plan.workload else { return ().into_any() };
     let (batch, context) = (serve.concurrent_sequences, serve.sequence_tokens().0);
     view! {
         <figure class="card">
             <header>
                 <h2>"Load line"</h2>
-                <small>"what fits lies below it"</small>
+                <small>
+                    {if measured.is_empty() { "what fits lies below it" } else { "what fits lies below it · ○ measured, fitted" }}
+                </small>
             </header>
-            <LoadLine points batch context />
+            <LoadLine points batch context measured />
         </figure>
     }
     .into_any()
 }
 
+/// The plan beside the one that it is compared with, and what can be done with both.
+fn compared(a: (Plan, Estimate), b: (Plan, Estimate)) -> AnyView {
+    let [swap, page, stop] =
+        [link::compare_href(&b.0, Some(&a.0)), link::diff_href(&a.0, &b.0), link::planner_href(&a.0)];
+    view! {
+        <div class="stack">
+            <div class="row">
+                <h2 class="grow">"A, as it is set here, beside B"</h2>
+                <a class="button small" href=swap>
+                    "Swap"
+                </a>
+                <a class="button small" href=page>
+                    "As a page"
+                </a>
+                <a class="button small" data-test="stop-comparing" href=stop>
+                    "Stop"
+                </a>
+            </div>
+            <Difference a b />
+        </div>
+    }
+    .into_any()
+}
+
 /// Single changes that help: links, and in the browser buttons in place.
-fn advice(answer: &Answer, plan: RwSignal<Plan>) -> Option<AnyView> {
+fn advice(answer: &Answer, board: Board) -> Option<AnyView> {
     let estimate = answer.estimate.as_ref().ok()?;
     let rows: Vec<_> = estimate
         .advice
         .iter()
         .filter_map(|advice| {
             let advised = link::advised(&answer.plan, &advice.change)?;
-            let href = link::planner_href(&advised);
+            let href = board.against.with_value(|against| link::compare_href(&advised, against.as_ref()));
             let take = move |event: leptos::ev::MouseEvent| {
                 event.prevent_default();
-                plan.set(advised.clone());
+                board.plan.set(advised.clone());
             };
             let fits = if advice.fits { ("state ok", "fits") } else { ("state bad", "still too much") };
             Some(view! {
@@ -267,16 +326,19 @@ fn command(command: String) -> AnyView {
     .into_any()
 }
 
-/// The two links of a plan: the readable one, which is the address, and the short one, which is stored.
+/// The links of a plan: the readable one, which is the address, the short one, which is stored, the one that compares it, and
+/// what it can be taken along as.
 #[component]
-fn Share(query: Memo<String>) -> impl IntoView {
+fn Share(plan: RwSignal<Plan>, query: Memo<String>, href: Memo<String>) -> impl IntoView {
     let copied = RwSignal::new(false);
     let copy = move |_| {
         #[cfg(feature = "hydrate")]
         {
             let origin = window().location().origin().unwrap_or_default();
-            super::copy::copy_text(format!("{origin}/planner?{}", query.get_untracked()), copied);
+            super::copy::copy_text(format!("{origin}{}", href.get_untracked()), copied);
         }
+        #[cfg(not(feature = "hydrate"))]
+        let _ = href;
     };
     view! {
         <div class="row" style="margin-top:16px">
@@ -289,17 +351,32 @@ fn Share(query: Memo<String>) -> impl IntoView {
                     "Short link"
                 </button>
             </form>
+            <a
+                class="button"
+                data-test="compare"
+                title="Keeps this plan as B and shows what your changes make of it"
+                href=move || plan.with(|plan| link::compare_href(plan, Some(plan)))
+            >
+                "Compare with …"
+            </a>
+            <a
+                class="button"
+                data-test="export"
+                title="JSON, Markdown, a command, a picture, a frame"
+                href=move || format!("/planner/export?{}", query.get())
+            >
+                "Export"
+            </a>
         </div>
     }
 }
 
-/// Makes the address the plan's link, without a new entry in the history.
+/// Makes the address the plan's link, without a new entry in the history: [`undo`] has the steps.
 #[cfg(feature = "hydrate")]
-fn replace_query(query: &str) {
-    let url = format!("/planner?{query}");
+fn replace_address(url: &str) {
     // A browser may refuse when it is asked too often; the next change says it again.
     let replaced = window()
         .history()
-        .and_then(|history| history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(&url)));
+        .and_then(|history| history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(url)));
     drop(replaced);
 }

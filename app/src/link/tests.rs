@@ -166,3 +166,17 @@ fn advice_is_merged() {
     let advised = advised(&plan, &change).unwrap();
     assert_eq!((advised.gpu.id.as_str(), advised.gpu.memory_mib, prompt(&advised).2), ("cpu", None, 2));
 }
+
+#[test]
+fn a_plan_is_compared_with_another_in_one_address() {
+    let a = first_plan().unwrap();
+    let b = read("gpu=l4-24gb&weights=gguf:q4_k_m&attention.kind=sliding-window").unwrap();
+    let href = compare_href(&a, Some(&b));
+    let query = href.strip_prefix("/planner").unwrap();
+    assert_eq!((read(query).unwrap(), against(query).unwrap()), (a.clone(), Some(b.clone())), "{href}");
+    assert_eq!((compare_href(&a, None), against("?model=x").unwrap()), (planner_href(&a), None));
+    let diff = diff_href(&a, &b);
+    let (of_a, of_b) = (value(&diff[14..], "a").unwrap(), value(&diff[14..], "b").unwrap());
+    assert_eq!((read(&of_a).unwrap(), read(&of_b).unwrap()), (a, b), "{diff}");
+    assert_eq!(against("b=gpu%3Dl4-24gb%26context%3Dmany").unwrap_err().field, "b.workload.prompt_tokens");
+}

@@ -2,12 +2,16 @@
 
 pub mod answers;
 pub mod cases;
+pub mod diff;
 pub mod docs;
+pub mod export;
 pub mod home;
 pub mod job;
 pub mod jobs;
 pub mod login;
+mod measured;
 pub mod not_found;
+mod origin;
 pub mod planner;
 pub mod plots;
 pub mod run;

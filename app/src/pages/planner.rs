@@ -1,24 +1,32 @@
 //! The planner's page.
 
+use ::planner::{Estimate, Plan};
 use http::StatusCode;
 use leptos::prelude::*;
 use leptos_meta::{Meta, Title};
 use leptos_router::hooks::use_location;
 
-use super::set_status;
+use super::origin::LinkPreview;
+use super::{answered, backend, measured, set_status};
 use crate::islands::{PlannerBoard, options};
-use crate::{fields, link};
+use crate::{fields, link, words};
 
 /// A plan and its answer: the query is the plan's readable link.
 #[component]
 pub fn PlannerPage() -> impl IntoView {
     let search = use_location().search.get_untracked();
+    let (against, wrong) = match link::against(&search) {
+        Ok(against) => (against, None),
+        Err(error) => (None, Some(error)),
+    };
     let (plan, problem) = match link::read(&search) {
-        Ok(plan) => (Ok(plan), None),
+        Ok(plan) => (Ok(plan), wrong),
         Err(error) => (link::base_of(&search).map_or_else(link::first_plan, Ok), Some(error)),
     };
     let instead = if link::is_form(&search) {
         " Below is the plan as it was."
+    } else if problem.as_ref().is_some_and(|error| error.field.starts_with("b.")) {
+        " It was to be compared with; below is the other alone."
     } else {
         " Below is an example instead."
     };
@@ -29,31 +37,53 @@ pub fn PlannerPage() -> impl IntoView {
                 .into_any();
         }
     };
+    let answer = ::planner::estimate(&plan).ok();
     if problem.is_none() && link::is_form(&search) {
         // What the form sends is long; the address that people copy is the plan's link.
-        leptos_axum::redirect(&link::planner_href(&plan));
+        leptos_axum::redirect(&link::compare_href(&plan, against.as_ref()));
         set_status(StatusCode::FOUND);
     } else if problem.is_some() {
         set_status(StatusCode::BAD_REQUEST);
-    } else if ::planner::estimate(&plan).is_err() {
+    } else if answer.is_none() {
         set_status(StatusCode::UNPROCESSABLE_ENTITY);
     }
-    let title = format!("{} on {}", link::model_name(&plan.model), link::gpu_name(&plan.gpu.id));
-    view! {
-        <Title text=title.clone() />
-        <Meta name="description" content=format!("What {title} takes: memory by component, the most that fits, how sure.") />
-        {problem
-            .map(|error| {
-                view! {
-                    <p class="notice bad" role="alert" style="margin:16px">
-                        {format!("This plan cannot be read: {} ({}). {}.", error.problem, error.field, capital(&error.remedy))}
-                        {instead}
-                    </p>
-                }
-            })}
-        <PlannerBoard plan />
-    }
-    .into_any()
+    let backend = backend();
+    answered(async move {
+        // A plan is answered without a database too.
+        let measured = measured::like(&backend, &plan).await.unwrap_or_default();
+        let title = words::title(&plan);
+        Ok(view! {
+            <Title text=title.clone() />
+            {meta(&plan, answer, &title)}
+            {problem
+                .map(|error| {
+                    view! {
+                        <p class="notice bad" role="alert" style="margin:16px">
+                            {format!(
+                                "This plan cannot be read: {} ({}). {}.",
+                                error.problem,
+                                error.field,
+                                capital(&error.remedy),
+                            )}
+                            {instead}
+                        </p>
+                    }
+                })}
+            <PlannerBoard plan against measured />
+        }
+        .into_any())
+    })
+}
+
+/// What other sites show of the page's link; a plan without an answer has no picture.
+fn meta(plan: &Plan, answer: Option<Estimate>, title: &str) -> AnyView {
+    let Some(estimate) = answer else {
+        let said = format!("What {title} takes: memory by component, the most that fits, how sure.");
+        return view! { <Meta name="description" content=said /> }.into_any();
+    };
+    let path = link::planner_href(plan);
+    let picture = format!("/planner/preview.png?{}", ::planner::link::to_query(plan));
+    view! { <LinkPreview plan=plan.clone() estimate path picture /> }.into_any()
 }
 
 fn capital(text: &str) -> String {

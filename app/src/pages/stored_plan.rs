@@ -4,11 +4,12 @@ use contract::link::StoredPlan;
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
-use planner::document::plan::Workload;
 
+use super::export::{Address, Exports};
+use super::origin::LinkPreview;
 use super::{answered, backend};
 use crate::components::{Agent, Basis, Costs, Summary, When, WhereItGoes};
-use crate::{format, link};
+use crate::{format, link, words};
 
 /// The plan of a short link.
 #[component]
@@ -19,44 +20,44 @@ pub fn StoredPlanPage() -> impl IntoView {
         let stored = backend.plan(id).await?;
         let now = backend.site().await?.now;
         let StoredPlan { id, plan, estimate, planner_version, created_at } = stored;
-        let title = format!("{} on {}", link::model_name(&plan.model), link::gpu_name(&plan.gpu.id));
-        let weights = plan.precision.weights.map_or_else(|| "as stored".to_owned(), |w| w.to_string());
-        let lengths = match &plan.workload {
-            Workload::Serve(serve) => format!(
-                "{} + {} tokens, {} at once",
-                format::count(serve.prompt_tokens.0),
-                format::count(serve.output_tokens.0),
-                format::count(serve.concurrent_sequences)
-            ),
-            Workload::Train(_) => "training".to_owned(),
-            Workload::Embed { .. } => "embedding".to_owned(),
-        };
+        let title = words::title(&plan);
         let since = since(&plan, &estimate);
         Ok(view! {
             <Title text=title.clone() />
+            <LinkPreview
+                plan=plan.clone()
+                estimate=estimate.clone()
+                path=format!("/p/{id}")
+                picture=format!("/p/{id}/preview.png")
+            />
             <main id="main" class="page" data-test="stored-plan">
                 <div class="head">
                     <div>
                         <h1>{title}</h1>
-                        <p class="muted num">{format!("weights {weights} · {lengths}")}</p>
+                        <p class="muted num">{words::settings(&plan)}</p>
                     </div>
-                    <a class="button primary" data-test="open-in-planner" href=link::planner_href(&plan)>
-                        "Open in planner"
-                    </a>
+                    <div class="row">
+                        <a class="button" href=link::compare_href(&plan, Some(&plan))>
+                            "Compare with …"
+                        </a>
+                        <a class="button primary" data-test="open-in-planner" href=link::planner_href(&plan)>
+                            "Open in planner"
+                        </a>
+                    </div>
                 </div>
                 <div>
-                    <Summary estimate=estimate.clone() />
+                    <Summary plan=plan.clone() estimate=estimate.clone() />
                     <p class="muted">
-                        {format!("Stored as {id} ")} <When at=created_at now />
-                        {format!(", answered by planner {planner_version}. This page keeps that answer.")}
+                        {format!("Stored as {} ", id.clone())} <When at=created_at now />
+                        {format!(", answered by planner {}. This page keeps that answer.", planner_version.clone())}
                     </p>
                 </div>
                 {since}
                 <div class="cards">
-                    <WhereItGoes estimate=estimate.clone() />
+                    <WhereItGoes plan=plan.clone() estimate=estimate.clone() />
                     <Agent estimate=estimate.clone() />
                     <Costs estimate=estimate.clone() />
-                    <Basis estimate />
+                    <Basis estimate=estimate.clone() />
                     <section class="card">
                         <header>
                             <h2>"The plan"</h2>
@@ -67,6 +68,7 @@ pub fn StoredPlanPage() -> impl IntoView {
                         <pre>{serde_json::to_string_pretty(&plan).unwrap_or_default()}</pre>
                     </section>
                 </div>
+                <Exports plan estimate version=planner_version at=Address::Stored(id) />
             </main>
         }
         .into_any())

@@ -75,6 +75,18 @@ async fn every_page_answers_with_its_status_and_a_heading() {
         ("/planner?context=many", 400),
         ("/planner?context=999999999", 422),
         ("/planner?parallelism.tensor=two", 400),
+        ("/planner/export?gpu=l4-24gb&weights=gguf:q4_k_m", 200),
+        ("/planner/export?context=many", 400),
+        ("/planner/export?context=999999999", 422),
+        ("/planner/diff?a=gpu%3Dl4-24gb&b=batch%3D8", 200),
+        ("/planner/diff?a=0123456789&b=batch%3D8", 200),
+        ("/planner/diff?a=gpu%3Dl4-24gb", 400),
+        ("/planner/diff?a=gpu%3Dl4-24gb&b=none", 404),
+        ("/planner/diff?a=gpu%3Dl4-24gb&b=batch%3Dmany", 400),
+        ("/planner/diff?a=gpu%3Dl4-24gb&b=context%3D999999999", 422),
+        ("/p/0123456789/diff/0123456789", 200),
+        ("/p/0123456789/diff/none", 404),
+        ("/planner?batch=2&b=context%3Dmany", 400),
         ("/answers", 200),
         ("/p/0123456789", 200),
         ("/p/none", 404),
@@ -278,6 +290,53 @@ async fn the_form_without_scripts_leads_to_the_plans_link() {
     let (status, html) = get(Fake::default(), &format!("/planner?{query}&parallelism.tensor=x")).await;
     assert_eq!(status, 400);
     assert!(html.contains("parallelism.tensor") && html.contains("as it was"), "the field is named");
+}
+
+#[tokio::test]
+async fn a_plan_is_compared_without_scripts() {
+    let path =
+        "/planner?batch=64&gpu=h100-sxm-80gb&weights=bf16&b=batch%3D2%26gpu%3Dl4-24gb%26weights%3Dbf16";
+    let (status, html) = get(Fake::default(), path).await;
+    assert_eq!(status, 200);
+    let difference = html.split("data-test=\"difference\"").nth(1).unwrap();
+    for part in ["Sequences at once", "NVIDIA L4 24 GB", "A − B"] {
+        assert!(difference.contains(part), "no {part}");
+    }
+    assert!(
+        html.contains("type=\"hidden\" name=\"b\" value=\"model=meta-llama/Llama-3.1-8B&amp;gpu=l4-24gb")
+    );
+    // The form keeps what is compared with.
+    let plan = crate::link::read("batch=64&weights=bf16").unwrap();
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("base", &crate::link::base(&plan))
+        .append_pair("b", "batch=2")
+        .append_pair("batch", "32")
+        .finish();
+    assert_eq!(get(Fake::default(), &format!("/planner?{query}")).await.0, 302);
+    let (_, html) = get(Fake::default(), "/planner").await;
+    assert!(!html.contains("data-test=\"difference\"") && html.contains("data-test=\"compare\""));
+}
+
+#[tokio::test]
+async fn what_would_make_a_plan_fit_is_a_link() {
+    let (_, html) = get(Fake::default(), "/planner?gpu=rtx-3060-12gb&weights=bf16&b=batch%3D2").await;
+    let advice = html.split("To make it fit, one of").nth(1).unwrap();
+    let fits = advice.split("<tr>").find(|row| row.contains("state ok")).unwrap();
+    let href = fits.split("href=\"").nth(1).unwrap().split('"').next().unwrap().replace("&amp;", "&");
+    let (status, html) = get(Fake::default(), &href).await;
+    assert_eq!(status, 200, "{href}");
+    assert!(!html.contains("To make it fit, one of"), "it fits: {href}");
+    assert!(html.contains("data-test=\"difference\""), "what it is compared with is kept: {href}");
+}
+
+#[tokio::test]
+async fn each_component_of_the_bar_explains_itself() {
+    for path in ["/planner?gpu=h100-sxm-80gb&weights=bf16&batch=4", "/p/0123456789"] {
+        let (_, html) = get(Fake::default(), path).await;
+        assert!(html.contains("href=\"#why-kv-cache\"") && html.contains("id=\"why-kv-cache\""), "{path}");
+        assert!(html.contains("of each token × "), "{path} has no formula with its numbers");
+        assert_eq!(html.matches("id=\"tip-kv-cache\"").count(), 1, "{path}");
+    }
 }
 
 #[tokio::test]

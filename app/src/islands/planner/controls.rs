@@ -21,6 +21,8 @@ pub(super) struct Board {
     pub(super) document: Memo<Value>,
     /// What is wrong with it.
     pub(super) error: Memo<Option<PlanError>>,
+    /// The plan that it is compared with.
+    pub(super) against: StoredValue<Option<Plan>>,
     /// The longest sequence that its model takes.
     pub(super) longest: Memo<u64>,
     /// What was typed last and is no plan.
@@ -28,15 +30,19 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// The board of a plan; `answered` is what its estimate failed with.
-    pub(super) fn new(plan: RwSignal<Plan>, answered: Memo<Option<PlanError>>) -> Self {
+    /// The board of a plan and of the one it is compared with; `answered` is what its estimate failed with.
+    pub(super) fn new(
+        plan: RwSignal<Plan>,
+        against: StoredValue<Option<Plan>>,
+        answered: Memo<Option<PlanError>>,
+    ) -> Self {
         let refused = RwSignal::new(None::<PlanError>);
         let document = Memo::new(move |_| plan.with(document::of));
         let error = Memo::new(move |_| refused.get().or_else(|| answered.get()));
         let longest = Memo::new(move |_| {
             plan.with(|plan| Model::from_ref(&plan.model).map_or(131_072, |model| model.max_tokens.0))
         });
-        Self { plan, document, error, longest, refused }
+        Self { plan, document, error, against, longest, refused }
     }
 
     /// Sets a field to what was typed or chosen.
@@ -77,6 +83,10 @@ pub(super) fn Controls(board: Board) -> impl IntoView {
     view! {
         <form method="get" action="/planner" on:submit=|event| event.prevent_default()>
             <input type="hidden" name="base" value=move || board.plan.with(link::base) />
+            {board
+                .against
+                .with_value(|against| against.as_ref().map(::planner::link::to_query))
+                .map(|query| view! { <input type="hidden" name="b" value=query /> })}
             {first} <button class="button primary no-script">"Apply"</button> {folds} <OwnModel board />
             <button class="button primary no-script" style="margin-top:16px">"Apply"</button>
         </form>
