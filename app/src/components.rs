@@ -6,6 +6,8 @@ mod facts;
 mod load_line;
 
 pub use agent::Agent;
+#[cfg(feature = "ssr")]
+pub(crate) use answer::components;
 pub use answer::{Basis, Summary, WhereItGoes};
 pub use facts::{Costs, Facts, lost};
 pub use load_line::{LoadLine, batches};

@@ -9,6 +9,7 @@
 pub mod access;
 mod api;
 mod backend;
+mod compare;
 mod events;
 mod examples;
 mod extract;

@@ -6,11 +6,11 @@ use planner::{Bytes, Estimate};
 use crate::{fields, format};
 
 /// A component of memory: its name, its colour in the style sheet, its bytes.
-type Component = (&'static str, &'static str, Bytes);
+pub(crate) type Component = (&'static str, &'static str, Bytes);
 
 /// The components that take something, in the order of the bar. What an engine sets aside for its cache beyond what the
 /// plan's sequences fill is a component of its own.
-fn components(estimate: &Estimate) -> Vec<Component> {
+pub(crate) fn components(estimate: &Estimate) -> Vec<Component> {
     let parts = &estimate.per_gpu;
     [
         ("Weights", "--weights", parts.weights),

@@ -1,7 +1,11 @@
 //! One module a page.
 
+mod address;
 pub mod answers;
+pub mod case;
 pub mod cases;
+pub mod compare;
+mod difference;
 pub mod docs;
 pub mod home;
 pub mod job;

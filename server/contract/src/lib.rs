@@ -4,16 +4,21 @@
 //! *job* a sweep asked of the fleet, a *lease* a runner's hold on it.
 
 pub mod case;
+pub mod command;
+pub mod compare;
 pub mod cuda;
 pub mod edge;
 pub mod error;
 pub mod explore;
 pub mod export;
+pub mod figure;
+pub mod history;
 pub mod ids;
 pub mod job;
 pub mod link;
 pub mod machine;
 pub mod measurement;
+pub mod outcome;
 pub mod protocol;
 pub mod run;
 pub mod shard;

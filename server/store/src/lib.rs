@@ -15,6 +15,7 @@ mod jobs;
 mod leases;
 mod machines;
 mod open;
+mod outcomes;
 mod plans;
 mod row;
 mod runners;

@@ -1,7 +1,8 @@
 //! The table of a run's cases.
 
-use contract::case::{Case, CaseSpec, CaseStatus, attention_word};
-use contract::edge::{Edge, EdgeSpec};
+use contract::case::{Case, CaseSpec, CaseStatus};
+use contract::command::{FOLDER, case_command};
+use contract::edge::Edge;
 use contract::measurement::{Measurement, Phase};
 use contract::statistics::{CaseSpeed, Distribution};
 use leptos::prelude::*;
@@ -64,7 +65,9 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
     let head = view! {
         <td class="n">{case.position + 1}</td>
         <td>
-            <span class="nowrap">{spec.model.clone()}</span>
+            <a class="nowrap" href=format!("/cases/{}", case.id)>
+                {spec.model.clone()}
+            </a>
             <small class="nowrap">
                 {format!(
                     "{} · {} at once · {} + {} tokens",
@@ -79,7 +82,7 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
             {trained(&spec, case.measurement.as_ref())}
         </td>
     };
-    let again = view! { <td>{actions(&spec, case.plan.as_ref())}</td> };
+    let again = view! { <td>{actions(&spec, case.measurement.as_ref(), case.plan.as_ref())}</td> };
     let Some(measurement) = case.measurement.filter(|_| case.status == CaseStatus::Ok) else {
         let planned = case.estimate.map(|estimate| {
             view! { <small>{format!("The planner had said {}.", estimate.totals.allocated)}</small> }
@@ -216,7 +219,8 @@ fn predicts(measurement: &Measurement) -> Option<String> {
     ))
 }
 
-fn estimated_phase(estimate: &Estimate, phase: Phase) -> Option<Bytes> {
+/// What was estimated of a phase's peak.
+pub(in crate::pages) fn estimated_phase(estimate: &Estimate, phase: Phase) -> Option<Bytes> {
     estimate.phases.iter().flatten().find(|p| p.phase == phase.as_str()).map(|p| p.peak_bytes)
 }
 
@@ -262,8 +266,12 @@ fn against(
     }
 }
 
-fn actions(spec: &CaseSpec, plan: Option<&planner::Plan>) -> impl IntoView + use<> {
-    let command = command(spec);
+fn actions(
+    spec: &CaseSpec,
+    measured: Option<&Measurement>,
+    plan: Option<&planner::Plan>,
+) -> impl IntoView + use<> {
+    let command = case_command(spec, measured);
     let incomplete = command.contains(FOLDER);
     let command = view! {
         <details class="quiet">
@@ -291,146 +299,9 @@ fn actions(spec: &CaseSpec, plan: Option<&planner::Plan>) -> impl IntoView + use
     }
 }
 
-/// Stands for the folder that only the reader knows.
-const FOLDER: &str = "<FOLDER OF THE MODEL>";
-
-/// The command that measures this case again. A model that the catalogue lacks is a file or a folder of the machine that
-/// measured it: the command leaves [`FOLDER`] in its place.
-fn command(spec: &CaseSpec) -> String {
-    let mut words = vec!["bench-runner run --model".to_owned(), quoted(&spec.model)];
-    if planner::catalogue::model(&spec.model).is_none() {
-        words.push(format!("--models-dir {}", quoted(FOLDER)));
-    }
-    words.push(format!("--precision {}", quoted(&spec.precision)));
-    words.push(format!("--variant {}", spec.decoder().as_str()));
-    if let Some(attention) = &spec.attention {
-        words.push(format!("--attention {}", attention_word(attention)));
-    }
-    if let Some(cache) = spec.cache {
-        words.push(format!("--cache {}", cache.as_str()));
-    }
-    if let Some(kv_cache) = spec.kv_cache {
-        words.push(format!("--kv-cache {kv_cache}"));
-    }
-    if let Some(training) = &spec.training {
-        words.push(training.options());
-    }
-    if let Some(threshold) = spec.release_threshold {
-        words.push(format!("--release-threshold {}", threshold.as_str()));
-    }
-    if let Some(tracking) = spec.event_tracking {
-        words.push(format!("--event-tracking {}", tracking.as_str()));
-    }
-    words.push(format!(
-        "--batch {} --prompt {} --generate {} --device {} --repetitions {}",
-        spec.batch, spec.prompt_tokens, spec.generate_tokens, spec.device, spec.repetitions
-    ));
-    if let Some(tokens) = spec.quality {
-        words.push(format!("--quality {tokens}"));
-    }
-    if let Some(limit) = spec.memory_limit {
-        words.push(format!("--memory-limit {}B", limit.0));
-    }
-    if spec.seed != 0 {
-        words.push(format!("--seed {}", spec.seed));
-    }
-    if let Some(EdgeSpec { axis, limit, resolution }) = spec.edge {
-        words.push(format!("--edge {axis} --edge-resolution {resolution}"));
-        words.extend(limit.map(|limit| format!("--edge-limit {limit}")));
-    }
-    words.join(" ")
-}
-
-/// A word as a POSIX shell reads it back.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use contract::case::{Device, Variant};
-    use contract::cuda::{EventTracking, ReleaseThreshold};
-    use contract::edge::EdgeAxis;
-    use planner::Tokens;
-    use planner::document::plan::{Attention, CacheKind};
-    use planner::document::precision::CachePrecision;
-
     use super::*;
-
-    fn spec() -> CaseSpec {
-        CaseSpec {
-            model: "HuggingFaceTB/SmolLM2-135M".to_owned(),
-            precision: "bf16".to_owned(),
-            device: Device::Cuda(1),
-            batch: 2,
-            prompt_tokens: Tokens(512),
-            generate_tokens: Tokens(64),
-            repetitions: 5,
-            ..CaseSpec::default()
-        }
-    }
-
-    #[test]
-    fn a_command_can_be_pasted() {
-        assert_eq!(
-            command(&spec()),
-            "bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision bf16 --variant stock --batch 2 --prompt 512 \
-             --generate 64 --device cuda:1 --repetitions 5"
-        );
-        assert_eq!(quoted(""), "''");
-    }
-
-    #[test]
-    fn a_command_names_the_folder_that_is_to_be_filled_in() {
-        let file = CaseSpec { model: "it's mine".to_owned(), ..spec() };
-        let start =
-            r"bench-runner run --model 'it'\''s mine' --models-dir '<FOLDER OF THE MODEL>' --precision";
-        assert!(command(&file).starts_with(start), "{}", command(&file));
-    }
-
-    #[test]
-    fn a_command_keeps_how_it_was_computed() {
-        let big_bird =
-            Attention::BigBird { block: Tokens(64), window_blocks: 3, global_blocks: 2, random_blocks: 1 };
-        for (attention, word) in [
-            (Attention::Eager, "eager"),
-            (Attention::MemoryEfficient, "memory-efficient"),
-            (Attention::Flash, "flash"),
-            (Attention::SlidingWindow { window: Tokens(4096) }, "sliding-window:4096"),
-            (Attention::Longformer { window: Tokens(512), global_tokens: Tokens(1) }, "longformer:512:1"),
-            (big_bird, "big-bird:64:3:2:1"),
-        ] {
-            let command = command(&CaseSpec { attention: Some(attention), ..spec() });
-            assert!(command.contains(&format!(" --attention {word} --batch")), "{command}");
-        }
-        let ours = CaseSpec {
-            variant: Some(Variant::Plimsoll),
-            cache: Some(CacheKind::Rotating),
-            kv_cache: Some(CachePrecision::Int8),
-            release_threshold: Some(ReleaseThreshold::Max),
-            event_tracking: Some(EventTracking::Off),
-            quality: Some(Tokens(4096)),
-            ..spec()
-        };
-        let command = command(&ours);
-        let ways = "--variant plimsoll --cache rotating --kv-cache int8 --release-threshold max --event-tracking off";
-        assert!(command.contains(&format!(" {ways} --batch")), "{command}");
-        assert!(command.ends_with(" --repetitions 5 --quality 4096"), "{command}");
-        let limited = CaseSpec {
-            memory_limit: Some(Bytes::from_mib(600)),
-            seed: 7,
-            edge: Some(EdgeSpec { limit: Some(64), ..EdgeSpec::exact(EdgeAxis::Batch) }),
-            ..spec()
-        };
-        let command = super::command(&limited);
-        let end = " --memory-limit 629145600B --seed 7 --edge batch --edge-resolution 1 --edge-limit 64";
-        assert!(command.ends_with(end), "{command}");
-    }
 
     #[test]
     fn today_is_told_where_it_differs() {

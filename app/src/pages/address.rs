@@ -1,0 +1,19 @@
+//! Addresses of this site with their pairs.
+
+/// The pairs of an address's query, with or without its question mark.
+pub(super) fn pairs(query: &str) -> Vec<(String, String)> {
+    form_urlencoded::parse(query.trim_start_matches('?').as_bytes()).into_owned().collect()
+}
+
+/// An address with these pairs.
+pub(super) fn with(path: &str, pairs: &[(&'static str, String)], more: &[(&str, &str)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in pairs {
+        query.append_pair(name, value);
+    }
+    for (name, value) in more {
+        query.append_pair(name, value);
+    }
+    let query = query.finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
