@@ -15,6 +15,7 @@ use contract::link::StoredPlan;
 use contract::machine::Machine;
 use contract::protocol::Runner;
 use contract::run::{Page, Run, RunDetail, RunFilter, RunSummary};
+use contract::view::SavedView;
 
 /// The answer of a [`Backend`], when it is there.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
@@ -69,6 +70,8 @@ pub trait Backend: Send + Sync + 'static {
     fn history(&self, id: CaseId, before: Option<Before>) -> Answer<'_, CaseHistory>;
     /// Results side by side; the query must be whole ([`CompareQuery::is_whole`]).
     fn compare(&self, query: CompareQuery) -> Answer<'_, Comparison>;
+    /// The lists of cases that are kept, by name.
+    fn views(&self) -> Answer<'_, Vec<SavedView>>;
     /// Every machine, by name.
     fn machines(&self) -> Answer<'_, Vec<Machine>>;
     /// Every distinct model, machine and precision among the stored cases, for the filters.

@@ -10,6 +10,7 @@ use contract::link::StoredPlan;
 use contract::machine::Machine;
 use contract::protocol::Runner;
 use contract::run::{Page, RunDetail, RunFilter, RunSummary};
+use contract::view::SavedView;
 use store::StoreError;
 
 use crate::state::AppState;
@@ -79,6 +80,10 @@ impl Backend for PageBackend {
             let compared = compare::compare(&self.state, &query).await.map_err(unavailable)?;
             compared.map_err(|run| BackendError::NotFound { what: "run", id: run.to_string() })
         })
+    }
+
+    fn views(&self) -> Answer<'_, Vec<SavedView>> {
+        Box::pin(async { self.state.store.views().await.map_err(unavailable) })
     }
 
     fn machines(&self) -> Answer<'_, Vec<Machine>> {

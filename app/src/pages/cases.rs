@@ -1,6 +1,7 @@
 //! Cases of all runs: filters with their counts, an order by any figure, pages by place. All of it stands in the address.
 
 mod columns;
+mod views;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ pub fn CasesPage() -> impl IntoView {
         let machines: BTreeMap<String, String> =
             backend.machines().await?.into_iter().map(|m: Machine| (m.id.to_string(), m.name)).collect();
         let listing = backend.cases(asked.query.clone()).await?;
+        let saved = backend.views().await?;
         let unread = asked.unread.iter().map(|(name, value)| runs::unread_value(name, value)).collect_view();
         let table = if listing.items.is_empty() {
             view! { <runs::Empty filtered=!asked.query.admits_all() one="case" all="/cases" /> }.into_any()
@@ -63,7 +65,8 @@ pub fn CasesPage() -> impl IntoView {
                         </a>
                     </div>
                 </div>
-                {unread}
+                {unread} {asked.problem.as_deref().and_then(views::problem)}
+                {views::saved(&saved, &asked.pairs(), site.may_write)}
                 <div class="explorer">
                     <Filters asked=asked.clone() listing=listing.clone() machines />
                     <div class="stack">{chosen(&asked)} {choose(&asked)} {table} {pages(&asked, &listing)}</div>
@@ -79,6 +82,8 @@ pub fn CasesPage() -> impl IntoView {
 struct Asked {
     query: CaseQuery,
     columns: Columns,
+    /// What a form before could not do, by its code.
+    problem: Option<String>,
     /// Names and values that mean nothing.
     unread: Vec<(String, String)>,
 }
@@ -92,6 +97,7 @@ impl Asked {
                 *value = day.0.to_string();
             }
         }
+        let problem = pairs.iter().position(|(name, _)| name == "problem").map(|at| pairs.remove(at).1);
         let (chosen, filters): (Vec<_>, Vec<_>) = pairs
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
@@ -100,7 +106,7 @@ impl Asked {
         let (query, errors) = CaseQuery::read(filters);
         let mut unread: Vec<_> = errors.into_iter().map(|error| (error.name, error.value)).collect();
         unread.extend(unknown.into_iter().map(|name| ("columns".to_owned(), name)));
-        Self { query, columns, unread }
+        Self { query, columns, problem, unread }
     }
 
     /// The pairs that say the same, without the place.

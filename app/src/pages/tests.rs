@@ -412,3 +412,15 @@ async fn columns_are_chosen_by_the_address() {
     let (_, html) = get(Fake::default(), "/cases?columns=colour").await;
     assert!(html.contains("The address asks for columns"));
 }
+
+#[tokio::test]
+async fn views_are_listed_saved_and_deleted_without_scripts() {
+    let (_, html) = get(Fake::default(), "/cases?batch=8&columns=peak&after=1_2").await;
+    assert!(html.contains("largest &lt;peaks&gt;") && html.contains("href=\"/cases?order=peak\""));
+    assert!(html.contains("name=\"query\" value=\"batch=8&amp;columns=peak\""), "the list without its place");
+    let current = html.split("aria-current=\"page\"").count();
+    assert!(current > 2, "the view that is shown, and the page in the header");
+    assert_eq!(html.matches("action=\"/cases/views/delete\"").count(), 2);
+    let (_, html) = get(Fake::default(), "/cases?problem=view-name").await;
+    assert!(html.contains("A view needs a name") && !html.contains("The address asks for"));
+}

@@ -26,6 +26,7 @@ pub mod statistics;
 pub mod sweep;
 pub mod telemetry;
 pub mod training;
+pub mod view;
 
 /// Version of the REST interface, as in `/api/v1`.
 pub const API_VERSION: u32 = 1;

@@ -21,6 +21,7 @@ mod row;
 mod runners;
 mod runs;
 mod value;
+mod views;
 
 pub use error::StoreError;
 pub use facets::Facets;

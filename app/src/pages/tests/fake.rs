@@ -19,6 +19,7 @@ use contract::statistics::CaseSpeed;
 use contract::sweep::Sweep;
 use contract::telemetry::{MemoryTrace, PhaseEnergy, Spread, Telemetry, TraceSpan};
 use contract::training::Training;
+use contract::view::SavedView;
 use planner::document::plan::TrainMethod;
 use planner::{Bytes, Tokens};
 
@@ -151,6 +152,15 @@ impl Backend for Fake {
             (None, _) => Ok(Comparison::of_runs(&query.runs, outcomes)),
         };
         self.answer(answer)
+    }
+
+    fn views(&self) -> Answer<'_, Vec<SavedView>> {
+        let view = |name: &str, query: &str| SavedView {
+            name: name.to_owned(),
+            query: query.to_owned(),
+            saved_at: NOW,
+        };
+        self.answer(Ok(vec![view("largest <peaks>", "order=peak"), view("x", "batch=8&columns=peak")]))
     }
 
     fn machines(&self) -> Answer<'_, Vec<Machine>> {
