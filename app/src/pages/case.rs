@@ -256,7 +256,7 @@ fn method(run: Run, case: Case, machine: Machine) -> AnyView {
     ];
     let more: Vec<_> = more
         .into_iter()
-        .filter_map(|(name, value)| Some(view! { <dt>{name}</dt><dd>{value?}</dd> }))
+        .filter_map(|(name, value)| value.map(|value| view! { <dt>{name}</dt><dd>{value}</dd> }))
         .collect();
     view! { <MethodCard run cases=vec![case] more=more.into_any() /> }.into_any()
 }

@@ -9,7 +9,6 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_location;
 
 use super::{address, answered, backend, difference, runs, set_status};
-use crate::backend::BackendError;
 use crate::components::{State, Tone};
 use crate::format;
 
@@ -31,7 +30,7 @@ pub fn ComparePage() -> impl IntoView {
             return Ok(incomplete(&query, &unread, unread_notices));
         }
         let compared = backend.compare(query.clone()).await?;
-        shown(&query, &compared, unread_notices)
+        Ok(shown(&query, &compared, unread_notices))
     })
 }
 
@@ -120,7 +119,7 @@ const fn axis_title(axis: Axis) -> &'static str {
     }
 }
 
-fn shown(query: &CompareQuery, compared: &Comparison, notices: AnyView) -> Result<AnyView, BackendError> {
+fn shown(query: &CompareQuery, compared: &Comparison, notices: AnyView) -> AnyView {
     let pairs = query.pairs();
     let export = |path: &str| address::with(path, &pairs, &[]);
     let figures = compared.figures();
@@ -154,7 +153,7 @@ fn shown(query: &CompareQuery, compared: &Comparison, notices: AnyView) -> Resul
     let name =
         query.by.map_or_else(|| "Runs".to_owned(), |axis| format!("By {}", axis_title(axis).to_lowercase()));
     let by = query.by.map(|_| view! { <section class="card">{choice(query)}{narrow(query)}</section> });
-    Ok(view! {
+    view! {
         <Title text=format!("Compare: {}", name.to_lowercase()) />
         <main id="main" class="page">
             <div class="head">
@@ -174,7 +173,7 @@ fn shown(query: &CompareQuery, compared: &Comparison, notices: AnyView) -> Resul
             {notices} {left_out} {by} {overall(query, compared, &figures)} {tables} {alone(compared)}
         </main>
     }
-    .into_any())
+    .into_any()
 }
 
 /// Links back to the list that the filters make.
