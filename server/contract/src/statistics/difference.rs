@@ -111,7 +111,7 @@ fn margin(standard_error: f64, freedom: f64) -> Option<f64> {
     if standard_error == 0.0 {
         return Some(0.0);
     }
-    let distribution = StudentsT::new(0.0, 1.0, freedom).ok()?;
+    let distribution = StudentsT::new(0.0, 1.0, freedom).ok().filter(|_| freedom.is_finite())?;
     Some(standard_error * distribution.inverse_cdf(UPPER))
 }
 
