@@ -1,5 +1,11 @@
 //! Addresses of pages.
 
+/// The pairs of an address's query, with or without its question mark.
+#[cfg(feature = "ssr")]
+pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
+    form_urlencoded::parse(query.trim_start_matches('?').as_bytes()).into_owned().collect()
+}
+
 /// An address with these pairs, then `more`.
 pub(crate) fn with(path: &str, pairs: &[(&'static str, String)], more: &[(&str, &str)]) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());

@@ -5,14 +5,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use contract::case::Case;
+use contract::compare::{CompareQuery, Comparison};
 use contract::explore::{CaseListing, CaseQuery};
-use contract::ids::{JobId, RunId, UnixMillis};
+use contract::history::{Before, CaseHistory};
+use contract::ids::{CaseId, JobId, RunId, UnixMillis};
 use contract::job::Job;
 use contract::link::StoredPlan;
 use contract::machine::Machine;
 use contract::points::CasePoints;
 use contract::protocol::Runner;
-use contract::run::{Page, RunDetail, RunFilter, RunSummary};
+use contract::run::{Page, Run, RunDetail, RunFilter, RunSummary};
+use contract::view::SavedView;
 
 /// The answer of a [`Backend`], when it is there.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
@@ -63,6 +67,14 @@ pub trait Backend: Send + Sync + 'static {
     fn cases(&self, query: CaseQuery) -> Answer<'_, CaseListing>;
     /// What plots of cases of all runs are drawn from.
     fn points(&self, query: CaseQuery) -> Answer<'_, CasePoints>;
+    /// A case with its run and machine.
+    fn case(&self, id: CaseId) -> Answer<'_, CaseDetail>;
+    /// A page of results with the key of a case, the newest first, from a place on.
+    fn history(&self, id: CaseId, before: Option<Before>) -> Answer<'_, CaseHistory>;
+    /// Results side by side; the query must be whole ([`CompareQuery::is_whole`]).
+    fn compare(&self, query: CompareQuery) -> Answer<'_, Comparison>;
+    /// The lists of cases that are kept, by name.
+    fn views(&self) -> Answer<'_, Vec<SavedView>>;
     /// Every machine, by name.
     fn machines(&self) -> Answer<'_, Vec<Machine>>;
     /// Every distinct model, machine and precision among the stored cases, for the filters.
@@ -75,6 +87,17 @@ pub trait Backend: Send + Sync + 'static {
     fn runners(&self) -> Answer<'_, Vec<Runner>>;
     /// A stored plan by the id of its short link.
     fn plan(&self, id: String) -> Answer<'_, StoredPlan>;
+}
+
+/// A case with where it was measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaseDetail {
+    /// The case.
+    pub case: Case,
+    /// Its run.
+    pub run: Run,
+    /// Where it ran.
+    pub machine: Machine,
 }
 
 /// Values that the list of runs can be filtered by.

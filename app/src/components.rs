@@ -8,9 +8,9 @@ mod load_line;
 mod why;
 
 pub use agent::Agent;
-#[cfg(feature = "ssr")]
-pub(crate) use answer::parts;
 pub use answer::{Basis, Summary, WhereItGoes};
+#[cfg(feature = "ssr")]
+pub(crate) use answer::{components, parts};
 pub use difference::Difference;
 pub use facts::{Costs, Facts, lost};
 pub use load_line::{LoadLine, Measured, batches};

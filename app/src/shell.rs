@@ -51,6 +51,8 @@ pub fn App() -> AnyView {
                 <Route path=path!("/runs/:id") view=pages::run::RunPage ssr=SsrMode::Async />
                 <Route path=path!("/cases") view=pages::cases::CasesPage ssr=SsrMode::Async />
                 <Route path=path!("/plots") view=pages::plots::PlotsPage ssr=SsrMode::Async />
+                <Route path=path!("/cases/:id") view=pages::case::CasePage ssr=SsrMode::Async />
+                <Route path=path!("/compare") view=pages::compare::ComparePage ssr=SsrMode::Async />
                 <Route path=path!("/jobs") view=pages::jobs::JobsPage ssr=SsrMode::Async />
                 <Route path=path!("/jobs/:id") view=pages::job::JobPage ssr=SsrMode::Async />
                 <Route path=path!("/planner") view=pages::planner::PlannerPage ssr=SsrMode::Async />

@@ -1,18 +1,21 @@
 //! What the pages ask, answered from the store.
 
-use app::backend::{Answer, Backend, BackendError, Facets, Site};
+use app::backend::{Answer, Backend, BackendError, CaseDetail, Facets, Site};
+use contract::compare::{CompareQuery, Comparison};
 use contract::explore::{CaseListing, CaseQuery};
-use contract::ids::{JobId, RunId};
+use contract::history::{self, Before, CaseHistory};
+use contract::ids::{CaseId, JobId, RunId};
 use contract::job::Job;
 use contract::link::StoredPlan;
 use contract::machine::Machine;
 use contract::points::CasePoints;
 use contract::protocol::Runner;
 use contract::run::{Page, RunDetail, RunFilter, RunSummary};
+use contract::view::SavedView;
 use store::StoreError;
 
-use crate::examples;
 use crate::state::AppState;
+use crate::{compare, examples};
 
 /// The store as the pages of one request see it.
 pub(crate) struct PageBackend {
@@ -60,6 +63,32 @@ impl Backend for PageBackend {
 
     fn points(&self, query: CaseQuery) -> Answer<'_, CasePoints> {
         Box::pin(async move { self.state.store.points(&query).await.map_err(unavailable) })
+    }
+
+    fn case(&self, id: CaseId) -> Answer<'_, CaseDetail> {
+        Box::pin(async move {
+            let found_case = self.state.store.case_with_run(id).await.map_err(unavailable)?;
+            let (case, run, machine) = found("case", &id, found_case)?;
+            Ok(CaseDetail { case, run, machine })
+        })
+    }
+
+    fn history(&self, id: CaseId, before: Option<Before>) -> Answer<'_, CaseHistory> {
+        Box::pin(async move {
+            let history = self.state.store.history(id, before, history::PER_PAGE).await;
+            found("case", &id, history.map_err(unavailable)?)
+        })
+    }
+
+    fn compare(&self, query: CompareQuery) -> Answer<'_, Comparison> {
+        Box::pin(async move {
+            let compared = compare::compare(&self.state, &query).await.map_err(unavailable)?;
+            compared.map_err(|run| BackendError::NotFound { what: "run", id: run.to_string() })
+        })
+    }
+
+    fn views(&self) -> Answer<'_, Vec<SavedView>> {
+        Box::pin(async { self.state.store.views().await.map_err(unavailable) })
     }
 
     fn machines(&self) -> Answer<'_, Vec<Machine>> {

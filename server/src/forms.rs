@@ -14,6 +14,7 @@ use axum::routing::get;
 use contract::ids::JobId;
 use contract::job::NewJob;
 use contract::sweep::first_benchmark;
+use contract::view::{MAX_NAME, MAX_QUERY, SavedView};
 use planner::link;
 
 use crate::access::COOKIE_NAME;
@@ -34,6 +35,8 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/jobs/{id}/cancel", get(pages::render).post(cancel_job))
         .route("/first-benchmark", get(pages::render).post(first))
         .route("/examples", get(pages::render).post(import_examples))
+        .route("/cases/views", get(pages::render).post(save_view))
+        .route("/cases/views/delete", get(pages::render).post(delete_view))
         .route("/planner/link", get(pages::render).post(store_plan))
         .route("/login", get(pages::render).post(log_in))
         .layer(DefaultBodyLimit::max(FORM_LIMIT))
@@ -180,6 +183,47 @@ async fn too_many(state: AppState, next: &str, seconds: u64) -> Response {
     let mut page = pages::render(State(state), request).await;
     page.headers_mut().insert(RETRY_AFTER, seconds.into());
     page
+}
+
+/// Keeps a list of cases by a name, and shows it again.
+async fn save_view(
+    State(state): State<AppState>,
+    _: LoggedIn,
+    request: Request,
+) -> Result<Response, Response> {
+    let form = form(&state, request).await?;
+    let name = value_of(&form, "name").unwrap_or_default().trim().to_owned();
+    let given = value_of(&form, "query").unwrap_or_default();
+    // Written anew, so that it is nothing but pairs.
+    let pairs = form_urlencoded::parse(given.trim_start_matches('?').as_bytes());
+    let query = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs.filter(|(key, _)| !matches!(&**key, "after" | "before" | "problem")))
+        .finish();
+    let shown = |problem: Option<&str>| {
+        let pairs = form_urlencoded::parse(query.as_bytes())
+            .chain(problem.map(|said| ("problem".into(), said.into())));
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        Redirect::to(&format!("/cases?{query}")).into_response()
+    };
+    if name.is_empty() || name.chars().count() > MAX_NAME || query.len() > MAX_QUERY {
+        return Ok(shown(Some("view-name")));
+    }
+    let view = SavedView { name, query: query.clone(), saved_at: state.now() };
+    let is_kept = state.store.save_view(&view).await.map_err(|e| plain(e.into()))?;
+    Ok(shown((!is_kept).then_some("too-many-views")))
+}
+
+/// Keeps it no more.
+async fn delete_view(
+    State(state): State<AppState>,
+    _: LoggedIn,
+    request: Request,
+) -> Result<Response, Response> {
+    let form = form(&state, request).await?;
+    let name = value_of(&form, "name").unwrap_or_default();
+    // One that is gone already is as wished.
+    state.store.delete_view(&name).await.map_err(|e| plain(e.into()))?;
+    Ok(Redirect::to("/cases").into_response())
 }
 
 async fn log_in(State(state): State<AppState>, request: Request) -> Result<Response, Response> {

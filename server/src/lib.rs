@@ -11,6 +11,7 @@ mod api;
 mod attempts;
 mod backend;
 mod beside;
+mod compare;
 mod events;
 mod examples;
 mod extract;

@@ -1,18 +1,20 @@
 //! Cases of all runs: filters with their counts, an order by any figure, pages by place. All of it stands in the address.
 
+mod columns;
+mod views;
+
 use std::collections::BTreeMap;
 
-use contract::case::CaseStatus;
-use contract::explore::{CaseLine, CaseListing, CaseQuery, Facet, FacetValue, Order, PER_PAGE};
+use contract::explore::{CaseListing, CaseQuery, Facet, FacetValue, Order, PER_PAGE};
 use contract::ids::UnixMillis;
 use contract::machine::Machine;
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_location;
 
+use self::columns::{Column, Columns};
 use super::{answered, backend, runs};
 use crate::address::with;
-use crate::components::{State, Tone, When};
 use crate::format;
 
 /// Values of a facet that are shown before the rest is folded away.
@@ -29,6 +31,7 @@ pub fn CasesPage() -> impl IntoView {
         let machines: BTreeMap<String, String> =
             backend.machines().await?.into_iter().map(|m: Machine| (m.id.to_string(), m.name)).collect();
         let listing = backend.cases(asked.query.clone()).await?;
+        let saved = backend.views().await?;
         let unread = asked.unread.iter().map(|(name, value)| runs::unread_value(name, value)).collect_view();
         let table = if listing.items.is_empty() {
             view! { <runs::Empty filtered=!asked.query.admits_all() one="case" all="/cases" /> }.into_any()
@@ -37,7 +40,11 @@ pub fn CasesPage() -> impl IntoView {
                 .into_any()
         };
         let exports = asked.query.pairs();
-        let export = |format: &str| with(&format!("/api/v1/case-lines{format}"), &exports, &[]);
+        // The CSV has every page as far as it goes; JSON is of this one.
+        let place = [("after", &asked.query.after), ("before", &asked.query.before)];
+        let here = place.map(|(name, place)| (name, place.map(|place| place.to_string())));
+        let here: Vec<(&str, &str)> =
+            here.iter().filter_map(|(name, place)| Some((*name, place.as_deref()?))).collect();
         Ok(view! {
             <Title text="Cases" />
             <main id="main" class="page">
@@ -47,24 +54,31 @@ pub fn CasesPage() -> impl IntoView {
                         <p class="muted num">{told(listing.total, &asked)}</p>
                     </div>
                     <div class="row">
-                        <a class="button" href=export(".csv") download="plimsoll-cases.csv">
+                        <a class="button" href=with("/compare", &exports, &[])>
+                            "Compare"
+                        </a>
+                        <a class="button" href=with("/api/v1/case-lines.csv", &exports, &[]) download="plimsoll-cases.csv">
                             "CSV"
                         </a>
-                        <a class="button" href=export("")>
+                        <a class="button" href=with("/api/v1/case-lines", &exports, &here)>
                             "JSON"
                         </a>
                     </div>
                 </div>
-                {unread}
+                {unread} {asked.problem.as_deref().and_then(views::problem)}
+                {views::saved(&saved, &asked.pairs(), site.may_write)}
                 <div class="explorer">
                     <Filters
                         query=asked.query.clone()
                         facets=listing.facets.clone()
                         machines
                         page="/cases"
-                        more=asked.order_pairs()
+                        more=asked.kept_pairs()
                     />
-                    <div class="stack">{chosen(&asked.query, "/cases", &[])} {table} {pages(&asked, &listing)}</div>
+                    <div class="stack">
+                        {chosen(&asked.query, "/cases", &asked.columns.pair().into_iter().collect::<Vec<_>>())}
+                        {choose(&asked)} {table} {pages(&asked, &listing)}
+                    </div>
                 </div>
             </main>
         }
@@ -76,36 +90,53 @@ pub fn CasesPage() -> impl IntoView {
 #[derive(Debug, Clone)]
 struct Asked {
     query: CaseQuery,
+    columns: Columns,
+    /// What a form before could not do, by its code.
+    problem: Option<String>,
     /// Names and values that mean nothing.
     unread: Vec<(String, String)>,
 }
 
 impl Asked {
     fn read(address: &str) -> Self {
-        let pairs = pairs_of(address);
-        let (query, errors) =
-            CaseQuery::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        Self { query, unread: errors.into_iter().map(|error| (error.name, error.value)).collect() }
+        let mut pairs = pairs_of(address);
+        let problem = pairs.iter().position(|(name, _)| name == "problem").map(|at| pairs.remove(at).1);
+        let (chosen, filters): (Vec<_>, Vec<_>) = pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .partition(|(name, _)| *name == "columns");
+        let (columns, unknown) = Columns::read(chosen.into_iter().map(|(_, value)| value));
+        let (query, errors) = CaseQuery::read(filters);
+        let mut unread: Vec<_> = errors.into_iter().map(|error| (error.name, error.value)).collect();
+        unread.extend(unknown.into_iter().map(|name| ("columns".to_owned(), name)));
+        Self { query, columns, problem, unread }
     }
 
-    /// The pairs that say the order.
-    fn order_pairs(&self) -> Vec<(&'static str, String)> {
-        let pairs = self.query.pairs().into_iter();
-        pairs.filter(|(name, _)| matches!(*name, "order" | "direction")).collect()
+    /// The pairs that say the same, without the place.
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs = self.query.pairs();
+        pairs.extend(self.columns.pair());
+        pairs
+    }
+
+    /// The pairs that are no filter: order and columns.
+    fn kept_pairs(&self) -> Vec<(&'static str, String)> {
+        let pairs = self.pairs().into_iter();
+        pairs.filter(|(name, _)| matches!(*name, "order" | "direction" | "columns")).collect()
     }
 
     /// The address of the same question in another order; the other direction where it is this one already.
     fn ordered(&self, order: Order) -> String {
         let mut query = CaseQuery { order, ..self.query.clone() };
         query.descending = if order == self.query.order { !self.query.descending } else { true };
-        with("/cases", &query.pairs(), &[])
+        let again = Self { query, ..self.clone() };
+        with("/cases", &again.pairs(), &[])
     }
 }
 
 /// The names and values of an address, days as the moments they begin at.
 pub(super) fn pairs_of(address: &str) -> Vec<(String, String)> {
-    let mut pairs: Vec<(String, String)> =
-        form_urlencoded::parse(address.trim_start_matches('?').as_bytes()).into_owned().collect();
+    let mut pairs = crate::address::pairs(address);
     for (name, value) in &mut pairs {
         // Dates come from fields of the browser, as days.
         if let ("since" | "until", Some(day)) = (name.as_str(), format::day_start(value)) {
@@ -175,6 +206,45 @@ pub(super) fn chosen(
             </ul>
         }
     })
+}
+
+/// The columns to choose from: a plain GET that keeps filters and order.
+fn choose(asked: &Asked) -> impl IntoView + use<> {
+    let boxes: Vec<_> = Column::ALL
+        .into_iter()
+        .map(|column| {
+            view! {
+                <label>
+                    <input type="checkbox" name="columns" value=column.as_str() checked=asked.columns.has(column) />
+                    <span>{column.title()}</span>
+                </label>
+            }
+        })
+        .collect();
+    let kept: Vec<_> = asked
+        .query
+        .pairs()
+        .into_iter()
+        .map(|(name, value)| view! { <input type="hidden" name=name value=value /> })
+        .collect();
+    let usual = with("/cases", &asked.query.pairs(), &[]);
+    view! {
+        <details class="quiet">
+            <summary>"Columns"</summary>
+            <form class="card" method="get" action="/cases" data-test="columns">
+                <fieldset class="field">
+                    <legend>"Beside the model"</legend>
+                    <div class="ticks many">{boxes}</div>
+                </fieldset>
+                {kept} <div class="row">
+                    <button class="button primary">"Show"</button>
+                    <a class="button" href=usual>
+                        "The usual ones"
+                    </a>
+                </div>
+            </form>
+        </details>
+    }
 }
 
 /// What a facet is called on the page.
@@ -319,20 +389,25 @@ fn Table(
     machines: BTreeMap<String, String>,
     now: UnixMillis,
 ) -> impl IntoView {
-    let head = |order: Order, label: &'static str, number: bool| {
-        let this = order == asked.query.order;
-        let sorted = this.then_some(if asked.query.descending { "descending" } else { "ascending" });
-        let arrow = match (this, asked.query.descending) {
-            (false, _) => "",
-            (true, true) => " ↓",
-            (true, false) => " ↑",
-        };
-        view! {
-            <th scope="col" class=if number { "n" } else { "" } aria-sort=sorted>
-                <a href=asked.ordered(order)>{label} <span aria-hidden="true">{arrow}</span></a>
-            </th>
-        }
-    };
+    let heads: Vec<_> = asked.columns.iter().map(|column| head(column, &asked)).collect();
+    let rows: Vec<_> = listing
+        .items
+        .into_iter()
+        .map(|case| {
+            let ended = columns::ended(&case, &asked.columns);
+            let cells: Vec<_> =
+                asked.columns.iter().map(|column| column.cell(&case, &machines, now)).collect();
+            view! {
+                <tr data-test="case-line">
+                    <th scope="row">
+                        <a href=format!("/cases/{}", case.id)>{case.model.clone()}</a>
+                        {ended}
+                    </th>
+                    {cells}
+                </tr>
+            }
+        })
+        .collect();
     view! {
         <div class="card flush">
             <div class="scroll" tabindex="0" role="region" aria-label="Cases">
@@ -340,81 +415,38 @@ fn Table(
                     <thead>
                         <tr>
                             <th scope="col">"Model"</th>
-                            <th scope="col">"How"</th>
-                            <th scope="col" class="n">
-                                "Batch"
-                            </th>
-                            <th scope="col" class="n">
-                                "Prompt + new"
-                            </th>
-                            {head(Order::Decode, "Decode, tok/s", true)}
-                            {head(Order::Prefill, "Prefill, tok/s", true)}
-                            {head(Order::Ttft, "First token", true)}
-                            {head(Order::Peak, "Peak, GiB", true)}
-                            {head(Order::Error, "Planned, off by", true)}
-                            <th scope="col">"Where"</th>
-                            {head(Order::Finished, "When", false)}
+                            {heads}
                         </tr>
                     </thead>
-                    <tbody class="num">
-                        {listing.items.into_iter().map(|case| line(case, &machines, now)).collect_view()}
-                    </tbody>
+                    <tbody class="num">{rows}</tbody>
                 </table>
             </div>
         </div>
     }
 }
 
-fn line(case: CaseLine, machines: &BTreeMap<String, String>, now: UnixMillis) -> impl IntoView + use<> {
-    let chosen: Vec<&str> = [&case.variant, &case.attention, &case.cache, &case.kv_cache]
-        .into_iter()
-        .map(String::as_str)
-        .filter(|word| *word != "default")
-        .collect();
-    let how = if chosen.is_empty() { case.engine.clone() } else { chosen.join(" · ") };
-    let rate = |rate: Option<f64>| rate.map_or_else(|| "–".to_owned(), format::figure);
-    let planned = match (case.peak_allocated, case.estimated) {
-        (Some(peak), Some(said)) if peak.0 > 0 => {
-            let off = 100.0 * (said.0 as f64 - peak.0 as f64) / peak.0 as f64;
-            (format::gib_figure(said), format::signed_percent(off))
-        }
-        (_, Some(said)) => (format::gib_figure(said), "–".to_owned()),
-        _ => ("–".to_owned(), "–".to_owned()),
+/// A column's head: a link to its order, where it has one.
+fn head(column: Column, asked: &Asked) -> AnyView {
+    let class = if column.is_number() { "n" } else { "" };
+    let Some(order) = column.order() else {
+        return view! { <th scope="col" class=class>{column.title()}</th> }.into_any();
     };
-    let machine = machines.get(&case.machine_id.to_string()).cloned().unwrap_or_default();
-    let ended = (case.status != CaseStatus::Ok)
-        .then(|| view! { <State word=case.status.as_str() tone=Tone::from(case.status) /> });
+    let (sorted, arrow) = match (order == asked.query.order, asked.query.descending) {
+        (false, _) => (None, ""),
+        (true, true) => (Some("descending"), " ↓"),
+        (true, false) => (Some("ascending"), " ↑"),
+    };
     view! {
-        <tr data-test="case-line">
-            <td>
-                <a href=format!("/runs/{}", case.run_id)>{case.model}</a>
-                {ended}
-            </td>
-            <td>
-                {case.precision}
-                <small>{how}</small>
-            </td>
-            <td class="n">{case.batch}</td>
-            <td class="n">{format!("{} + {}", case.prompt_tokens, case.generate_tokens)}</td>
-            <td class="n">{rate(case.decode_tokens_per_second)}</td>
-            <td class="n">{rate(case.prefill_tokens_per_second)}</td>
-            <td class="n">{case.ttft_ms.map_or_else(|| "–".to_owned(), format::millis)}</td>
-            <td class="n">{case.peak_allocated.map_or_else(|| "–".to_owned(), format::gib_figure)}</td>
-            <td class="n">{planned.1} <small>{planned.0}</small></td>
-            <td>
-                {machine}
-                <small>{case.device}</small>
-            </td>
-            <td class="nowrap">
-                <When at=case.finished_at now />
-            </td>
-        </tr>
+        <th scope="col" class=class aria-sort=sorted>
+            <a href=asked.ordered(order)>{column.title()} <span aria-hidden="true">{arrow}</span></a>
+        </th>
     }
+    .into_any()
 }
 
 /// Links to the pages around this one.
 fn pages(asked: &Asked, listing: &CaseListing) -> impl IntoView + use<> {
-    let pairs = asked.query.pairs();
+    let pairs = asked.pairs();
     let to = |name: &str, place: &String| with("/cases", &pairs, &[(name, place.as_str())]);
     let before = listing.previous.as_ref().map(|place| to("before", place));
     let after = listing.next.as_ref().map(|place| to("after", place));
@@ -461,5 +493,9 @@ mod tests {
         let asked = Asked::read("?colour=red&order=size&batch=2");
         assert_eq!(asked.unread, [("colour".into(), "red".into()), ("order".into(), "size".into())]);
         assert_eq!(asked.query.facets[&Facet::Batch], ["2"]);
+        let asked = Asked::read("?columns=peak&columns=colour&batch=2");
+        assert_eq!(asked.unread, [("columns".into(), "colour".into())]);
+        assert_eq!(asked.ordered(Order::Finished), "/cases?batch=2&direction=ascending&columns=peak");
+        assert_eq!(asked.without("batch", "2"), "/cases?columns=peak");
     }
 }

@@ -60,7 +60,7 @@ pub fn ExportPage() -> impl IntoView {
 }
 
 /// Where a plan's files are.
-pub(super) enum Address {
+pub enum Address {
     /// Of any plan, by its link.
     Query(String),
     /// Of a stored plan, by its id.

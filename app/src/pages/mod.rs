@@ -1,8 +1,11 @@
 //! One module a page.
 
 pub mod answers;
+pub mod case;
 pub mod cases;
+pub mod compare;
 pub mod diff;
+mod difference;
 pub mod docs;
 pub mod export;
 pub mod home;

@@ -1,6 +1,6 @@
 //! A run: what it measured, beside what the planner had said.
 
-mod cases;
+pub(super) mod cases;
 
 use contract::case::{Case, CaseStatus};
 use contract::ids::RunId;
@@ -99,7 +99,7 @@ fn Facts(run: Run, cases: Vec<Case>) -> impl IntoView {
 }
 
 /// Measured less estimated peak, in percent of the measured one.
-fn residual_percent(case: &Case) -> Option<f64> {
+pub(super) fn residual_percent(case: &Case) -> Option<f64> {
     let measured = case.measurement.as_ref().and_then(Measurement::peak_allocated)?;
     let estimated = case.estimate.as_ref()?.totals.allocated;
     (measured.0 > 0).then(|| 100.0 * (measured.0 as f64 - estimated.0 as f64) / measured.0 as f64)
@@ -143,7 +143,7 @@ fn PlotCard(name: &'static str, note: &'static str, chart: Chart) -> impl IntoVi
 }
 
 #[component]
-fn MachineCard(machine: Machine, run: Run) -> impl IntoView {
+pub(super) fn MachineCard(machine: Machine, run: Run) -> impl IntoView {
     let gpus = machine
         .gpus
         .iter()
@@ -186,7 +186,13 @@ fn MachineCard(machine: Machine, run: Run) -> impl IntoView {
 }
 
 #[component]
-fn MethodCard(run: Run, cases: Vec<Case>) -> impl IntoView {
+pub(super) fn MethodCard(
+    run: Run,
+    cases: Vec<Case>,
+    /// Further names and values.
+    #[prop(optional)]
+    more: Option<AnyView>,
+) -> impl IntoView {
     let build = run.runner;
     let measurement = cases.iter().find_map(|case| case.measurement.clone());
     let methods = measurement.map(|m| {
@@ -223,6 +229,7 @@ fn MethodCard(run: Run, cases: Vec<Case>) -> impl IntoView {
                     {format!("bench-runner {}", build.version)} <br />
                     <small>{format!("commit {} · candle {}{features} · {}", build.commit, build.candle, build.build)}</small>
                 </dd>
+                {more}
             </dl>
         </section>
     }

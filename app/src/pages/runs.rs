@@ -1,5 +1,6 @@
 //! The list of runs, with its filters in the address.
 
+use contract::compare::MOST;
 use contract::ids::UnixMillis;
 use contract::run::{Page, RunFilter, RunStatus, RunSummary};
 use leptos::prelude::*;
@@ -30,7 +31,22 @@ pub fn RunsPage() -> impl IntoView {
         } else if page.items.is_empty() {
             view! { <Empty filtered one="run" all="/runs" /> }.into_any()
         } else {
-            view! { <RunTable runs=page.items.clone() now=site.now /> }.into_any()
+            let enough = page.items.len() > 1;
+            view! {
+                <form method="get" action="/compare" class="stack listed" data-test="compare-runs">
+                    <RunTable runs=page.items.clone() now=site.now comparable=enough />
+                    {enough
+                        .then(|| {
+                            view! {
+                                <div class="row">
+                                    <button class="button">"Compare the ticked runs"</button>
+                                    <small>{format!("two to {MOST} of them; the first is the base")}</small>
+                                </div>
+                            }
+                        })}
+                </form>
+            }
+            .into_any()
         };
         Ok(view! {
             <Title text="Runs" />
@@ -217,14 +233,22 @@ pub(super) fn Empty(
 
 /// Runs, a line each.
 #[component]
-pub(super) fn RunTable(runs: Vec<RunSummary>, now: UnixMillis) -> impl IntoView {
+pub(super) fn RunTable(
+    runs: Vec<RunSummary>,
+    now: UnixMillis,
+    /// Whether each has a box to tick, of a form around the table.
+    #[prop(optional)]
+    comparable: bool,
+) -> impl IntoView {
+    let head =
+        comparable.then(|| view! { <th scope="col"><span class="visually-hidden">"Compare"</span></th> });
     view! {
         <div class="card flush">
             <div class="scroll" tabindex="0" role="region" aria-label="Runs">
                 <table style="min-width:860px">
                     <thead>
                         <tr>
-                            <th scope="col">"Run"</th>
+                            {head} <th scope="col">"Run"</th>
                             <th scope="col">"Machine"</th>
                             <th scope="col">"Models"</th>
                             <th scope="col" class="n">"Cases"</th>
@@ -234,20 +258,28 @@ pub(super) fn RunTable(runs: Vec<RunSummary>, now: UnixMillis) -> impl IntoView 
                             <th scope="col">"Status"</th>
                         </tr>
                     </thead>
-                    <tbody class="num">{runs.into_iter().map(|run| line(run, now)).collect_view()}</tbody>
+                    <tbody class="num">{runs.into_iter().map(|run| line(run, now, comparable)).collect_view()}</tbody>
                 </table>
             </div>
         </div>
     }
 }
 
-fn line(summary: RunSummary, now: UnixMillis) -> impl IntoView {
+fn line(summary: RunSummary, now: UnixMillis, comparable: bool) -> impl IntoView {
     let run = summary.run;
     let rate = summary.best_decode_tokens_per_second;
     let unwell = summary.cases_done.saturating_sub(summary.cases_ok);
+    let tick = comparable.then(|| {
+        let label = format!("Compare {}", run.name);
+        view! {
+            <td>
+                <input type="checkbox" name="run" value=run.id.to_string() aria-label=label />
+            </td>
+        }
+    });
     view! {
         <tr data-test="run-row">
-            <td>
+            {tick} <td>
                 <a href=format!("/runs/{}", run.id)>{run.name}</a>
                 <small>{origin(run.origin)}</small>
             </td>

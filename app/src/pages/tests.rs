@@ -55,6 +55,8 @@ fn keep(path: &str, html: &str) {
 async fn every_page_answers_with_its_status_and_a_heading() {
     let run = format!("/runs/{}", fake::ID);
     let job = format!("/jobs/{}", fake::ID);
+    let case = format!("/cases/{}", fake::cases()[0].id);
+    let compare = format!("/compare?run={}&run=018f5b0e-0000-7000-8000-000000000002", fake::ID);
     for (path, status) in [
         ("/", 200),
         ("/runs", 200),
@@ -67,6 +69,16 @@ async fn every_page_answers_with_its_status_and_a_heading() {
         ("/plots", 200),
         ("/plots?plot=memory&x=context&series=model", 200),
         ("/plots?plot=pie", 200),
+        ("/cases?columns=peak,status", 200),
+        (case.as_str(), 200),
+        ("/cases/none", 404),
+        ("/cases/018f5b0e-0000-7000-8000-00000000ffff", 404),
+        ("/compare", 200),
+        (compare.as_str(), 200),
+        ("/compare?by=precision&batch=8", 200),
+        ("/compare?by=colour", 400),
+        ("/compare?a=018f5b0e-0000-7000-8000-000000000001", 400),
+        ("/compare?a=018f5b0e-0000-7000-8000-000000000001&b=018f5b0e-0000-7000-8000-00000000ffff", 404),
         ("/jobs", 200),
         (job.as_str(), 200),
         ("/jobs/none", 404),
@@ -143,7 +155,8 @@ async fn a_list_says_why_it_shows_no_rows() {
 
 #[tokio::test]
 async fn a_database_that_fails_is_told_calmly() {
-    for path in ["/", "/runs", "/jobs", "/p/0123456789"] {
+    let case = format!("/cases/{}", fake::cases()[0].id);
+    for path in ["/", "/runs", "/jobs", "/p/0123456789", "/cases", &case, "/compare?by=machine"] {
         let (status, html) = get(Fake { broken: true, ..Fake::default() }, path).await;
         assert_eq!(status, 500, "{path}");
         assert!(html.contains("Nothing was lost"), "{path}");
@@ -407,9 +420,154 @@ async fn every_plot_says_of_how_many_and_has_a_table() {
 }
 
 #[tokio::test]
+async fn a_case_shows_what_was_measured_beside_what_was_estimated() {
+    let case = &fake::cases()[0];
+    let (_, html) = get(Fake::default(), &format!("/cases/{}", case.id)).await;
+    for said in [
+        "Peaks by phase",
+        "Where it goes",
+        "counting allocator",
+        "monotonic clock around each forward pass",
+        "bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision bf16 --variant stock --batch 1 --prompt 256 \
+         --generate 32 --device cpu --repetitions 3 --threads 2",
+        "AMD EPYC 7B13",
+        "2143c33",
+        "+2.0 %",
+    ] {
+        assert!(html.contains(said), "no {said}");
+    }
+    for link in [
+        format!("/runs/{}", fake::ID),
+        format!("/api/v1/cases/{}", case.id),
+        format!("/api/v1/cases/{}/history", case.id),
+    ] {
+        assert!(html.contains(&format!("href=\"{link}\"")), "no link to {link}");
+    }
+    assert!(html.contains("data-test=\"open-in-planner\"") && html.contains("href=\"/planner?"));
+    for absent in ["The search", "Memory over time", "Training steps", "data-test=\"today\"", "case-ended"] {
+        assert!(!html.contains(absent), "{absent} of a case without it");
+    }
+}
+
+#[tokio::test]
 async fn a_plot_of_nothing_says_so() {
     let (_, html) = get(Fake { empty: true, ..Fake::default() }, "/plots").await;
     assert!(html.contains("Nothing is measured yet"));
     let (_, html) = get(Fake::default(), "/plots?q=nothing").await;
     assert!(html.contains("No case passes these filters"));
+}
+
+#[tokio::test]
+async fn a_case_that_failed_says_why_in_full() {
+    let cases = fake::cases();
+    for (place, class) in [(4, "notice bad"), (9, "notice")] {
+        let (status, html) = get(Fake::default(), &format!("/cases/{}", cases[place].id)).await;
+        assert_eq!(status, 200);
+        assert!(html.contains(&format!("<section class=\"{class}\" data-test=\"case-ended\"")), "{class}");
+    }
+    let (_, html) = get(Fake::default(), &format!("/cases/{}", cases[4].id)).await;
+    assert!(html.contains("no memory for &lt;it&gt;"), "escaped");
+    assert!(!html.contains("Peaks by phase"), "nothing was measured");
+    assert!(html.contains("Where it goes"), "the estimate was made before");
+}
+
+#[tokio::test]
+async fn everything_that_a_case_recorded_is_shown() {
+    let [rich, trained] = &fake::special_cases()[..] else { panic!("two of them") };
+    let (_, html) = get(Fake::default(), &format!("/cases/{}", rich.id)).await;
+    for said in [
+        "batch 6 fits, 7 does not fit, the planner had said 8",
+        "not run: a smaller case had failed",
+        "Largest batch",
+        "17.250 ± 0.310",
+        "RAPL package 0",
+        "2,900 MHz (2,400 to 3,100)",
+        "Power: no meter may be read.",
+        "Memory over time",
+        "Prefill, warm-up",
+        "Estimate then and today",
+        "--edge batch --edge-resolution 1 --memory-trace",
+    ] {
+        assert!(html.contains(said), "no {said}");
+    }
+    assert_eq!(html.matches("<svg viewBox=\"0 0 480 300\"").count(), 1);
+    let (_, html) = get(Fake::default(), &format!("/cases/{}", trained.id)).await;
+    for said in ["Training steps", "Backward", "4.50 nats before the first step", "--train full"] {
+        assert!(html.contains(said), "no {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_history_tells_a_change_from_noise() {
+    let case = &fake::cases()[0];
+    let path = format!("/cases/{}", case.id);
+    let (_, html) = get(Fake::default(), &path).await;
+    assert_eq!(html.matches("data-test=\"history-row\"").count(), 3);
+    assert!(html.contains("+10.0 %"), "a tenth faster");
+    assert!(html.contains(", noise"), "the same as before the failure");
+    assert!(html.contains("killed from &lt;outside&gt;") && html.contains("data-test=\"attempt\""));
+    let older = html.split(&format!("href=\"{path}?before=")).nth(1).unwrap();
+    let (place, _) = older.split_once("#history").unwrap();
+    let (_, html) = get(Fake::default(), &format!("{path}?before={place}")).await;
+    assert!(html.contains("Newest results") && html.contains("rack") && !html.contains("Older results"));
+    let (status, html) = get(Fake::default(), &format!("{path}?before=x")).await;
+    assert_eq!(status, 200);
+    assert!(html.contains("The address asks for before"));
+}
+
+#[tokio::test]
+async fn runs_are_ticked_and_compared() {
+    let (_, html) = get(Fake::default(), "/runs").await;
+    assert_eq!(html.matches("type=\"checkbox\" name=\"run\"").count(), 2);
+    let (a, b) = (fake::ID, "018f5b0e-0000-7000-8000-000000000002");
+    let (_, html) = get(Fake::default(), &format!("/compare?run={a}&run={b}")).await;
+    assert!(html.contains("8 cases in common, 2 in one alone"), "each lacks one that the other has");
+    assert_eq!(html.matches("data-test=\"compared\"").count(), 2);
+    assert!(html.contains("+11.1 %"), "a tenth less time is a ninth more of them");
+    assert!(html.contains("the same"), "the peaks");
+    assert!(html.contains("Welch 1947") && html.contains("Fleming and Wallace 1986"));
+    for link in [
+        format!("/api/v1/compare.csv?a={a}&amp;b={b}"),
+        format!("/api/v1/compare?a={a}&amp;b={b}"),
+        format!("/compare?a={b}&amp;b={a}"),
+        format!("/cases/{}", fake::cases()[2].id),
+    ] {
+        assert!(html.contains(&format!("href=\"{link}\"")), "{link}");
+    }
+    // A case that failed keeps its place in the row.
+    assert!(html.contains("out-of-memory"));
+}
+
+#[tokio::test]
+async fn cases_are_compared_by_an_axis() {
+    let (_, html) = get(Fake::default(), "/compare?by=precision&batch=8&base=fp32").await;
+    assert!(html.contains("1,200 older ones are left out"));
+    let first = html.find("<th scope=\"row\">fp32").unwrap();
+    assert!(first < html.find("<th scope=\"row\">bf16").unwrap(), "the base comes first");
+    assert!(html.contains("name=\"batch\" value=\"8\""), "the form keeps the filters");
+    let (_, html) = get(Fake::default(), "/compare?batch=8").await;
+    assert!(html.contains("data-test=\"compare-by\"") && html.contains("name=\"batch\" value=\"8\""));
+}
+
+#[tokio::test]
+async fn columns_are_chosen_by_the_address() {
+    let (_, html) = get(Fake::default(), "/cases?columns=peak&columns=status&order=peak").await;
+    assert!(html.contains("out-of-memory") && html.contains(">Status</th>"));
+    assert!(!html.contains(">How</th>") && html.contains(r#"aria-sort="descending""#));
+    assert!(html.contains("/cases?order=peak&amp;direction=ascending&amp;columns=peak%2Cstatus"));
+    assert!(html.contains(&format!("href=\"/cases/{}\"", fake::cases()[0].id)));
+    let (_, html) = get(Fake::default(), "/cases?columns=colour").await;
+    assert!(html.contains("The address asks for columns"));
+}
+
+#[tokio::test]
+async fn views_are_listed_saved_and_deleted_without_scripts() {
+    let (_, html) = get(Fake::default(), "/cases?batch=8&columns=peak&after=1_2").await;
+    assert!(html.contains("largest &lt;peaks&gt;") && html.contains("href=\"/cases?order=peak\""));
+    assert!(html.contains("name=\"query\" value=\"batch=8&amp;columns=peak\""), "the list without its place");
+    let current = html.split("aria-current=\"page\"").count();
+    assert!(current > 2, "the view that is shown, and the page in the header");
+    assert_eq!(html.matches("action=\"/cases/views/delete\"").count(), 2);
+    let (_, html) = get(Fake::default(), "/cases?problem=view-name").await;
+    assert!(html.contains("A view needs a name") && !html.contains("The address asks for"));
 }

@@ -3,8 +3,9 @@
 use planner::catalogue;
 use serde::Serialize;
 
-use crate::case::{CaseSpec, attention_word};
+use crate::case::{CaseSpec, Device, attention_word};
 use crate::edge::EdgeSpec;
+use crate::measurement::Measurement;
 use crate::sweep::Sweep;
 use crate::training;
 
@@ -30,9 +31,10 @@ pub fn commands(sweep: &Sweep) -> Vec<String> {
     }
 }
 
-/// The command that measures a case again, with the decoder that computed it.
+/// The command that measures a case again as it was measured: with the decoder that computed it, as many threads and, where
+/// memory over time was kept, keeping it.
 #[must_use]
-pub fn of_case(spec: &CaseSpec) -> String {
+pub fn case_command(spec: &CaseSpec, measured: Option<&Measurement>) -> String {
     let sweep = Sweep {
         models: vec![spec.model.clone()],
         precisions: vec![spec.precision.clone()],
@@ -54,7 +56,14 @@ pub fn of_case(spec: &CaseSpec) -> String {
         seed: spec.seed,
         edge: spec.edge,
     };
-    command(&sweep, training::options(&sweep.trainings))
+    let mut command = command(&sweep, training::options(&sweep.trainings));
+    if let (Device::Cpu, Some(threads)) = (spec.device, measured.and_then(|m| m.threads)) {
+        command = format!("{command} --threads {threads}");
+    }
+    if measured.is_some_and(|m| m.memory_trace.is_some()) {
+        command.push_str(" --memory-trace");
+    }
+    command
 }
 
 fn command(sweep: &Sweep, training: Option<String>) -> String {

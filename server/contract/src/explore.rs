@@ -41,6 +41,8 @@ macro_rules! names {
     };
 }
 
+pub(crate) use names;
+
 names! {
     /// What cases are told apart by. Every value of it is a text; what a case leaves to the engine is `default`.
     Facet {

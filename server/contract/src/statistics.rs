@@ -1,8 +1,13 @@
 //! Interpretation of stored samples: rates and percentiles, computed in one place for CLI, API and pages.
 
+mod difference;
+
 use serde::{Deserialize, Serialize};
 
+pub use difference::{DIFFERENCE_METHOD, Difference, Interval, MEAN_METHOD};
+
 use crate::case::CaseSpec;
+use crate::figure::Figure;
 use crate::measurement::{Measurement, Phase};
 
 /// Median, spread and extremes of a set of figures.
@@ -88,25 +93,13 @@ impl CaseSpeed {
     /// Of a case's samples; where it searched an edge, of the largest that fits.
     #[must_use]
     pub fn of(spec: &CaseSpec, measurement: &Measurement) -> Self {
-        let spec = spec.measured(measurement);
-        let batch = f64::from(spec.batch);
-        let prompt = batch * spec.prompt_tokens.0 as f64;
+        let of = |figure: Figure| Distribution::of(figure.readings(spec, measurement));
         Self {
-            prefill_tokens_per_second: Distribution::of(
-                measurement.samples.iter().map(|s| prompt / (s.prefill_ms / 1e3)),
-            ),
-            decode_tokens_per_second: Distribution::of(
-                measurement.samples.iter().filter(|s| !s.token_ms.is_empty()).map(|s| {
-                    let seconds = s.token_ms.iter().sum::<f64>() / 1e3;
-                    batch * s.token_ms.len() as f64 / seconds
-                }),
-            ),
-            ttft_ms: Distribution::of(measurement.samples.iter().map(|s| s.ttft_ms)),
+            prefill_tokens_per_second: of(Figure::Prefill),
+            decode_tokens_per_second: of(Figure::Decode),
+            ttft_ms: of(Figure::Ttft),
             token_ms: Distribution::of(measurement.samples.iter().flat_map(|s| s.token_ms.iter().copied())),
-            training_tokens_per_second: spec.training.as_ref().and_then(|training| {
-                let tokens = prompt * f64::from(training.gradient_accumulation);
-                Distribution::of(measurement.steps.iter().map(|s| tokens / (s.step_ms() / 1e3)))
-            }),
+            training_tokens_per_second: of(Figure::Training),
         }
     }
 }

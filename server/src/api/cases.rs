@@ -3,14 +3,16 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use contract::case::{Case, CaseFilter};
 use contract::error::ApiError;
 use contract::explore::{CaseListing, CaseQuery, MAX_PER_PAGE};
+use contract::history::CaseHistory;
 use contract::ids::CaseId;
 use contract::run::Page;
+use serde::Deserialize;
 
+use super::compare::separated;
 use crate::extract::{Filter, Id};
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -40,6 +42,43 @@ pub(super) async fn list(
               (status = 404, body = ApiError, description = "There is none")))]
 pub(super) async fn one(State(state): State<AppState>, Id(id): Id<CaseId>) -> Result<Json<Case>, Problem> {
     state.store.case(id).await?.map(Json).ok_or_else(|| Problem::not_found("case", id))
+}
+
+/// Which results of a history.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HistoryPage {
+    /// Those before this place.
+    before: Option<String>,
+    /// Most results.
+    limit: Option<usize>,
+}
+
+/// List the results with the same key as a case, on every machine, commit and driver, the newest first, with how far each is
+/// from the one before.
+#[utoipa::path(get, path = "/api/v1/cases/{id}/history", operation_id = "get_case_history", tag = "cases",
+    params(
+        ("id" = CaseId, Path, description = "The case"),
+        ("before" = Option<String>, Query, description = "`next` of the page before this one"),
+        ("limit" = Option<usize>, Query, description = "Most results, 1 to 200; 50 where left out")),
+    responses((status = 200, body = CaseHistory, description = "A page of them"),
+              (status = 400, body = ApiError, description = "A parameter that means nothing"),
+              (status = 404, body = ApiError, description = "There is no such case")))]
+pub(super) async fn history(
+    State(state): State<AppState>,
+    Id(id): Id<CaseId>,
+    Filter(page): Filter<HistoryPage>,
+) -> Result<Json<CaseHistory>, Problem> {
+    let bad = |field: &str, said: String| Problem::new(StatusCode::BAD_REQUEST, "bad-field", said).at(field);
+    let before = page.before.map(|place| place.parse()).transpose();
+    let before = before.map_err(|e: contract::history::NoPlace| bad("before", e.to_string()))?;
+    let limit = page.limit.unwrap_or(contract::history::PER_PAGE);
+    if !(1..=contract::history::MAX_PER_PAGE).contains(&limit) {
+        let said = format!("{limit} is out of range; accepted: 1 to {}", contract::history::MAX_PER_PAGE);
+        return Err(bad("limit", said));
+    }
+    let history = state.store.history(id, before, limit).await?;
+    history.map(Json).ok_or_else(|| Problem::not_found("case", id))
 }
 
 /// List cases of all runs on one line each, filtered, ordered, with the counts of every filter.
@@ -81,19 +120,11 @@ pub(super) async fn lines_csv(
         asked.limit = MAX_PER_PAGE;
     }
     let listing = state.store.explore(&asked).await?;
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let unwritable = |error: &dyn std::fmt::Display| {
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            format!("the lines cannot be written: {error}"),
-        )
-    };
-    writer.write_record(NAMES).map_err(|e| unwritable(&e))?;
+    let mut records = vec![NAMES.map(str::to_owned).to_vec()];
     for line in &listing.items {
         let text = |figure: Option<f64>| figure.map(|f| f.to_string()).unwrap_or_default();
         let bytes = |bytes: Option<planner::Bytes>| bytes.map(|b| b.0.to_string()).unwrap_or_default();
-        let fields = [
+        records.push(vec![
             line.id.to_string(),
             line.run_id.to_string(),
             line.machine_id.to_string(),
@@ -115,15 +146,9 @@ pub(super) async fn lines_csv(
             bytes(line.peak_allocated),
             bytes(line.estimated),
             line.finished_at.0.to_string(),
-        ];
-        writer.write_record(&fields).map_err(|e| unwritable(&e))?;
+        ]);
     }
-    let text = writer.into_inner().map_err(|e| unwritable(&e))?;
-    let headers = [
-        (CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (CONTENT_DISPOSITION, "attachment; filename=\"plimsoll-cases.csv\""),
-    ];
-    Ok((headers, text))
+    separated(&records, "plimsoll-cases.csv")
 }
 
 /// The columns of the comma-separated lines, by the names of the contract.

@@ -2,6 +2,7 @@
 
 mod cases;
 mod catalogue;
+mod compare;
 mod examples;
 mod jobs;
 mod machines;
@@ -35,9 +36,12 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/runs/{id}/rows", get(runs::rows))
         .route("/cases", get(cases::list))
         .route("/cases/{id}", get(cases::one))
+        .route("/cases/{id}/history", get(cases::history))
         .route("/case-lines", get(cases::lines))
         .route("/case-lines.csv", get(cases::lines_csv))
         .route("/plots/{file}", get(plots::draw))
+        .route("/compare", get(compare::one))
+        .route("/compare.csv", get(compare::csv))
         .route("/machines", get(machines::list))
         .route("/jobs", get(jobs::list).post(jobs::submit))
         .route("/jobs/{id}", get(jobs::one))
@@ -139,6 +143,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         cases::lines,
         cases::lines_csv,
         plots::draw,
+        cases::history,
+        compare::one,
+        compare::csv,
         machines::list,
         jobs::list,
         jobs::submit,

@@ -1,4 +1,5 @@
 mod bad_input;
+mod compare;
 mod lease;
 mod plots;
 mod reading;
@@ -31,5 +32,5 @@ async fn everything_described_is_served() {
             assert!(seen.insert(name), "{method} {path}: another operation has its name");
         }
     }
-    assert_eq!(seen.len(), 31, "a new address is described in openapi()");
+    assert_eq!(seen.len(), 34, "a new address is described in openapi()");
 }

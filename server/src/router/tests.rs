@@ -278,3 +278,38 @@ async fn pages_are_rendered_with_a_strict_policy() {
     let answer = server.send(Request::put("/runs").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
 }
+
+#[tokio::test]
+async fn views_of_cases_are_kept_and_let_go_by_forms() {
+    let server = Server::new().await;
+    let names = || async {
+        let views = server.state.store.views().await.unwrap();
+        views.into_iter().map(|view| (view.name, view.query)).collect::<Vec<_>>()
+    };
+    let saved =
+        server.form("/cases/views", "name=+big+&query=%3Forder%3Dpeak%26model%3Da%2520b%26after%3D1_2").await;
+    assert_eq!(
+        (saved.status, saved.header("location")),
+        (StatusCode::SEE_OTHER, "/cases?order=peak&model=a+b")
+    );
+    assert_eq!(names().await, [("big".to_owned(), "order=peak&model=a+b".to_owned())]);
+    let long = format!("name={}&query=batch%3D1", "x".repeat(81));
+    for (form, location) in [
+        ("name=+&query=batch%3D1", "/cases?batch=1&problem=view-name"),
+        (long.as_str(), "/cases?batch=1&problem=view-name"),
+        ("query=a%0D%0Ab%3Dc", "/cases?a%0D%0Ab=c&problem=view-name"),
+    ] {
+        let answer = server.form("/cases/views", form).await;
+        assert_eq!((answer.status.as_u16(), answer.header("location")), (303, location), "{form}");
+    }
+    assert_eq!(names().await.len(), 1);
+    let deleted = server.form("/cases/views/delete", "name=big").await;
+    assert_eq!((deleted.status.as_u16(), deleted.header("location")), (303, "/cases"));
+    assert_eq!(names().await, []);
+
+    let locked = Server::with(Some(ADMIN)).await;
+    for path in ["/cases/views", "/cases/views/delete"] {
+        let answer = locked.form(path, "name=x&query=").await;
+        assert!(answer.header("location").starts_with("/login?next="), "{path}: {answer:?}");
+    }
+}

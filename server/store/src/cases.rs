@@ -2,12 +2,13 @@
 
 use contract::case::{Case, CaseFilter};
 use contract::ids::{CaseId, RunId, UnixMillis};
-use contract::run::Page;
+use contract::machine::Machine;
+use contract::run::{Page, Run};
 use contract::statistics::CaseSpeed;
 use sqlx::{QueryBuilder, SqliteConnection, SqliteExecutor};
 
 use crate::row::Paging;
-use crate::{Store, StoreError, explore, value};
+use crate::{Store, StoreError, explore, machines, runs, value};
 
 #[derive(sqlx::FromRow)]
 struct CaseRow {
@@ -92,6 +93,22 @@ impl Store {
     /// Where the database fails.
     pub async fn case(&self, id: CaseId) -> Result<Option<Case>, StoreError> {
         find(&self.pool, id).await
+    }
+
+    /// One case with its run and machine.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn case_with_run(&self, id: CaseId) -> Result<Option<(Case, Run, Machine)>, StoreError> {
+        let mut read = self.pool.begin().await?;
+        let Some(case) = find(&mut *read, id).await? else { return Ok(None) };
+        let run = runs::find(&mut *read, case.run_id).await?;
+        let machine = match &run {
+            Some(run) => machines::find(&mut *read, run.machine_id).await?,
+            None => None,
+        };
+        // Foreign keys hold both in place.
+        Ok(run.zip(machine).map(|(run, machine)| (case, run, machine)))
     }
 
     /// A page of cases of all runs, newest first.

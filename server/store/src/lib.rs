@@ -15,11 +15,13 @@ mod jobs;
 mod leases;
 mod machines;
 mod open;
+mod outcomes;
 mod plans;
 mod row;
 mod runners;
 mod runs;
 mod value;
+mod views;
 
 pub use error::StoreError;
 pub use facets::Facets;

@@ -7,7 +7,8 @@ use sqlx::SqliteExecutor;
 
 use crate::{Store, StoreError, value};
 
-struct MachineRow {
+#[derive(sqlx::FromRow)]
+pub(crate) struct MachineRow {
     id: String,
     name: String,
     os: String,

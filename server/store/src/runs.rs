@@ -45,6 +45,14 @@ impl Store {
         Ok(machine.map(|machine| RunDetail { run, machine, cases }))
     }
 
+    /// Whether there is such a run.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn has_run(&self, id: RunId) -> Result<bool, StoreError> {
+        Ok(find(&self.pool, id).await?.is_some())
+    }
+
     /// A page of runs, newest first.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The table of a run's cases.
 
 use contract::case::{Case, CaseSpec, CaseStatus};
-use contract::command::{self, FOLDER};
+use contract::command::{FOLDER, case_command};
 use contract::edge::Edge;
 use contract::measurement::{Measurement, Phase};
 use contract::statistics::{CaseSpeed, Distribution};
@@ -65,7 +65,9 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
     let head = view! {
         <td class="n">{case.position + 1}</td>
         <td>
-            <span class="nowrap">{spec.model.clone()}</span>
+            <a class="nowrap" href=format!("/cases/{}", case.id)>
+                {spec.model.clone()}
+            </a>
             <small class="nowrap">
                 {format!(
                     "{} · {} at once · {} + {} tokens",
@@ -80,7 +82,7 @@ fn row(case: Case, largest: Bytes) -> impl IntoView {
             {trained(&spec, case.measurement.as_ref())}
         </td>
     };
-    let again = view! { <td>{actions(&spec, case.plan.as_ref())}</td> };
+    let again = view! { <td>{actions(&spec, case.measurement.as_ref(), case.plan.as_ref())}</td> };
     let Some(measurement) = case.measurement.filter(|_| case.status == CaseStatus::Ok) else {
         let planned = case.estimate.map(|estimate| {
             view! { <small>{format!("The planner had said {}.", estimate.totals.allocated)}</small> }
@@ -217,7 +219,8 @@ fn predicts(measurement: &Measurement) -> Option<String> {
     ))
 }
 
-fn estimated_phase(estimate: &Estimate, phase: Phase) -> Option<Bytes> {
+/// What was estimated of a phase's peak.
+pub(in crate::pages) fn estimated_phase(estimate: &Estimate, phase: Phase) -> Option<Bytes> {
     estimate.phases.iter().flatten().find(|p| p.phase == phase.as_str()).map(|p| p.peak_bytes)
 }
 
@@ -263,8 +266,12 @@ fn against(
     }
 }
 
-fn actions(spec: &CaseSpec, plan: Option<&planner::Plan>) -> impl IntoView + use<> {
-    let command = command::of_case(spec);
+fn actions(
+    spec: &CaseSpec,
+    measured: Option<&Measurement>,
+    plan: Option<&planner::Plan>,
+) -> impl IntoView + use<> {
+    let command = case_command(spec, measured);
     let incomplete = command.contains(FOLDER);
     let command = view! {
         <details class="quiet">

@@ -3,20 +3,28 @@
 use std::collections::BTreeMap;
 
 use contract::case::{Case, CaseSpec, CaseStatus, Device};
+use contract::compare::{CompareQuery, Comparison};
+use contract::edge::{Edge, EdgeAxis, EdgeProbe, EdgeSpec};
 use contract::explore::{CaseLine, CaseListing, CaseQuery, Facet, FacetValue};
+use contract::history::{Attempt, Before, CaseHistory};
 use contract::ids::{CaseId, JobId, RunId, UnixMillis};
 use contract::job::{Job, JobState, Progress};
 use contract::link::StoredPlan;
 use contract::machine::{Cpu, Machine};
-use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Sample};
-use contract::points::{CaseDetail, CasePoint, CasePoints};
+use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Quality, Sample, StepSample};
+use contract::outcome::Outcome;
+use contract::points::{self, CasePoint, CasePoints};
 use contract::protocol::{AdvertisedModel, Registration, Runner, WeightSource};
 use contract::run::{Page, Run, RunDetail, RunFilter, RunOrigin, RunStatus, RunSummary, RunnerBuild};
 use contract::statistics::CaseSpeed;
 use contract::sweep::Sweep;
+use contract::telemetry::{MemoryTrace, PhaseEnergy, Spread, Telemetry, TraceSpan};
+use contract::training::Training;
+use contract::view::SavedView;
+use planner::document::plan::TrainMethod;
 use planner::{Bytes, Tokens};
 
-use crate::backend::{Answer, Backend, BackendError, Facets, Site};
+use crate::backend::{Answer, Backend, BackendError, CaseDetail, Facets, Site};
 use crate::link;
 
 pub(super) const ID: &str = "018f5b0e-0000-7000-8000-000000000001";
@@ -107,10 +115,10 @@ impl Backend for Fake {
     fn points(&self, query: CaseQuery) -> Answer<'_, CasePoints> {
         let point = |case: &Case| {
             let estimate = case.estimate.as_ref();
-            let detail = CaseDetail {
+            let detail = points::CaseDetail {
                 parts: estimate.map(|e| e.per_gpu),
                 band: estimate.map(|e| (e.error_band.low, e.error_band.high)),
-                ..CaseDetail::default()
+                ..points::CaseDetail::default()
             };
             CasePoint { line: case_line(case), detail }
         };
@@ -121,6 +129,58 @@ impl Backend for Fake {
             (facet, values.map(|v| FacetValue { value: v.to_owned(), cases: 5 }).to_vec())
         });
         self.answer(Ok(CasePoints { total: if none { 0 } else { 3000 }, items, facets: facets.into() }))
+    }
+
+    fn case(&self, id: CaseId) -> Answer<'_, CaseDetail> {
+        let RunDetail { run, machine, cases } = detail();
+        let found = cases.into_iter().chain(special_cases()).find(|case| case.id == id);
+        let answer = found.map(|case| CaseDetail { case, run, machine });
+        self.answer(answer.ok_or_else(|| missing("case", &id)))
+    }
+
+    fn history(&self, id: CaseId, before: Option<Before>) -> Answer<'_, CaseHistory> {
+        let case = detail().cases.into_iter().chain(special_cases()).find(|case| case.id == id);
+        let attempt = Attempt {
+            status: CaseStatus::Crashed,
+            error: Some("It was killed from <outside>.".to_owned()),
+            engine: "candle 0.11.1 stock llama".to_owned(),
+            finished_at: UnixMillis(NOW.0 - 900_000),
+        };
+        let answer = case.map(|case| {
+            let outcomes = past(&case).into_iter().skip(if before.is_some() { 2 } else { 0 }).collect();
+            CaseHistory::of(case.spec.key(), outcomes, 3, vec![attempt])
+        });
+        self.answer(answer.ok_or_else(|| missing("case", &id)))
+    }
+
+    fn compare(&self, query: CompareQuery) -> Answer<'_, Comparison> {
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        for (place, run) in query.runs.iter().enumerate() {
+            // Each run is a little faster than the one before, and lacks the case at its place.
+            for (n, case) in detail().cases.into_iter().enumerate().filter(|(n, _)| *n != place) {
+                outcomes.push(outcome(case, *run, 1.0 - 0.1 * place as f64, i64::try_from(n).unwrap()));
+            }
+        }
+        let unknown = query.runs.iter().find(|run| run.0.as_u128() & 0xffff == 0xffff);
+        let answer = match (query.by, unknown) {
+            (_, Some(run)) => Err(missing("run", run)),
+            (Some(axis), _) => {
+                let cases = detail().cases;
+                let outcomes = cases.into_iter().map(|case| outcome(case, ID.parse().unwrap(), 1.0, 0));
+                Ok(Comparison::by(axis, query.base.as_deref(), outcomes.collect(), 1200))
+            }
+            (None, _) => Ok(Comparison::of_runs(&query.runs, outcomes)),
+        };
+        self.answer(answer)
+    }
+
+    fn views(&self) -> Answer<'_, Vec<SavedView>> {
+        let view = |name: &str, query: &str| SavedView {
+            name: name.to_owned(),
+            query: query.to_owned(),
+            saved_at: NOW,
+        };
+        self.answer(Ok(vec![view("largest <peaks>", "order=peak"), view("x", "batch=8&columns=peak")]))
     }
 
     fn machines(&self) -> Answer<'_, Vec<Machine>> {
@@ -333,6 +393,117 @@ fn case(position: u32, spec: CaseSpec) -> Case {
         measurement,
         finished_at: UnixMillis(NOW.0 - 300_000 + i64::from(position) * 10_000),
     }
+}
+
+/// A case as a result of `run`, its times multiplied by `factor`.
+fn outcome(case: Case, run: RunId, factor: f64, later: i64) -> Outcome {
+    let mut measurement = case.measurement;
+    for sample in measurement.iter_mut().flat_map(|m| &mut m.samples) {
+        sample.prefill_ms *= factor;
+        sample.ttft_ms *= factor;
+        sample.token_ms.iter_mut().for_each(|ms| *ms *= factor);
+    }
+    Outcome {
+        id: case.id,
+        spec: case.spec,
+        engine: case.engine,
+        status: case.status,
+        error: case.error,
+        measurement,
+        finished_at: UnixMillis(case.finished_at.0 + later),
+        run_id: run,
+        run_name: format!("run {}", run.0.as_u128() & 0xff),
+        runner: build(),
+        machine: machine(),
+    }
+}
+
+/// Results of a case on four days, the newest first: itself, one a tenth slower, one that failed, one on another machine.
+fn past(case: &Case) -> Vec<Outcome> {
+    let day = |n: i64| -n * 86_400_000;
+    let other = |n: u8| -> CaseId { format!("018f5b0e-0000-7000-8000-0000000001{n:02}").parse().unwrap() };
+    let run: RunId = ID.parse().unwrap();
+    let now = outcome(case.clone(), run, 1.0, 0);
+    let slower = Outcome { id: other(2), ..outcome(case.clone(), run, 1.1, day(1)) };
+    let failed = Outcome {
+        id: other(3),
+        status: CaseStatus::OutOfMemory,
+        error: Some("no memory".to_owned()),
+        measurement: None,
+        ..outcome(case.clone(), run, 1.0, day(2))
+    };
+    let mut elsewhere = Outcome { id: other(4), ..outcome(case.clone(), run, 1.11, day(3)) };
+    "rack".clone_into(&mut elsewhere.machine.name);
+    vec![now, slower, failed, elsewhere]
+}
+
+/// Cases with what few have: one that searched an edge and recorded all that there is, one that trained.
+pub(super) fn special_cases() -> Vec<Case> {
+    let spec = sweep().cases()[0].clone();
+    let mut rich = case(20, CaseSpec { edge: Some(EdgeSpec::exact(EdgeAxis::Batch)), ..spec.clone() });
+    if let Some(measurement) = &mut rich.measurement {
+        let probe = |value, status, inferred_from| EdgeProbe {
+            value,
+            status,
+            peak_allocated: (status == CaseStatus::Ok).then(|| Bytes::from_mib(100 * value)),
+            inferred_from,
+        };
+        measurement.edge = Some(Edge {
+            axis: EdgeAxis::Batch,
+            largest: 6,
+            smallest_failed: Some(7),
+            predicted: Some(8),
+            probes: vec![
+                probe(8, CaseStatus::OutOfMemory, None),
+                probe(6, CaseStatus::Ok, None),
+                probe(7, CaseStatus::OutOfMemory, Some("a smaller case".to_owned())),
+            ],
+        });
+        measurement.quality = Some(Quality {
+            perplexity: 17.25,
+            perplexity_error: 0.31,
+            reference_perplexity: 17.02,
+            reference: "fp32 stock".to_owned(),
+            top1_agreement: 0.973,
+            kl_mean: 0.0042,
+            kl_p99: 0.051,
+            tokens: 2048,
+            window: 512,
+            text: "a novel, 3fa4c1d2".to_owned(),
+            method: "a window in one pass".to_owned(),
+        });
+        let energy = |phase, joules| PhaseEnergy { phase, joules, milliseconds: 1500.0, times: 3 };
+        measurement.energy = vec![energy(Phase::Prefill, 60.0), energy(Phase::Decode, 180.0)];
+        measurement.telemetry = Some(Telemetry {
+            clock_mhz: Some(Spread { min: 2400.0, median: 2900.0, max: 3100.0 }),
+            looks: 42,
+            methods: BTreeMap::from([
+                ("clock_mhz".to_owned(), "cpufreq of each core".to_owned()),
+                ("energy".to_owned(), "RAPL package 0".to_owned()),
+                ("power_w".to_owned(), "no meter may be read".to_owned()),
+            ]),
+            ..Telemetry::default()
+        });
+        measurement.memory_trace = Some(MemoryTrace {
+            at_us: (0..40).map(|n| n * 50_000).collect(),
+            allocated: (0..40).map(|n| Bytes::from_mib(100 + 10 * (n % 13))).collect(),
+            process: Vec::new(),
+            spans: vec![
+                TraceSpan { phase: Phase::Load, warm_up: false, begin_us: 0, end_us: 600_000 },
+                TraceSpan { phase: Phase::Prefill, warm_up: true, begin_us: 700_000, end_us: 1_000_000 },
+                TraceSpan { phase: Phase::Decode, warm_up: false, begin_us: 1_000_000, end_us: 1_900_000 },
+            ],
+        });
+    }
+    if let Some(estimate) = &mut rich.estimate {
+        estimate.per_gpu.activations = Bytes(estimate.per_gpu.activations.0 * 2);
+    }
+    let mut trained = case(21, CaseSpec { training: Some(Training::of(TrainMethod::Full, None)), ..spec });
+    if let Some(measurement) = &mut trained.measurement {
+        let step = |loss| StepSample { forward_ms: 100.0, backward_ms: 190.0, optimizer_ms: 12.0, loss };
+        (measurement.samples, measurement.steps) = (Vec::new(), vec![step(4.5), step(4.25)]);
+    }
+    vec![rich, trained]
 }
 
 /// Figures as a machine would give them: rates that grow with the batch, a peak two percent beside the estimate.

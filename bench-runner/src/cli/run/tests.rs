@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use contract::case::CaseSpec;
-use contract::command::{commands, of_case};
+use contract::command::{case_command, commands};
 use contract::cuda::{EventTracking, ReleaseThreshold};
 use contract::sweep::first_benchmark;
 use planner::document::plan::{Attention, Lora, TrainMethod};
@@ -102,7 +102,7 @@ fn a_command_is_its_sweep() {
         assert_eq!(spelled.len(), 1, "{spelled:?}");
         assert_eq!(read(&spelled[0]), sweep, "{spelled:?}");
         for case in sweep.cases() {
-            let command = of_case(&case);
+            let command = case_command(&case, None);
             let named = CaseSpec { variant: Some(case.decoder()), ..case };
             assert_eq!(read(&command).cases(), [named], "{command}");
         }

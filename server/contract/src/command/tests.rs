@@ -26,7 +26,7 @@ fn spec() -> CaseSpec {
 #[test]
 fn a_command_can_be_pasted() {
     assert_eq!(
-        of_case(&spec()),
+        case_command(&spec(), None),
         "bench-runner run --model HuggingFaceTB/SmolLM2-135M --precision bf16 --variant stock --batch 2 --prompt 512 \
          --generate 64 --device cuda:1 --repetitions 5"
     );
@@ -37,7 +37,7 @@ fn a_command_can_be_pasted() {
 fn a_command_names_the_folder_that_is_to_be_filled_in() {
     let file = CaseSpec { model: "it's mine".to_owned(), ..spec() };
     let start = r"bench-runner run --model 'it'\''s mine' --models-dir '<FOLDER OF THE MODEL>' --precision";
-    assert!(of_case(&file).starts_with(start), "{}", of_case(&file));
+    assert!(case_command(&file, None).starts_with(start), "{}", case_command(&file, None));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_command_keeps_how_it_was_computed() {
         (Attention::Longformer { window: Tokens(512), global_tokens: Tokens(1) }, "longformer:512:1"),
         (big_bird, "big-bird:64:3:2:1"),
     ] {
-        let command = of_case(&CaseSpec { attention: Some(attention), ..spec() });
+        let command = case_command(&CaseSpec { attention: Some(attention), ..spec() }, None);
         assert!(command.contains(&format!(" --attention {word} --batch")), "{command}");
     }
     let ours = CaseSpec {
@@ -64,7 +64,7 @@ fn a_command_keeps_how_it_was_computed() {
         quality: Some(Tokens(4096)),
         ..spec()
     };
-    let command = of_case(&ours);
+    let command = case_command(&ours, None);
     let ways =
         "--variant plimsoll --cache rotating --kv-cache int8 --release-threshold max --event-tracking off";
     assert!(command.contains(&format!(" {ways} --batch")), "{command}");
@@ -75,7 +75,7 @@ fn a_command_keeps_how_it_was_computed() {
         edge: Some(EdgeSpec { limit: Some(64), ..EdgeSpec::exact(EdgeAxis::Batch) }),
         ..spec()
     };
-    let command = of_case(&limited);
+    let command = case_command(&limited, None);
     let end = " --memory-limit 629145600B --seed 7 --edge batch --edge-resolution 1 --edge-limit 64";
     assert!(command.ends_with(end), "{command}");
 }
@@ -105,4 +105,20 @@ fn a_sweep_is_one_command_where_its_steps_are_a_product() {
     let three = trained(steps[..3].to_vec());
     assert_eq!(three.len(), 3);
     assert!(three[2].contains(" --optimizer sgd --checkpointing none --accumulate 1 --mixed "), "{three:?}");
+}
+
+#[test]
+fn a_command_computes_with_as_many_threads_and_keeps_what_was_kept() {
+    let measured = Measurement {
+        threads: Some(2),
+        memory_trace: Some(MemoryTrace::default()),
+        ..Measurement::default()
+    };
+    for (device, end) in [
+        (Device::Cpu, " --device cpu --repetitions 5 --threads 2 --memory-trace"),
+        (Device::Cuda(0), " --device cuda:0 --repetitions 5 --memory-trace"),
+    ] {
+        let command = case_command(&CaseSpec { device, ..spec() }, Some(&measured));
+        assert!(command.ends_with(end), "{command}");
+    }
 }

@@ -108,6 +108,7 @@ async fn every_earlier_schema_is_brought_up_to_date() {
         (2, include_str!("../../../../migrations/0002_runs_by_sweep.sql")),
         (3, include_str!("../../../../migrations/0003_predicted_and_superseded_cases.sql")),
         (4, include_str!("../../../../migrations/0004_case_lines.sql")),
+        (5, include_str!("../../../../migrations/0005_saved_views.sql")),
     ];
     assert_eq!(
         earlier.map(|(version, _)| version).to_vec(),
