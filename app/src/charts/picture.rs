@@ -26,12 +26,13 @@ impl Chart {
         let down = head + self.size.1 + legend_height + EDGE;
         let height = u64::from(width) * u64::from(down) / u64::from(across.max(1));
         let title = escape(&self.title);
-        let note: String = (0u32..)
+        let note: Vec<String> = (0u32..)
             .zip(&note)
             .map(|(line, text)| {
                 format!("<text x=\"{EDGE}\" y=\"{}\">{}</text>\n", EDGE + LINE * (line + 2) - 4, escape(text))
             })
             .collect();
+        let note = note.concat();
         let (panel, ink, ink_2) = (Colour::PANEL.css(), Colour::INK.css(), Colour::INK_2.css());
         let body = unlinked(&self.body()?).replace("font-size=\"9.67741935483871\"", "font-size=\"12\"");
         let below = head + self.size.1;

@@ -349,16 +349,12 @@ fn choose<T: Copy>(
     name: fn(T) -> &'static str,
     mut set: impl FnMut(T),
 ) -> Option<String> {
-    match all.iter().find(|one| name(**one) == value) {
-        Some(one) => {
-            set(*one);
-            None
-        }
-        None => {
-            let all: Vec<&str> = all.iter().map(|one| name(*one)).collect();
-            Some(format!("\"{value}\" is unknown; accepted: {}", all.join(", ")))
-        }
+    if let Some(one) = all.iter().find(|one| name(**one) == value) {
+        set(*one);
+        return None;
     }
+    let all: Vec<&str> = all.iter().map(|one| name(*one)).collect();
+    Some(format!("\"{value}\" is unknown; accepted: {}", all.join(", ")))
 }
 
 /// A plot with what belongs to it.

@@ -29,6 +29,21 @@ pub fn batches(own: u64) -> Vec<u64> {
     std::iter::successors(Some(1u64), |b| Some(b * 2)).take_while(|b| *b <= most).collect()
 }
 
+impl Measured {
+    fn circle(&self, x: f64, y: f64) -> impl IntoView + use<> {
+        let told = format!(
+            "measured, fitted: {} sequences of {} tokens",
+            format::count(self.batch),
+            format::count(self.tokens)
+        );
+        view! {
+            <circle class="measured" cx=format!("{x:.1}") cy=format!("{y:.1}") r="3.6">
+                <title>{told}</title>
+            </circle>
+        }
+    }
+}
+
 /// The line, the plan's own point, and the ground below the line that fits.
 #[component]
 pub fn LoadLine(
@@ -87,22 +102,11 @@ pub fn LoadLine(
             }
         })
         .collect_view();
-    let circles = measured
-        .iter()
-        .filter(|case| case.batch <= largest_batch && (floor..=top).contains(&(case.tokens.max(1) as f64).log2()))
-        .map(|case| {
-            let told = format!(
-                "measured, fitted: {} sequences of {} tokens",
-                format::count(case.batch),
-                format::count(case.tokens)
-            );
-            view! {
-                <circle class="measured" cx=format!("{:.1}", x(case.batch)) cy=format!("{:.1}", y(case.tokens)) r="3.6">
-                    <title>{told}</title>
-                </circle>
-            }
-        })
-        .collect_view();
+    let on_plot = |case: &&Measured| {
+        case.batch <= largest_batch && (floor..=top).contains(&(case.tokens.max(1) as f64).log2())
+    };
+    let circles =
+        measured.iter().filter(on_plot).map(|case| case.circle(x(case.batch), y(case.tokens))).collect_view();
     let (own_x, own_y) = (x(batch), y(context));
     let left = own_x > f64::midpoint(LEFT, RIGHT);
     let summary = format!(

@@ -52,14 +52,14 @@ pub fn PlannerBoard(
     // The cases are marked while the plan is of what they are of.
     let kind = |plan: &Plan| (plan.model.clone(), plan.gpu.id.clone(), plan.precision.weights);
     let measured = StoredValue::new((kind(&plan), measured));
-    let like = move |plan: &Plan| {
+    let neighbours = move |plan: &Plan| {
         measured.with_value(|(of, cases)| if *of == kind(plan) { cases.clone() } else { Vec::new() })
     };
     let plan = RwSignal::new(plan);
     let pinned = StoredValue::new(
         against.as_ref().and_then(|plan| Some((plan.clone(), ::planner::estimate(plan).ok()?))),
     );
-    let against = StoredValue::new(against);
+    let second = StoredValue::new(against);
     let answer = Memo::new(move |_| plan.with(Answer::of));
     // The line is the same wherever on it the plan stands, so that it is drawn anew only when something else changes.
     let ground = Memo::new(move |_| plan.with(ground));
@@ -69,11 +69,11 @@ pub fn PlannerBoard(
     });
     let query = Memo::new(move |_| plan.with(::planner::link::to_query));
     let href = Memo::new(move |_| {
-        plan.with(|plan| against.with_value(|against| link::compare_href(plan, against.as_ref())))
+        plan.with(|plan| second.with_value(|second| link::compare_href(plan, second.as_ref())))
     });
     let estimate = Memo::new(move |_| answer.with(|answer| answer.estimate.clone().ok()));
     let error = Memo::new(move |_| answer.with(|answer| answer.estimate.clone().err()));
-    let board = Board::new(plan, against, error);
+    let board = Board::new(plan, second, error);
     let hydrated = RwSignal::new(false);
     #[cfg(feature = "hydrate")]
     Effect::new(move |before: Option<String>| {
@@ -104,7 +104,7 @@ pub fn PlannerBoard(
                     <div class="stack">
                         {move || {
                             let points = line.get()?;
-                            Some(answer.with(|answer| load_line(&answer.plan, points, like(&answer.plan))))
+                            Some(answer.with(|answer| load_line(&answer.plan, points, neighbours(&answer.plan))))
                         }}
                         {move || estimate.get().map(|estimate| view! { <Agent estimate /> })}
                         {move || estimate.get().map(|estimate| view! { <Basis estimate /> })}

@@ -80,7 +80,7 @@ fn read(address: &str) -> (PlotQuery, Vec<QueryError>) {
         match Kind::named(value) {
             Some(named) => kind = named,
             None => {
-                unread.push(QueryError { name: name.clone(), value: value.clone(), reason: String::new() })
+                unread.push(QueryError { name: name.clone(), value: value.clone(), reason: String::new() });
             }
         }
         false

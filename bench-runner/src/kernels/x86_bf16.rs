@@ -40,6 +40,7 @@ pub(super) unsafe fn product(weights: Weights<'_>, activations: &Activations, ou
         return;
     }
     if part.to >= PANELS_FROM {
+        #[allow(clippy::large_stack_arrays, reason = "20 KiB, of a worker's own stack")]
         let mut panel = Panel([0.0; DEEP * WIDE]);
         for first in (part.first..part.last).step_by(WIDE) {
             let outputs = first..part.last.min(first + WIDE);
@@ -99,7 +100,7 @@ const DEEP: usize = 320;
 /// registers.
 const TALL: usize = 6;
 
-/// Weights widened, column by column, in the order that activations have.
+/// Weights widened, column by column, in the order that activations have: 20 KiB.
 #[repr(align(64))]
 struct Panel([f32; DEEP * WIDE]);
 
@@ -147,10 +148,9 @@ impl Panel {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn transposed(rows: [__m256; 8]) -> [__m256; 8] {
-    let [a, b, c, d, e, f, g, h] = rows;
-    let four = |a, b, c, d| {
-        let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-        let (low_2, high_2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    let four = |rows: [__m256; 4]| {
+        let (low, high) = (_mm256_unpacklo_ps(rows[0], rows[1]), _mm256_unpackhi_ps(rows[0], rows[1]));
+        let (low_2, high_2) = (_mm256_unpacklo_ps(rows[2], rows[3]), _mm256_unpackhi_ps(rows[2], rows[3]));
         [
             _mm256_shuffle_ps::<0x44>(low, low_2),
             _mm256_shuffle_ps::<0xEE>(low, low_2),
@@ -158,7 +158,7 @@ fn transposed(rows: [__m256; 8]) -> [__m256; 8] {
             _mm256_shuffle_ps::<0xEE>(high, high_2),
         ]
     };
-    let (first, last) = (four(a, b, c, d), four(e, f, g, h));
+    let (first, last) = (four([0, 1, 2, 3].map(|i| rows[i])), four([4, 5, 6, 7].map(|i| rows[i])));
     std::array::from_fn(|i| {
         if i < 4 {
             _mm256_permute2f128_ps::<0x20>(first[i], last[i])

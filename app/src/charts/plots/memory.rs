@@ -37,11 +37,11 @@ pub(super) fn draw(mut draft: Draft<'_>) -> Plot {
             Some((x.of(point), in_unit(point.line.estimated.filter(|bytes| bytes.0 > 0)?)))
         });
         let marks = group.cases.iter().map(|(point, peak)| {
-            let estimated = point
+            let answer = point
                 .line
                 .estimated
                 .map_or_else(|| "not estimated".to_owned(), |b| format!("{} estimated", said(b)));
-            mark(point, x.of(point), in_unit(*peak), &format!("{} measured, {estimated}", said(*peak)))
+            mark(point, x.of(point), in_unit(*peak), &format!("{} measured, {answer}", said(*peak)))
         });
         let of =
             |mark, line, points| Series { name: group.name.clone(), style, colour: None, mark, line, points };

@@ -183,7 +183,7 @@ fn what_is_left_out_is_counted_with_its_reason() {
         assert_eq!(plot.n as u64 + plot.left_out.iter().map(|(_, n)| n).sum::<u64>(), 3000, "{kind:?}");
     }
     let nothing = draw(&asked(Kind::Speed, &[]), &CasePoints::default(), &BTreeMap::new(), None);
-    assert_eq!((nothing.chart, nothing.counted().as_str()), (None, "n = 0 of 0 cases."));
+    assert_eq!((&nothing.chart, nothing.counted().as_str()), (&None, "n = 0 of 0 cases."));
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn lines_join_medians_and_series_lead_to_their_cases() {
     // Two precisions at each of the four batches.
     assert_eq!(lines[0].points.iter().map(|p| p.x).collect::<Vec<_>>(), [1.0, 2.0, 4.0, 8.0]);
     let at_one = [15.2, 4.5].map(|gib| 1000.0 * gib / 300.0 * 1.3);
-    assert!((lines[0].points[0].y - (at_one[0] + at_one[1]) / 2.0).abs() < 1e-9);
+    assert!((lines[0].points[0].y - f64::midpoint(at_one[0], at_one[1])).abs() < 1e-9);
     assert_eq!(plot.links["flash"], "/cases?attention=flash&batch=4&batch=8");
 }
 

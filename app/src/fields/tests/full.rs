@@ -44,11 +44,21 @@ pub(super) fn plans() -> Vec<Plan> {
     ];
     let indexes = [VectorIndex::Flat, VectorIndex::Hnsw { m: 16 }, VectorIndex::IvfPq];
     let mut add = |parts: Parts| plans.push(plan(&parts, embed()));
-    attentions.into_iter().for_each(|attention| add(Parts { attention, ..Parts::default() }));
-    prunes.into_iter().for_each(|prune| add(Parts { prune, ..Parts::default() }));
-    schedules.into_iter().for_each(|schedule| add(Parts { schedule, ..Parts::default() }));
-    policies.into_iter().for_each(|policy| add(Parts { policy, ..Parts::default() }));
-    indexes.into_iter().for_each(|index| add(Parts { index, ..Parts::default() }));
+    for attention in attentions {
+        add(Parts { attention, ..Parts::default() });
+    }
+    for prune in prunes {
+        add(Parts { prune, ..Parts::default() });
+    }
+    for schedule in schedules {
+        add(Parts { schedule, ..Parts::default() });
+    }
+    for policy in policies {
+        add(Parts { policy, ..Parts::default() });
+    }
+    for index in indexes {
+        add(Parts { index, ..Parts::default() });
+    }
     plans
 }
 

@@ -6,8 +6,10 @@ use super::*;
 use crate::case::{Device, Variant};
 use crate::cuda::{EventTracking, ReleaseThreshold};
 use crate::edge::EdgeAxis;
+use crate::measurement::Measurement;
 use crate::shard::Shard;
 use crate::sweep::first_benchmark;
+use crate::telemetry::MemoryTrace;
 use crate::training::{Training, product};
 
 fn spec() -> CaseSpec {

@@ -204,7 +204,7 @@ mod tests {
         Sweep { trainings: vec![full()], generates: vec![Tokens(0)], ..first_benchmark() }
     }
 
-    fn axis_of(checked: Result<(), SweepError>) -> Option<&'static str> {
+    fn axis_of(checked: &Result<(), SweepError>) -> Option<&'static str> {
         match checked {
             Err(SweepError::Refused { axis, .. }) => Some(axis),
             _ => None,
@@ -286,7 +286,7 @@ mod tests {
             ),
         ];
         for (axis, sweep) in table {
-            assert_eq!(axis_of(sweep.check_combinations()), axis, "{sweep:?}");
+            assert_eq!(axis_of(&sweep.check_combinations()), axis, "{sweep:?}");
         }
     }
 
@@ -316,7 +316,7 @@ mod tests {
             (None, judged(&plain), &file),
         ] {
             let checked = sweep.check_models(&[model]);
-            assert_eq!(axis_of(checked.clone()), axis, "{}: {checked:?}", model.name);
+            assert_eq!(axis_of(&checked), axis, "{}: {checked:?}", model.name);
         }
         assert!(is_encoder(ENCODER) && !is_encoder("a file") && !is_encoder(&decoder.name));
     }
