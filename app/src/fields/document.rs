@@ -284,8 +284,9 @@ fn choose_workload(document: &mut Value, kind: &str) {
     drop_useless(document);
     let engines = engines_of(kind);
     let engine = text_at(document, ENGINE);
-    // Who serves with Candle trains elsewhere, unless nothing else trains there.
-    let stays = engines.contains(&engine.as_str()) && !(kind == "train" && engine == "candle");
+    // Who serves with Candle trains elsewhere, but on a processor.
+    let leaves_candle = kind == "train" && engine == "candle" && text_at(document, GPU) != catalogue::CPU;
+    let stays = engines.contains(&engine.as_str()) && !leaves_candle;
     if !stays {
         let answers = |engine: &&&str| {
             let mut tried = document.clone();

@@ -31,7 +31,7 @@ async fn a_newer_database_is_refused_by_name_and_version() {
     let before = fs::read(&path).unwrap();
 
     let error = Store::open(&path).await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 9999, known: 4, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 9999, known: 5, .. }), "{error:?}");
     let sentence = error.to_string();
     assert!(sentence.contains("future.db") && sentence.contains("upgrade"), "{sentence}");
     assert_eq!(fs::read(&path).unwrap(), before, "a refused database is left as it was");
