@@ -223,9 +223,11 @@ impl Chart {
             .x_label_area_size(42)
             .y_label_area_size(room(&self.y.scale))
             .build_cartesian_2d(x, y)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
+        let mut mesh = chart.configure_mesh();
+        if matches!(self.y.scale, Scale::Names(_)) {
+            mesh.disable_y_mesh();
+        }
+        mesh.disable_x_mesh()
             .light_line_style(TRANSPARENT)
             .bold_line_style(Colour::RULE.stand_in())
             .axis_style(Colour::RULE_2.stand_in())

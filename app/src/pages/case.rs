@@ -57,16 +57,18 @@ pub fn CasePage() -> impl IntoView {
                 {unread.map(|place| runs::unread_value("before", &place))}
                 {ended(&case)}
                 {facts(&case)}
-                <div class="cards">
-                    {case.measurement.as_ref().and_then(|m| figures::speed(&case.spec, m))}
-                    {case.measurement.as_ref().and_then(figures::training)}
-                    {figures::memory(&case)}
-                    {case.measurement.as_ref().and_then(|m| m.memory_trace.as_ref()).and_then(trace::card)}
-                    {estimates::cards(&case)}
-                    {case.measurement.as_ref().and_then(|m| m.edge.as_ref()).map(recorded::edge)}
-                    {case.measurement.as_ref().and_then(recorded::quality)}
-                    {case.measurement.as_ref().and_then(|m| recorded::energy(&case.spec, m))}
-                    {case.measurement.as_ref().and_then(|m| m.telemetry.as_ref()).map(recorded::telemetry)}
+                <div class="cards measured">
+                    <div class="stack">
+                        {case.measurement.as_ref().and_then(|m| figures::speed(&case.spec, m))}
+                        {case.measurement.as_ref().and_then(figures::training)}
+                        {figures::memory(&case)}
+                        {case.measurement.as_ref().and_then(|m| m.memory_trace.as_ref()).and_then(trace::card)}
+                        {case.measurement.as_ref().and_then(|m| m.edge.as_ref()).map(recorded::edge)}
+                        {case.measurement.as_ref().and_then(recorded::quality)}
+                        {case.measurement.as_ref().and_then(|m| recorded::energy(&case.spec, m))}
+                        {case.measurement.as_ref().and_then(|m| m.telemetry.as_ref()).map(recorded::telemetry)}
+                    </div>
+                    <div class="stack">{estimates::cards(&case)}</div>
                 </div>
                 {again(&case)}
                 {past::table(&history, id, before.is_some(), now)}

@@ -213,14 +213,14 @@ pub(super) fn how(line: &CaseLine) -> String {
         .join(" · ")
 }
 
-/// A mark of a case, which leads to its run.
+/// A mark of a case, which leads to it.
 pub(super) fn mark(point: &CasePoint, x: f64, y: f64, figures: &str) -> Point {
     let said = said(&point.line, point.batch(), point.context(), figures);
-    Point { x, y, said, href: Some(run_href(&point.line)) }
+    Point { x, y, said, href: Some(case_href(&point.line)) }
 }
 
-pub(super) fn run_href(line: &CaseLine) -> String {
-    format!("/runs/{}", line.run_id)
+pub(super) fn case_href(line: &CaseLine) -> String {
+    format!("/cases/{}", line.id)
 }
 
 /// For each x the median of the figures there.
@@ -259,7 +259,7 @@ pub(super) fn table_of<T>(
             format::count(point.context()),
         ];
         row.extend(cells(point, one));
-        (Some(run_href(line)), row)
+        (Some(case_href(line)), row)
     });
     Table { head, rows: rows.collect() }
 }

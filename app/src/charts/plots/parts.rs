@@ -6,7 +6,7 @@ use planner::Bytes;
 use planner::document::estimate::Components;
 
 use super::Plot;
-use super::draft::{Draft, Found, chart, how, run_href, said, table_of};
+use super::draft::{Draft, Found, case_href, chart, how, said, table_of};
 use crate::charts::chart::{Axis, Line, Mark, Marks, Point, Scale, Series, Tile};
 use crate::charts::palette::Colour;
 use crate::charts::run::short_model;
@@ -76,14 +76,9 @@ pub(super) fn draw(mut draft: Draft<'_>) -> Plot {
     for (place, (point, stack)) in found.iter().rev().enumerate() {
         let place = place as f64;
         let line = &point.line;
-        names.push(format!(
-            "{} {} b{} {}+{}",
-            short_model(&line.model),
-            line.precision,
-            point.batch(),
-            line.prompt_tokens,
-            line.generate_tokens
-        ));
+        let lengths = format!("b{} {}+{}", point.batch(), line.prompt_tokens, line.generate_tokens);
+        let words = [short_model(&line.model), &line.precision, &how(line), &lengths];
+        names.push(words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "));
         let mut from = 0.0;
         for (name, variable, bytes) in components::parts(&stack.parts, point.detail.pool) {
             let colour = Colour::named(variable).unwrap_or(Colour::INK_3);
@@ -105,7 +100,7 @@ pub(super) fn draw(mut draft: Draft<'_>) -> Plot {
         }
         let figures = format!("{} GiB measured", format::gib_figure(stack.peak));
         let said = said(line, point.batch(), point.context(), &figures);
-        measured.push(Point { x: stack.peak.gib(), y: place, said, href: Some(run_href(line)) });
+        measured.push(Point { x: stack.peak.gib(), y: place, said, href: Some(case_href(line)) });
     }
     let of = |name: &str, style, colour, mark, line, points| Series {
         name: name.to_owned(),

@@ -11,10 +11,8 @@ use crate::format;
 pub(super) fn cards(case: &Case) -> AnyView {
     let stored = case.estimate.clone().map(|estimate| {
         view! {
-            <div class="stack">
-                <WhereItGoes estimate=estimate.clone() />
-                <Basis estimate />
-            </div>
+            <WhereItGoes estimate=estimate.clone() />
+            <Basis estimate />
         }
     });
     view! {

@@ -77,7 +77,7 @@ fn card(title: &'static str, note: String, method: &str, rows: Vec<Spread>) -> O
         })
         .collect();
     let view = view! {
-        <section class="card flush broad">
+        <section class="card flush">
             <header>
                 <h2>{title}</h2>
                 <small>{note}</small>
@@ -137,7 +137,7 @@ pub(super) fn memory(case: &Case) -> Option<AnyView> {
     let rest = 1 + [reserved, process, device].into_iter().filter(|shown| *shown).count();
     let peak = compared(measurement.peak_allocated(), estimate.map(|e| e.totals.allocated));
     let view = view! {
-        <section class="card flush broad">
+        <section class="card flush">
             <header>
                 <h2>"Peaks by phase"</h2>
                 <small>"MiB (2^20 bytes) · residual is measured less estimated, of measured"</small>
