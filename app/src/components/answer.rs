@@ -168,7 +168,7 @@ pub(crate) fn hull(estimate: &Estimate, reach: f64, plan: Option<&Plan>) -> AnyV
             let (id, share) = (id_of(name), format::share(*bytes, total));
             view! {
                 <a style=style href=format!("#why-{id}") aria-label=format!("{told}, {share}") aria-describedby=format!("tip-{id}")>
-                    <span class="tip" role="tooltip" id=format!("tip-{id}")>
+                    <span class="reason" role="tooltip" id=format!("tip-{id}")>
                         <b class="num">{format!("{told} · {share}")}</b>
                         <span>{why.of(name, *bytes)}</span>
                         <small>{why.basis()}</small>

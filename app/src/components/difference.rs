@@ -65,17 +65,26 @@ fn settings(a: &Plan, b: &Plan) -> AnyView {
     if rows.is_empty() {
         return view! { <p class="muted">"Both are the same plan."</p> }.into_any();
     }
-    table("Settings that differ", ["Setting", "A", "B"], rows.into_iter().collect_view().into_any())
+    table("Settings that differ", "", ["A", "B"], rows.into_iter().collect_view().into_any())
 }
 
-/// A table of text or numbers by plan.
-fn table<const N: usize>(label: &'static str, heads: [&'static str; N], rows: AnyView) -> AnyView {
-    let heads = heads.into_iter().map(|head| view! { <th scope="col">{head}</th> }).collect_view();
+/// A table by plan: of text, or (class `n`) of numbers.
+fn table<const N: usize>(
+    label: &'static str,
+    class: &'static str,
+    heads: [&'static str; N],
+    rows: AnyView,
+) -> AnyView {
+    let heads =
+        heads.into_iter().map(|head| view! { <th scope="col" class=class>{head}</th> }).collect_view();
     view! {
         <div class="scroll" tabindex="0" role="region" aria-label=label>
             <table>
                 <thead>
-                    <tr>{heads}</tr>
+                    <tr>
+                        <th scope="col">{label}</th>
+                        {heads}
+                    </tr>
                 </thead>
                 <tbody class="num">{rows}</tbody>
             </table>
@@ -125,7 +134,7 @@ fn figures((plan_a, a): &(Plan, Estimate), (plan_b, b): &(Plan, Estimate)) -> An
             }
         })
         .collect_view();
-    table("Memory and speed", ["Memory of one GPU, and speed", "A", "B", "A − B"], rows.into_any())
+    table("Memory of one GPU, and speed", "n", ["A", "B", "A − B"], rows.into_any())
 }
 
 /// What one size has more than another, with its sign.

@@ -97,7 +97,7 @@ pub(super) fn Exports(
         <section class="card" id="export" data-test="export">
             <header>
                 <h2>"Take it along"</h2>
-                <small>"the answer above, as files and as text to copy"</small>
+                <small>"the answer as files, and as text to copy"</small>
             </header>
             <p class="chips">
                 <a class="chip" href=at.of("plan.json")>
