@@ -80,8 +80,9 @@ fn value_of(form: &str, name: &str) -> Option<String> {
 
 /// A path of this site, or its front page: never an address elsewhere.
 fn local_path(path: &str) -> &str {
-    let is_local =
-        path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n', '\t']);
+    let is_local = path.starts_with('/')
+        && !path.starts_with("//")
+        && !path.contains(|c: char| c == '\\' || c.is_control());
     if is_local { path } else { "/" }
 }
 

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 
 use contract::case::Case;
 use contract::explore::{CaseQuery, Facet, QueryError};
-use contract::ids::{CaseId, RunId};
 use contract::points::{CasePoint, CasePoints};
 
 use super::chart::Chart;
@@ -417,15 +416,11 @@ pub async fn plot(backend: &dyn Backend, asked: &PlotQuery) -> Result<(Plot, Cas
         _ => BTreeMap::new(),
     };
     let planned = match (asked.kind, load::newest(&points)) {
-        (Kind::Load, Some((run, case))) => planned(backend, run, case).await?,
+        (Kind::Load, Some(case)) => Some(backend.case(case).await?.case),
         _ => None,
     };
     let drawn = draw(asked, &points, &machines, planned.as_ref());
     Ok((drawn, points))
-}
-
-async fn planned(backend: &dyn Backend, run: RunId, case: CaseId) -> Result<Option<Case>, BackendError> {
-    Ok(backend.run(run).await?.cases.into_iter().find(|one| one.id == case))
 }
 
 /// Plots `points`. `machines` has names of machines by id, `planned` the case whose plan gives the load line.

@@ -11,8 +11,8 @@ use contract::case::Device;
 use contract::edge::{EdgeAxis, EdgeSpec};
 use contract::job::NewJob;
 use contract::protocol::{AdvertisedModel, Runner};
-use contract::sweep::{Sweep, SweepError, is_encoder};
-use contract::training::product;
+use contract::sweep::{MAX_CASES, Sweep, SweepError, is_encoder};
+use contract::training::{combinations, product};
 use planner::Tokens;
 
 pub use table::{CUDA, Field, GROUPS, Group, Kind};
@@ -248,6 +248,14 @@ impl Reader<'_> {
         }
         let mixed = !self.form.text("mixed").is_empty();
         let methods = methods.map(|methods| methods.0).unwrap_or_default();
+        let steps = combinations(methods.len(), optimizers.len(), checkpointings.len(), accumulations.len());
+        if steps > MAX_CASES {
+            self.refuse(
+                "trainings",
+                "more training steps than a sweep may have cases; shorten an axis of theirs",
+            );
+            return Vec::new();
+        }
         product(&methods, &optimizers, &checkpointings, &accumulations, mixed)
     }
 }

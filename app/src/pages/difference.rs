@@ -49,9 +49,12 @@ pub(super) fn change(figure: Figure, difference: &Difference) -> AnyView {
     let title = interval(difference)
         .map_or_else(|| "too few readings for an interval".to_owned(), |i| format!("95 %: {i}"));
     let is_better = (difference.percent < 0.0) == figure.less_is_better();
+    // A figure that does not scatter needs no interval to be believed; any other does.
+    let is_sure = difference.interval.is_some() || figure == Figure::Peak;
     let (class, said) = match (difference.is_noise(), difference.percent == 0.0, is_better) {
         (_, true, _) => ("change", "the same".to_owned()),
         (true, _, _) => ("change", format!("{percent}, noise")),
+        _ if !is_sure => ("change", percent),
         (_, _, true) => ("change better", percent),
         (_, _, false) => ("change worse", percent),
     };

@@ -5,9 +5,12 @@ mod words;
 
 pub use words::{Attentions, Methods, Name, Named};
 
+use std::collections::HashSet;
 use std::str::FromStr;
 
 use planner::{Bytes, Tokens};
+
+use crate::sweep::MAX_CASES;
 
 /// An axis that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,13 +52,12 @@ pub enum GridError {
 /// # Errors
 /// Names the element that is wrong and the forms that are accepted.
 pub fn parse_numbers(text: &str) -> Result<Vec<u64>, GridError> {
-    let mut numbers: Vec<u64> = Vec::new();
+    let (mut numbers, mut known) = (Vec::new(), HashSet::new());
     let separators = |c: char| matches!(c, ',' | ';') || c.is_whitespace();
     for element in text.split(separators).filter(|e| !e.is_empty()) {
-        for number in parse_element(element)? {
-            if !numbers.contains(&number) {
-                numbers.push(number);
-            }
+        numbers.extend(parse_element(element)?.into_iter().filter(|number| known.insert(*number)));
+        if numbers.len() > MAX_CASES {
+            return Err(GridError::TooMany { given: element.to_owned(), limit: MAX_CASES });
         }
     }
     if numbers.is_empty() { Err(GridError::Empty) } else { Ok(numbers) }
@@ -166,7 +168,7 @@ fn parse_element(element: &str) -> Result<Vec<u64>, GridError> {
         Advance::Step(step) => n.checked_add(step),
         Advance::Factor(factor) => n.checked_mul(factor),
     };
-    let limit = crate::sweep::MAX_CASES;
+    let limit = MAX_CASES;
     let values: Vec<u64> =
         std::iter::successors(Some(first), |n| next(*n)).take_while(|n| *n <= last).take(limit + 1).collect();
     if values.len() > limit {
@@ -218,6 +220,7 @@ mod tests {
             ("1..8*1", "factor below 2"),
             ("0..8*2", "never leaves 0"),
             ("1..99999", "more than 4096 values"),
+            ("1..4096,4097..8192", "more than 4096 values"),
             ("", "empty"),
             (",", "empty"),
             ("18446744073709551616", "neither a number nor a range"),

@@ -195,7 +195,7 @@ impl Comparison {
                 }
             })
             .collect();
-        Self::build(columns, differ_in, outcomes, of)
+        Self::build(columns, differ_in, outcomes, of, false)
     }
 
     /// Of what a choice makes of the same cases: the values of `axis` that most results have, at most [`MOST`], `base` first
@@ -220,7 +220,8 @@ impl Comparison {
             .map(|(value, name, _)| Column { value, name, note: None, run_id: None, cases: 0 })
             .collect();
         let of = |outcome: &Outcome| places.get(&axis.value(outcome).0).copied();
-        Self { left_out, ..Self::build(columns, vec![axis], outcomes, of) }
+        let on_one_machine = axis != Axis::Machine;
+        Self { left_out, ..Self::build(columns, vec![axis], outcomes, of, on_one_machine) }
     }
 
     /// Matches the results of the columns by what they are less `differ_in`. Of several results of a case in one column the
@@ -230,12 +231,13 @@ impl Comparison {
         differ_in: Vec<Axis>,
         outcomes: Vec<Outcome>,
         column: impl Fn(&Outcome) -> Option<usize>,
+        on_one_machine: bool,
     ) -> Self {
         let mut matched: BTreeMap<Place, Vec<Option<Outcome>>> = BTreeMap::new();
         for outcome in outcomes {
             let Some(column) = column(&outcome) else { continue };
             let cells = matched
-                .entry(Place::of(&outcome.spec, &differ_in))
+                .entry(Place::of(&outcome, &differ_in, on_one_machine))
                 .or_insert_with(|| vec![None; columns.len()]);
             let is_newer =
                 |known: &Outcome| (outcome.finished_at, outcome.id) > (known.finished_at, known.id);
@@ -303,11 +305,14 @@ struct Place {
     precision: String,
     numbers: (u32, u64, u64),
     key: String,
+    machine: Option<String>,
     name: String,
 }
 
 impl Place {
-    fn of(spec: &CaseSpec, without: &[Axis]) -> Self {
+    /// `on_one_machine`: results of different machines or devices do not meet.
+    fn of(outcome: &Outcome, without: &[Axis], on_one_machine: bool) -> Self {
+        let spec = &outcome.spec;
         // How often it was repeated changes no figure, and what names no decoder ran stock.
         let mut spec = CaseSpec { repetitions: 0, variant: Some(spec.decoder()), ..spec.clone() };
         for axis in without {
@@ -317,8 +322,13 @@ impl Place {
             model: spec.model.clone(),
             precision: spec.precision.clone(),
             numbers: (spec.batch, spec.prompt_tokens.0, spec.generate_tokens.0),
+            machine: on_one_machine.then(|| outcome.machine.id.to_string()),
             key: spec.key(),
-            name: name(&spec, without),
+            name: if on_one_machine {
+                format!("{}, on {}", name(&spec, without), outcome.machine.name)
+            } else {
+                name(&spec, without)
+            },
         }
     }
 }

@@ -3,6 +3,8 @@
 use planner::document::plan::{Checkpointing, Lora, Optimizer, TrainMethod};
 use serde::{Deserialize, Serialize};
 
+use crate::command::quoted;
+
 /// Modules that have an adapter where a case does not choose: every linear one of a layer, as its authors found best with qlora
 /// (arXiv 2305.14314, section 4).
 pub const ALL_TARGETS: [&str; 7] =
@@ -76,6 +78,12 @@ impl Training {
     }
 }
 
+/// How many steps [`product`] makes of axes of these lengths; an empty list of optimizers or checkpointings counts as one.
+#[must_use]
+pub fn combinations(methods: usize, optimizers: usize, checkpointings: usize, accumulations: usize) -> usize {
+    [optimizers.max(1), checkpointings.max(1), accumulations].into_iter().fold(methods, usize::saturating_mul)
+}
+
 /// Every combination of what training steps can be, in this order, the last varying fastest; an empty list of optimizers or
 /// checkpointings is its default.
 #[must_use]
@@ -117,14 +125,17 @@ pub fn options(trainings: &[Training]) -> Option<String> {
     let checkpointings = distinct(trainings, |t| t.checkpointing);
     let accumulations = distinct(trainings, |t| t.gradient_accumulation);
     let mixed = trainings.first()?.mixed_precision;
-    if product(&methods, &optimizers, &checkpointings, &accumulations, mixed) != trainings {
+    let count = combinations(methods.len(), optimizers.len(), checkpointings.len(), accumulations.len());
+    if count != trainings.len()
+        || product(&methods, &optimizers, &checkpointings, &accumulations, mixed) != trainings
+    {
         return None;
     }
     let methods: Vec<String> = methods.iter().map(method_word).collect();
     let accumulations: Vec<String> = accumulations.iter().map(ToString::to_string).collect();
     Some(format!(
         "--train {} --optimizer {} --checkpointing {} --accumulate {}{}",
-        methods.join(","),
+        quoted(&methods.join(",")),
         optimizers.iter().map(word).collect::<Vec<_>>().join(","),
         checkpointings.iter().map(word).collect::<Vec<_>>().join(","),
         accumulations.join(","),
@@ -188,8 +199,28 @@ mod tests {
             options(std::slice::from_ref(&chosen)).unwrap(),
             "--train qlora:8:q_proj+v_proj --optimizer sgd --checkpointing full --accumulate 2 --mixed"
         );
+        // What a shell would execute stays a word.
+        if let Some(lora) = &mut chosen.lora {
+            lora.targets = vec!["$(reboot)".to_owned()];
+        }
+        let command = options(std::slice::from_ref(&chosen)).unwrap();
+        assert!(command.starts_with("--train 'qlora:8:$(reboot)' --optimizer"), "{command}");
         let read: Training = serde_json::from_str(r#"{"method":"full"}"#).unwrap();
         assert_eq!(read, full);
+    }
+
+    #[test]
+    fn many_steps_that_are_no_product_are_not_multiplied_out() {
+        let steps: Vec<Training> = (1..=4096)
+            .map(|n| Training { gradient_accumulation: n, ..Training::of(TrainMethod::Full, None) })
+            .enumerate()
+            .map(|(n, step)| {
+                let rank = u32::try_from(n).unwrap() + 1;
+                let lora = Lora { rank, targets: vec!["q_proj".to_owned()], train_embeddings: false };
+                Training { method: TrainMethod::Lora, lora: Some(lora), ..step }
+            })
+            .collect();
+        assert_eq!(options(&steps), None);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::machines::MachineRow;
 use crate::{Store, StoreError, value};
 
 /// What every query of this module reads. The plan and the estimate are not among it: they are the larger half of a case.
-const SELECT: &str = "SELECT c.id AS case_id, c.spec, c.engine, c.status, c.error, c.measurement, c.finished_at, \
+const SELECT: &str = "SELECT c.id AS case_id, c.spec, c.engine, c.status, c.error, \
+                      json_remove(c.measurement, '$.memory_trace') AS measurement, c.finished_at, \
                       c.run_id, r.name AS run_name, r.runner, m.id, m.name, m.os, m.cpu, m.memory_bytes, m.gpus \
                       FROM cases c JOIN runs r ON r.id = c.run_id JOIN machines m ON m.id = r.machine_id";
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use contract::case::{Case, CaseStatus};
 use contract::edge::EdgeAxis;
 use contract::explore::CaseLine;
-use contract::ids::{CaseId, RunId};
+use contract::ids::CaseId;
 use contract::points::{CasePoint, CasePoints};
 use planner::solve::{self, LoadPoint};
 use planner::{Bytes, Compiled, Plan, PlanError};
@@ -75,10 +75,10 @@ fn most_frequent(points: &CasePoints) -> Option<(String, String, String, String)
 }
 
 /// The newest case of those that are shown: its plan gives the line.
-pub(super) fn newest(points: &CasePoints) -> Option<(RunId, CaseId)> {
+pub(super) fn newest(points: &CasePoints) -> Option<CaseId> {
     let shown = most_frequent(points)?;
     let newest = points.items.iter().filter(|point| Outcome::of(point).is_ok() && key(&point.line) == shown);
-    newest.max_by_key(|point| point.line.finished_at).map(|point| (point.line.run_id, point.line.id))
+    newest.max_by_key(|point| point.line.finished_at).map(|point| point.line.id)
 }
 
 pub(super) fn draw(mut draft: Draft<'_>, planned: Option<&Case>) -> Plot {
