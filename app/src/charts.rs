@@ -8,6 +8,7 @@ pub mod plots;
 mod run;
 mod ticks;
 
+pub(crate) use chart::escape;
 pub use chart::{
     Area, Axis, Chart, ChartError, Entry, Line, MOST_SERIES, Mark, Marks, Point, Scale, Series, Tile,
 };

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use planner::{Estimate, Plan};
 use serde_json::{Value, json};
 
+use crate::charts::escape;
 use crate::components::answer::{self, Verdict};
 use crate::components::facts;
 use crate::{format, words};
@@ -76,11 +77,10 @@ pub fn command(plan: &Plan) -> String {
 /// The element that shows the plan within another site's page; `address` is whole.
 #[must_use]
 pub fn frame(address: &str, plan: &Plan) -> String {
-    let quoted = |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
     format!(
         "<iframe src=\"{}\" title=\"{}\" width=\"100%\" height=\"{FRAME_HEIGHT}\" style=\"border:0\" loading=\"lazy\"></iframe>",
-        quoted(address),
-        quoted(&words::title(plan)),
+        escape(address),
+        escape(&words::title(plan)),
     )
 }
 

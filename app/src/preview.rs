@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use planner::{Bytes, Estimate, Plan};
 
+use crate::charts::escape;
 use crate::components::answer::{self, Verdict};
 use crate::{format, words};
 
@@ -144,7 +145,7 @@ fn fitting(text: &str, most: f64) -> f64 {
 }
 
 fn text(svg: &mut String, (x, y): (f64, f64), size: f64, attributes: &str, words: &str) {
-    let words = words.replace('&', "&amp;").replace('<', "&lt;");
+    let words = escape(words);
     let _ =
         writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size:.1}\" {attributes}>{words}</text>");
 }

@@ -1,7 +1,7 @@
 //! Short links: a plan stored with its answer under an id made of both.
 
 use contract::link::StoredPlan;
-use planner::{Estimate, Plan};
+use planner::{Estimate, Plan, PlanError};
 use sha2::{Digest, Sha256};
 
 use crate::beside::beside;
@@ -18,7 +18,7 @@ pub(crate) async fn store(state: &AppState, plan: Plan) -> Result<(StoredPlan, b
     let (plan, estimate, id) = beside(move || {
         let estimate = planner::estimate(&plan)?;
         let id = id(&plan, &estimate);
-        Ok((plan, estimate, id))
+        Ok::<_, PlanError>((plan, estimate, id))
     })
     .await?;
     let planner_version = planner::VERSION.to_owned();

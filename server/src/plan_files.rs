@@ -11,6 +11,7 @@ use axum::routing::get;
 use contract::link::StoredPlan;
 use planner::{Estimate, Plan, PlanErrorKind};
 
+use crate::beside::beside;
 use crate::problem::Problem;
 use crate::raster;
 use crate::state::AppState;
@@ -60,7 +61,8 @@ async fn asked(RawQuery(query): RawQuery) -> Result<Answered, Problem> {
         })?;
         let estimate = planner::estimate(&plan)?;
         let page = link::planner_href(&plan);
-        Ok(Answered { plan, estimate, version: planner::VERSION.to_owned(), page, cache: ANY_PLAN })
+        let version = planner::VERSION.to_owned();
+        Ok::<_, Problem>(Answered { plan, estimate, version, page, cache: ANY_PLAN })
     })
     .await
 }
@@ -69,13 +71,6 @@ async fn stored(State(state): State<AppState>, Path(id): Path<String>) -> Result
     let stored = state.store.plan(&id).await?.ok_or_else(|| Problem::not_found("plan", id))?;
     let StoredPlan { id, plan, estimate, planner_version, .. } = stored;
     Ok(Answered { plan, estimate, version: planner_version, page: format!("/p/{id}"), cache: STORED_PLAN })
-}
-
-/// Computes on a thread of its own.
-async fn beside<A: Send + 'static>(
-    compute: impl FnOnce() -> Result<A, Problem> + Send + 'static,
-) -> Result<A, Problem> {
-    tokio::task::spawn_blocking(compute).await.unwrap_or_else(|error| Err(failed(&error)))
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Problem {

@@ -460,7 +460,7 @@ fn shape(style: usize, x: i32, y: i32, colour: &str) -> String {
 }
 
 /// Text as markup holds it.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

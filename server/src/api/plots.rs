@@ -11,6 +11,7 @@ use contract::error::ApiError;
 use contract::explore::QueryError;
 
 use crate::backend::PageBackend;
+use crate::beside::beside;
 use crate::problem::Problem;
 use crate::raster::{self, RasterError};
 use crate::state::AppState;
@@ -65,14 +66,17 @@ pub(super) async fn draw(
     let (kind, bytes) = match format {
         Format::Svg => ("image/svg+xml", svg.into_bytes()),
         // Tens of milliseconds of a core: not on a thread that serves others.
-        Format::Png => match tokio::task::spawn_blocking(move || raster::png(&svg, width)).await {
-            Ok(Ok(png)) => ("image/png", png),
-            Ok(Err(error @ RasterError::Size { .. })) => {
-                return Err(Problem::unprocessable("too-large", error.to_string()).at("width"));
-            }
-            Ok(Err(error)) => return Err(undrawn(&error)),
-            Err(error) => return Err(undrawn(&error)),
-        },
+        Format::Png => {
+            let draw = move || {
+                raster::png(&svg, width).map_err(|error| match error {
+                    RasterError::Size { .. } => {
+                        Problem::unprocessable("too-large", error.to_string()).at("width")
+                    }
+                    _ => undrawn(&error),
+                })
+            };
+            ("image/png", beside(draw).await?)
+        }
     };
     // Opened by itself, the picture loads and runs nothing.
     let headers: [(HeaderName, &str); 3] =
