@@ -184,9 +184,9 @@ mod tests {
         let config = planner::catalogue::model("Qwen/Qwen3-0.6B").unwrap().config.clone();
         plan.model.id = None;
         plan.model.config = Some(config);
-        plan.model.name = Some("<a> & b ".repeat(12));
+        plan.model.name = Some("<a> & b\u{7} ".repeat(12));
         let svg = svg(&plan, &planner::estimate(&plan).unwrap());
-        assert!(svg.contains("&lt;a> &amp; b") && !svg.contains("<a>"), "{svg}");
+        assert!(svg.contains("&lt;a&gt; &amp; b\u{fffd}") && !svg.contains("<a>"), "{svg}");
         assert!(fitting(&"x".repeat(96), 54.0) * 0.53 * 96.0 <= INNER + 0.1);
     }
 }

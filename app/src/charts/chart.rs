@@ -459,9 +459,23 @@ fn shape(style: usize, x: i32, y: i32, colour: &str) -> String {
     }
 }
 
-/// Text as markup holds it.
+/// Text as markup holds it. Control characters, which XML has no way to hold (XML 1.0, section 2.2), become U+FFFD.
 pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;")
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '"' => escaped.push_str("&quot;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '\t' | '\n' => escaped.push(c),
+            _ if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {
+                escaped.push(char::REPLACEMENT_CHARACTER)
+            }
+            _ => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 /// An axis with its marks settled: the coordinate that plotters draws by.
