@@ -4,12 +4,12 @@ use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use candle_core::Device;
-use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Sample, StepSample};
-use planner::Bytes;
+use contract::measurement::{Measurement, Methods, Phase, Sample, StepSample};
 
+use super::repetition::{CaseError, HighMarks, Prompt, Repetition, milliseconds};
 use super::{EXIT_OUT_OF_MEMORY, EXIT_OVER_LIMIT, Event, FAULT_VARIABLE, Request, train};
-use crate::engine::{self, Encoder, EngineError, Loaded, Refusal, Session};
-use crate::memory::{self, Limit, Probe, ProbeError, Reading, allocator};
+use crate::engine::{self, Loaded};
+use crate::memory::{self, Limit, Probe, allocator};
 use crate::quality::{self, Ask, Outcome};
 use crate::telemetry::{Before, Recorded, trace};
 
@@ -22,23 +22,6 @@ pub enum ChildError {
     /// The request is not one.
     #[error("the request is not understood: {0}")]
     Request(#[from] serde_json::Error),
-}
-
-/// Why a case failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CaseError {
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
-    #[error(transparent)]
-    Pipe(#[from] std::io::Error),
-}
-
-impl From<candle_core::Error> for CaseError {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Engine(error.into())
-    }
 }
 
 /// Reads a request from standard input, runs the case and writes events to standard output.
@@ -125,7 +108,7 @@ fn measure(
     } else {
         engine::seeded_prompt(batch, prompt_tokens, request.vocabulary, spec.seed)
     };
-    let prompt = Prompt { mask: vec![1; ids.len()], ids, shape: (batch, prompt_tokens) };
+    let prompt = Prompt::new(ids, (batch, prompt_tokens));
     let further = generate.saturating_sub(1);
     let timed = if micro_batches.is_some() { 0 } else { spec.repetitions };
     let mut steps = vec![StepSample::default(); as_size(u64::from(spec.repetitions - timed))];
@@ -145,7 +128,7 @@ fn measure(
     let mut model = prepared.load(&staged, &device)?;
     device.synchronize()?;
     let load_ms = milliseconds(start);
-    let mut high = HighMarks { load: probe.read()?, ..HighMarks::default() };
+    let mut high = HighMarks::of_load(probe.read()?);
     inject_fault(&spec.key());
 
     report("warm-up".to_owned())?;
@@ -212,173 +195,6 @@ fn record(probe: Recorded, request: &Request, measurement: &mut Measurement) {
     measurement.memory_trace = request.recording.memory_trace.then(|| trace::memory_trace(&record)).flatten();
     measurement.energy = record.energy;
     measurement.telemetry = Some(record.telemetry);
-}
-
-/// High marks by phase, over the warm-up and all repetitions.
-#[derive(Default)]
-pub(super) struct HighMarks {
-    load: Reading,
-    prefill: Option<Reading>,
-    decode: Option<Reading>,
-    pub(super) forward: Option<Reading>,
-    pub(super) backward: Option<Reading>,
-    pub(super) optimizer: Option<Reading>,
-}
-
-impl HighMarks {
-    fn phases(&self) -> Vec<PhaseMemory> {
-        [
-            (Phase::Load, Some(self.load)),
-            (Phase::Prefill, self.prefill),
-            (Phase::Decode, self.decode),
-            (Phase::Forward, self.forward),
-            (Phase::Backward, self.backward),
-            (Phase::Optimizer, self.optimizer),
-        ]
-        .into_iter()
-        .filter_map(|(phase, reading)| {
-            reading.map(|r| PhaseMemory {
-                phase,
-                peak_allocated: r.peak_allocated,
-                live_at_end: r.live,
-                peak_reserved: r.peak_reserved,
-                process: r.process,
-                device: r.device,
-            })
-        })
-        .collect()
-    }
-}
-
-/// The higher of two readings in every figure; the live bytes of the later one.
-pub(super) fn higher(earlier: Option<Reading>, later: Reading) -> Reading {
-    let Some(earlier) = earlier else { return later };
-    let max = |a: Option<Bytes>, b: Option<Bytes>| a.into_iter().chain(b).max();
-    Reading {
-        peak_allocated: earlier.peak_allocated.max(later.peak_allocated),
-        live: later.live,
-        peak_reserved: max(earlier.peak_reserved, later.peak_reserved),
-        process: max(earlier.process, later.process),
-        device: max(earlier.device, later.device),
-    }
-}
-
-/// One prompt and its generation, or one batch embedded.
-struct Repetition<'a> {
-    model: &'a mut Loaded,
-    device: &'a Device,
-    prompt: &'a Prompt,
-}
-
-/// Token ids of a batch of prompts, in host memory.
-struct Prompt {
-    ids: Vec<u32>,
-    /// The attention mask of an encoder: every token counts, for all sequences are of one length.
-    mask: Vec<u32>,
-    /// Sequences, tokens of each.
-    shape: (usize, usize),
-}
-
-impl Repetition<'_> {
-    /// Fills `sample`.
-    fn run(
-        &mut self,
-        sample: &mut Sample,
-        further: usize,
-        probe: &mut dyn Probe,
-        high: &mut HighMarks,
-    ) -> Result<(), CaseError> {
-        let (device, prompt) = (self.device, self.prompt);
-        match self.model {
-            Loaded::Decoder(session) => {
-                generate(session.as_mut(), device, prompt, sample, further, probe, high)
-            }
-            Loaded::Encoder(encoder) => embed(encoder.as_ref(), device, prompt, sample, probe, high),
-            Loaded::Trainer(_) => {
-                Err(EngineError::from(Refusal("a trained model generates nothing".into())).into())
-            }
-        }
-    }
-}
-
-/// The prompt, the first token, then `further` tokens.
-fn generate(
-    session: &mut dyn Session,
-    device: &Device,
-    given: &Prompt,
-    sample: &mut Sample,
-    further: usize,
-    probe: &mut dyn Probe,
-    high: &mut HighMarks,
-) -> Result<(), CaseError> {
-    session.begin(given.shape.0)?;
-    probe.begin(Phase::Prefill)?;
-    let start = Instant::now();
-    let prompt = candle_core::Tensor::from_slice(&given.ids, given.shape, device)?;
-    let logits = session.forward(&prompt, 0)?;
-    // On CUDA the pass is only queued until here. Once a repetition, so that the allocator is hardly disturbed.
-    device.synchronize()?;
-    sample.prefill_ms = milliseconds(start);
-    let mut token = engine::greedy(&logits)?;
-    drop((logits, prompt));
-    arrived(&token)?;
-    sample.ttft_ms = milliseconds(start);
-    high.prefill = Some(higher(high.prefill, probe.read()?));
-    if further == 0 {
-        return Ok(());
-    }
-    let (_, prompt_tokens) = given.shape;
-    probe.begin(Phase::Decode)?;
-    let mut last = Instant::now();
-    for index in 0..further {
-        let logits = session.forward(&token, prompt_tokens + index)?;
-        token = engine::greedy(&logits)?;
-        drop(logits);
-        // The copy waits for the device, as a program that shows the token would.
-        arrived(&token)?;
-        let now = Instant::now();
-        sample.token_ms.push(now.duration_since(last).as_secs_f64() * 1e3);
-        last = now;
-    }
-    high.decode = Some(higher(high.decode, probe.read()?));
-    Ok(())
-}
-
-/// A batch of sequences into one vector each: a prefill that nothing follows.
-fn embed(
-    encoder: &dyn Encoder,
-    device: &Device,
-    given: &Prompt,
-    sample: &mut Sample,
-    probe: &mut dyn Probe,
-    high: &mut HighMarks,
-) -> Result<(), CaseError> {
-    probe.begin(Phase::Prefill)?;
-    let start = Instant::now();
-    let ids = candle_core::Tensor::from_slice(&given.ids, given.shape, device)?;
-    let mask = candle_core::Tensor::from_slice(&given.mask, given.shape, device)?;
-    let vectors = encoder.embed(&ids, &mask)?;
-    device.synchronize()?;
-    sample.prefill_ms = milliseconds(start);
-    drop((ids, mask));
-    let numbers = vectors.flatten_all()?.to_vec1::<f32>()?;
-    sample.ttft_ms = milliseconds(start);
-    high.prefill = Some(higher(high.prefill, probe.read()?));
-    // A time of vectors that are no numbers is no result.
-    if numbers.iter().all(|n| n.is_finite()) {
-        Ok(())
-    } else {
-        Err(EngineError::from(Refusal("the embeddings are not finite".to_owned())).into())
-    }
-}
-
-/// Brings the tokens, one a sequence, to the host.
-fn arrived(token: &candle_core::Tensor) -> Result<Vec<u32>, CaseError> {
-    Ok(token.flatten_all()?.to_vec1()?)
-}
-
-pub(super) fn milliseconds(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
 }
 
 /// Saturates: what is larger than this machine can index is refused by the allocator.

@@ -7,6 +7,7 @@
 
 pub mod child;
 pub mod process;
+pub mod repetition;
 mod train;
 
 use contract::case::CaseSpec;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use contract::measurement::{Phase, StepSample};
 
-use super::child::{CaseError, HighMarks, higher, milliseconds};
+use super::repetition::{CaseError, HighMarks, higher, milliseconds};
 use crate::decoder::training::Trainer;
 use crate::engine::{self, EngineError, Refusal};
 use crate::memory::Probe as _;
