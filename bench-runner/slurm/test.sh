@@ -18,7 +18,10 @@ chmod 755 "$dir"
 # A socket's path is short.
 cleanup() {
   for name in slurmd slurmctld munged; do
-    [ -f "$dir/$name.pid" ] && kill "$(cat "$dir/$name.pid")" 2>/dev/null || true
+    [ -f "$dir/$name.pid" ] || continue
+    pid=$(cat "$dir/$name.pid")
+    # Until it has written its last file.
+    kill "$pid" 2>/dev/null && timeout 30 tail --pid="$pid" -f /dev/null || true
   done
   [ "${KEEP:-}" ] && echo "kept: $dir" || rm -rf "$dir"
 }
