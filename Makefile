@@ -65,3 +65,8 @@ compare: ## Our decoder, Candle's stock model and llama.cpp by turns on this pro
 .PHONY: bench
 bench: tools ## Speed of the planner (criterion)
 	cargo bench -p planner --bench plans
+
+.PHONY: bench-page
+bench-page: build ## From a slider's move to the planner's answer redrawn, in headless Chromium
+	@.ci/tools test
+	cargo bench --workspace --exclude hydrate --bench recompute
