@@ -2,8 +2,8 @@
 
 use contract::case::CaseStatus;
 use contract::explore::{CaseQuery, Facet};
-use planner::catalogue;
 use planner::document::plan::{EngineName, Plan, Workload};
+use planner::{Model, catalogue};
 
 use crate::backend::{BackendError, SharedBackend};
 use crate::components::Measured;
@@ -26,12 +26,16 @@ pub(super) async fn like(backend: &SharedBackend, plan: &Plan) -> Result<Vec<Mea
     query.facets.insert(Facet::Model, vec![model.clone()]);
     query.facets.insert(Facet::Device, devices);
     query.facets.insert(Facet::Status, vec![CaseStatus::Ok.as_str().to_owned()]);
-    if let Some(weights) = &plan.precision.weights {
+    let precisions = if let Some(weights) = &plan.precision.weights {
         // Runners name a storage type of GGUF without its format.
         let weights = weights.to_string();
-        let own = weights.strip_prefix("gguf:").unwrap_or(&weights).to_owned();
-        query.facets.insert(Facet::Precision, vec![own]);
-    }
+        vec![weights.strip_prefix("gguf:").unwrap_or(&weights).to_owned()]
+    } else {
+        // As stored: asked so, or by what it is stored in.
+        let stored = Model::from_ref(&plan.model).ok().and_then(|model| model.native);
+        ["native".to_owned()].into_iter().chain(stored.map(|dtype| dtype.as_str().to_owned())).collect()
+    };
+    query.facets.insert(Facet::Precision, precisions);
     let cases = backend.cases(query).await?.items;
     // What generates nothing was trained or embedded.
     let mut measured: Vec<Measured> = cases
