@@ -1,11 +1,11 @@
 //! Submitting a job, for the REST interface and the form alike.
 
 use axum::http::StatusCode;
+use contract::ability::{Lack, lacks_of_the_nearest};
 use contract::ids::JobId;
 use contract::job::{Job, JobState, NewJob, Progress};
-use contract::protocol::{AdvertisedModel, Runner};
-use contract::sweep::{Sweep, SweepError};
-use planner::Tokens;
+use contract::protocol::Runner;
+use contract::sweep::Sweep;
 use uuid::Uuid;
 
 use crate::problem::Problem;
@@ -85,7 +85,7 @@ fn check(new: &NewJob, runners: &[Runner]) -> Result<(), Problem> {
         }
     };
     for wanted in &new.sweep.models {
-        let mut having = candidates.iter().filter(|r| model(r, wanted).is_some()).peekable();
+        let mut having = candidates.iter().filter(|r| r.registration.model(wanted).is_some()).peekable();
         if having.peek().is_none() {
             return Err(unknown_model(wanted, &candidates));
         }
@@ -94,94 +94,21 @@ fn check(new: &NewJob, runners: &[Runner]) -> Result<(), Problem> {
         }
     }
     // A job is one runner's: what several could do together, none of them would ever finish.
-    let online: Vec<&Runner> = candidates.into_iter().filter(|r| r.online).collect();
-    let lacks: Vec<Lack<'_>> = online.iter().map_while(|r| lack(r, &new.sweep)).collect();
-    if lacks.len() < online.len() {
-        return Ok(());
-    }
-    // The runner that lacks least says best what to change.
-    let nearest = lacks.into_iter().max_by_key(Lack::depth).unwrap_or(Lack::Models);
-    Err(nearest.problem(&new.sweep))
-}
-
-/// The first thing that keeps a runner from executing a sweep.
-enum Lack<'r> {
-    /// One of the models.
-    Models,
-    /// The device.
-    Device,
-    /// A precision of a model.
-    Precision { runner: &'r Runner, model: &'r AdvertisedModel, precision: String },
-    /// Sequences as long as a case's, in tokens.
-    Length { runner: &'r Runner, model: &'r AdvertisedModel, length: u64 },
-    /// What one of the models does not do.
-    Kind(SweepError),
-}
-
-/// What of the sweep the runner cannot do; none where it can do all of it.
-fn lack<'r>(runner: &'r Runner, sweep: &Sweep) -> Option<Lack<'r>> {
-    let Some(models) = sweep.models.iter().map(|name| model(runner, name)).collect::<Option<Vec<_>>>() else {
-        return Some(Lack::Models);
-    };
-    if !runner.registration.devices.contains(&sweep.device) {
-        return Some(Lack::Device);
-    }
-    for model in &models {
-        if let Some(precision) = sweep.precisions.iter().find(|p| !model.precisions.contains(p)) {
-            return Some(Lack::Precision { runner, model, precision: precision.clone() });
+    let online = candidates.iter().filter(|r| r.online).map(|r| &r.registration);
+    match lacks_of_the_nearest(online, &new.sweep).into_iter().next() {
+        None => Ok(()),
+        // Each has been found with some runner.
+        Some(Lack::Model { .. }) => {
+            let message = "no one runner that is online has all these models; split the sweep";
+            Err(Problem::unprocessable("no-able-runner", message).at("sweep.models"))
         }
-    }
-    let longest = |axis: &[Tokens]| axis.iter().map(|t| t.0).max().unwrap_or(0);
-    let length = longest(&sweep.prompts).saturating_add(longest(&sweep.generates));
-    if let Some(model) = models.iter().copied().find(|model| length > model.max_tokens) {
-        return Some(Lack::Length { runner, model, length });
-    }
-    sweep.check_models(&models).err().map(Lack::Kind)
-}
-
-impl Lack<'_> {
-    /// How far the runner's check came.
-    const fn depth(&self) -> u8 {
-        match self {
-            Self::Models => 0,
-            Self::Device => 1,
-            Self::Precision { .. } => 2,
-            Self::Length { .. } => 3,
-            Self::Kind(_) => 4,
+        Some(Lack::Device { device, .. }) => {
+            let message = format!(
+                "no one runner that is online has all these models and the device {device}; split the sweep"
+            );
+            Err(Problem::unprocessable("no-able-runner", message).at("sweep.device"))
         }
-    }
-
-    fn problem(&self, sweep: &Sweep) -> Problem {
-        match self {
-            Self::Kind(error) => error.clone().into(),
-            Self::Models => {
-                let message = "no one runner that is online has all these models; split the sweep";
-                Problem::unprocessable("no-able-runner", message).at("sweep.models")
-            }
-            Self::Device => {
-                let message = format!(
-                    "no one runner that is online has all these models and the device {}; split the sweep",
-                    sweep.device
-                );
-                Problem::unprocessable("no-able-runner", message).at("sweep.device")
-            }
-            Self::Precision { runner, model, precision } => {
-                let message = format!(
-                    "{} does not run in precision \"{precision}\" on {}; accepted: {}",
-                    model.name,
-                    runner.registration.name,
-                    model.precisions.join(", ")
-                );
-                Problem::unprocessable("unknown-precision", message).at("sweep.precisions")
-            }
-            Self::Length { runner, model, length } => {
-                let message = format!(
-                    "prompt and generated tokens are {length} together; {} takes at most {} on {}",
-                    model.name, model.max_tokens, runner.registration.name
-                );
-                Problem::unprocessable("too-long", message).at("sweep.prompts")
-            }
-        }
+        Some(lack) => Err(lack.into()),
     }
 }
 
@@ -194,10 +121,6 @@ fn offline(new: &NewJob, wanted: &str) -> Problem {
     };
     let message = format!("{who}; start it with `bench-runner daemon` and submit again");
     Problem::new(StatusCode::CONFLICT, "runner-offline", message).at(field)
-}
-
-fn model<'r>(runner: &'r Runner, name: &str) -> Option<&'r AdvertisedModel> {
-    runner.registration.models.iter().find(|m| m.name == name)
 }
 
 fn unknown_model(wanted: &str, runners: &[&Runner]) -> Problem {

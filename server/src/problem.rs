@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use contract::ability::Lack;
 use contract::error::ApiError;
 use contract::sweep::SweepError;
 use planner::{PlanError, PlanErrorKind};
@@ -94,14 +95,24 @@ impl From<StoreError> for Problem {
 
 impl From<SweepError> for Problem {
     fn from(error: SweepError) -> Self {
-        let field = match &error {
-            SweepError::EmptyAxis { axis }
-            | SweepError::OutOfRange { axis, .. }
-            | SweepError::Refused { axis, .. } => format!("sweep.{axis}"),
-            SweepError::TooManyCases { .. } => "sweep".to_owned(),
-            SweepError::EdgeWithoutLimit => "sweep.memory_limit".to_owned(),
+        let field = match error.axis() {
+            "sweep" => "sweep".to_owned(),
+            axis => format!("sweep.{axis}"),
         };
         Self::unprocessable("bad-sweep", error.to_string()).at(field)
+    }
+}
+
+impl From<Lack> for Problem {
+    fn from(lack: Lack) -> Self {
+        let code = match lack {
+            Lack::Kind(error) => return error.into(),
+            Lack::Model { .. } => "unknown-model",
+            Lack::Device { .. } => "no-able-runner",
+            Lack::Precision { .. } => "unknown-precision",
+            Lack::Length { .. } => "too-long",
+        };
+        Self::unprocessable(code, lack.to_string()).at(format!("sweep.{}", lack.axis()))
     }
 }
 

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use contract::ability::{Lack, lacks_of_the_nearest};
 use contract::axis::{Attentions, Batches, Methods, Name, Named, Numbers, Words, parse_size};
 use contract::case::Device;
 use contract::edge::{EdgeAxis, EdgeSpec};
 use contract::job::NewJob;
-use contract::protocol::{AdvertisedModel, Runner};
+use contract::protocol::Runner;
 use contract::sweep::{MAX_CASES, Sweep, SweepError, is_encoder};
 use contract::training::{combinations, product};
 use planner::Tokens;
@@ -177,7 +178,7 @@ impl Reader<'_> {
 
     fn whole(&mut self, field: &'static str) -> Option<u64> {
         self.read(field, |text| {
-            text.replace(['_', ','], "").parse().map_err(|_| format!("\"{text}\" is not a whole number"))
+            ungrouped(text).parse().map_err(|_| format!("\"{text}\" is not one whole number"))
         })
     }
 
@@ -260,19 +261,24 @@ impl Reader<'_> {
     }
 }
 
+/// A number without what groups its digits: underscores, and commas before every three.
+fn ungrouped(text: &str) -> String {
+    let mut groups = text.split(',');
+    let grouped =
+        (1..=3).contains(&groups.next().map_or(0, str::len)) && groups.all(|group| group.len() == 3);
+    if grouped { text.replace(['_', ','], "") } else { text.replace('_', "") }
+}
+
 /// The form's field that a sweep's error is about.
 fn field_of(error: &SweepError) -> &'static str {
     match error {
         SweepError::OutOfRange { axis: "trainings", .. } => "accumulations",
-        SweepError::EmptyAxis { axis }
-        | SweepError::OutOfRange { axis, .. }
-        | SweepError::Refused { axis, .. } => match *axis {
+        error => match error.axis() {
             "edge.limit" => "edge_limit",
             "edge.resolution" => "edge_resolution",
+            "sweep" => "batches",
             axis => axis,
         },
-        SweepError::EdgeWithoutLimit => "memory_limit",
-        SweepError::TooManyCases { .. } => "batches",
     }
 }
 
@@ -288,50 +294,30 @@ fn check_against_runners(sweep: &Sweep, runners: &[&Runner]) -> Vec<FieldError> 
             "give at least one precision, for example native or fp32,bf16",
         ));
     }
-    for name in &sweep.models {
-        let Some(model) = advertised(runners, name) else {
-            errors.push(FieldError::new(
-                "models",
-                format!("no runner that is online has the model \"{name}\""),
-            ));
-            continue;
-        };
-        for precision in sweep.precisions.iter().filter(|p| !model.precisions.contains(p)) {
-            let accepted = model.precisions.join(", ");
-            errors.push(FieldError::new(
-                "precisions",
-                format!("{name} does not run in {precision}; accepted: {accepted}"),
-            ));
-        }
-        let longest = |axis: &[Tokens]| axis.iter().map(|t| t.0).max().unwrap_or(0);
-        let length = longest(&sweep.prompts).saturating_add(longest(&sweep.generates));
-        if length > model.max_tokens {
-            errors.push(FieldError::new(
-                "prompts",
-                format!(
-                    "prompt and generated tokens are {length} together; {name} takes at most {}",
-                    model.max_tokens
-                ),
-            ));
-        }
-        if let Err(error) = sweep.check_models(&[model]) {
-            errors.push(FieldError::new(field_of(&error), error.to_string()));
-        }
-    }
-    let able = runners.iter().any(|runner| {
-        runner.registration.devices.contains(&sweep.device)
-            && sweep.models.iter().all(|name| runner.registration.models.iter().any(|m| m.name == *name))
-    });
-    if errors.is_empty() && !able {
-        let message =
-            format!("no runner that is online has these models on {}; choose another device", sweep.device);
-        errors.push(FieldError::new("device", message));
+    // A job is one runner's.
+    let registrations = || runners.iter().map(|runner| &runner.registration);
+    let known = |name: &String| registrations().any(|runner| runner.model(name).is_some());
+    if let Some(name) = sweep.models.iter().find(|name| !known(name)) {
+        errors.push(FieldError::new("models", format!("no runner that is online has the model \"{name}\"")));
+    } else {
+        errors.extend(lacks_of_the_nearest(registrations(), sweep).iter().map(|lack| {
+            let field = match lack {
+                Lack::Kind(error) => field_of(error),
+                lack => lack.axis(),
+            };
+            let message = match lack {
+                Lack::Model { .. } => {
+                    "no one runner that is online has all these models; choose fewer".to_owned()
+                }
+                Lack::Device { device, .. } => {
+                    format!("no runner that is online has these models on {device}; choose another device")
+                }
+                lack => lack.to_string(),
+            };
+            FieldError { field, message }
+        }));
     }
     errors
-}
-
-fn advertised<'a>(runners: &[&'a Runner], name: &str) -> Option<&'a AdvertisedModel> {
-    runners.iter().flat_map(|runner| &runner.registration.models).find(|model| model.name == name)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Words as in ARCHITECTURE.md: a *sweep* is a grid of *cases*, a *run* one execution of a sweep on one *machine*, a
 //! *job* a sweep asked of the fleet, a *lease* a runner's hold on it.
 
+pub mod ability;
 pub mod axis;
 pub mod case;
 pub mod command;

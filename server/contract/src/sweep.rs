@@ -129,6 +129,18 @@ pub enum SweepError {
     },
 }
 
+impl SweepError {
+    /// The field of the sweep that it is about; `sweep` for the whole.
+    #[must_use]
+    pub const fn axis(&self) -> &'static str {
+        match self {
+            Self::EmptyAxis { axis } | Self::OutOfRange { axis, .. } | Self::Refused { axis, .. } => axis,
+            Self::EdgeWithoutLimit => "memory_limit",
+            Self::TooManyCases { .. } => "sweep",
+        }
+    }
+}
+
 impl Sweep {
     /// Checks every axis.
     ///

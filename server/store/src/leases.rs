@@ -54,8 +54,8 @@ impl From<&Outcome> for End {
 }
 
 impl Store {
-    /// Grants the oldest job that the runner can execute: its models and device are among those advertised,
-    /// and it names no other runner. A job begun on the same machine goes on in its run; otherwise it begins
+    /// Grants the oldest job that the runner can execute (it lacks nothing of it, [`contract::ability`]) and that names no
+    /// other runner. A job begun on the same machine goes on in its run; otherwise it begins
     /// `new_run`. A job that this runner held is granted to it again at once, since only a restart makes it
     /// ask.
     ///
@@ -76,7 +76,7 @@ impl Store {
             end_lease(&mut write, lease, End::Superseded, now).await?;
             requeue(&mut write, job, "its runner started anew", now).await?;
         }
-        let claim = match next_for(&mut write, runner.id).await? {
+        let claim = match next_for(&mut write, &runner).await? {
             Some(job) => Some(grant(&mut write, &runner, job, now, new_lease, new_run).await?),
             None => None,
         };
@@ -308,21 +308,23 @@ async fn hold(
 }
 
 /// The oldest queued job that the runner can execute.
-async fn next_for(write: &mut SqliteConnection, runner: RunnerId) -> Result<Option<JobId>, StoreError> {
-    let runner = runner.to_string();
-    let id = sqlx::query_scalar!(
-        "SELECT j.id FROM jobs j, runners r
+async fn next_for(write: &mut SqliteConnection, runner: &Runner) -> Result<Option<JobId>, StoreError> {
+    let id = runner.id.to_string();
+    let queued = sqlx::query!(
+        "SELECT j.id, j.sweep FROM jobs j, runners r
          WHERE r.id = ? AND j.state = 'queued' AND (j.runner_id IS NULL OR j.runner_id = r.id)
            AND EXISTS (SELECT 1 FROM json_each(r.registration, '$.devices') d WHERE d.value = j.device)
-           AND NOT EXISTS (
-               SELECT 1 FROM json_each(j.sweep, '$.models') wanted WHERE wanted.value NOT IN (
-                   SELECT json_extract(model.value, '$.name') FROM json_each(r.registration, '$.models') model))
-         ORDER BY j.created_at, j.id LIMIT 1",
-        runner
+         ORDER BY j.created_at, j.id",
+        id
     )
-    .fetch_optional(write)
+    .fetch_all(write)
     .await?;
-    value::optional_id("jobs.id", id.as_deref())
+    for job in queued {
+        if runner.registration.lacks(&value::json("jobs.sweep", &job.sweep)?).is_empty() {
+            return value::optional_id("jobs.id", Some(&job.id));
+        }
+    }
+    Ok(None)
 }
 
 async fn grant(

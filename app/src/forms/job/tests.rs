@@ -2,7 +2,7 @@ use contract::case::Variant;
 use contract::cuda::ReleaseThreshold;
 use contract::ids::{MachineId, RunnerId, UnixMillis};
 use contract::machine::{Cpu, Machine};
-use contract::protocol::{Registration, WeightSource};
+use contract::protocol::{AdvertisedModel, Registration, WeightSource};
 use contract::run::RunnerBuild;
 use planner::Bytes;
 use planner::document::plan::{Attention, CacheKind, Optimizer, TrainMethod};
@@ -70,6 +70,35 @@ fn a_good_form_is_a_job() {
 fn sweep(typed: &str) -> Sweep {
     let form = JobForm::parse(&format!("models=smol&precisions=native&{typed}"));
     form.to_job(&[runner()]).unwrap_or_else(|errors| panic!("{typed}: {errors:?}")).sweep
+}
+
+#[test]
+fn a_number_may_be_grouped_and_is_one_number() {
+    for (typed, want) in [("20000", 20_000), ("20_000", 20_000), ("20,000", 20_000), ("1,234,567", 1_234_567)]
+    {
+        assert_eq!(sweep(&format!("seed={typed}")).seed, want, "{typed}");
+    }
+    for typed in ["1,2", "1234,567", ",123", "1,,234"] {
+        let form = JobForm::parse(&format!("models=smol&precisions=native&seed={typed}"));
+        let errors = form.to_job(&[runner()]).unwrap_err();
+        assert_eq!(errors[0].field, "seed", "{typed}: {errors:?}");
+    }
+}
+
+#[test]
+fn the_runner_that_is_nearest_says_what_is_wrong() {
+    let mut other = runner();
+    other.registration.name = "shelf".to_owned();
+    other.registration.models[0].precisions = vec!["fp16".to_owned()];
+    other.registration.models[0].max_tokens = 8192;
+    let runners = [runner(), other];
+    let typed = |typed: &str| JobForm::parse(&format!("models=llama-1b&{typed}")).to_job(&runners);
+    assert!(typed("precisions=fp16&prompts=4096").is_ok(), "the second can");
+    assert!(typed("precisions=bf16").is_ok(), "the first can");
+    let errors = typed("precisions=bf16&prompts=4096").unwrap_err();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0].field, "prompts");
+    assert!(errors[0].message.contains("at most 2048 on desk"), "{errors:?}");
 }
 
 #[test]

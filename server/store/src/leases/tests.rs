@@ -2,6 +2,8 @@ use contract::ids::{JobId, RunId};
 use contract::job::{Job, JobState, MAX_ATTEMPTS, Progress};
 use contract::protocol::{Claim, LEASE_MS, Outcome};
 use contract::run::RunStatus;
+use contract::sweep::Sweep;
+use planner::Tokens;
 use tempfile::TempDir;
 
 use crate::testing::{T0, case, job, lease, machine, registration, runner, sweep, temporary, uuid};
@@ -91,10 +93,14 @@ async fn a_runner_gets_only_what_it_can_execute() {
     on_gpu.device = contract::case::Device::Cuda(0);
     let mut for_rack = job(4, sweep("tiny"));
     for_rack.runner_id = Some(runner(RACK));
-    for job in [job(2, two_models), job(3, on_gpu), for_rack, job(5, sweep("tiny"))] {
-        store.create_job(&job).await.unwrap();
+    let other_precision = Sweep { precisions: vec!["bf16".to_owned()], ..sweep("tiny") };
+    let too_long = Sweep { prompts: vec![Tokens(4096)], ..sweep("tiny") };
+    let jobs = [(2, two_models), (3, on_gpu), (6, other_precision), (7, too_long), (8, sweep("tiny"))];
+    store.create_job(&for_rack).await.unwrap();
+    for (n, sweep) in jobs {
+        store.create_job(&job(n, sweep)).await.unwrap();
     }
-    assert_eq!(claim(&store, DESK, 10, 1).await.unwrap().job.name, "job 5");
+    assert_eq!(claim(&store, DESK, 10, 1).await.unwrap().job.name, "job 8");
     assert_eq!(claim(&store, RACK, 10, 2).await.unwrap().job.name, "job 4");
     let error = store.claim(runner(999), T0, lease(3), RunId(uuid(3))).await.unwrap_err();
     assert!(matches!(error, StoreError::NoRunner(_)), "{error:?}");
