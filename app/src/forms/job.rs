@@ -178,7 +178,7 @@ impl Reader<'_> {
 
     fn whole(&mut self, field: &'static str) -> Option<u64> {
         self.read(field, |text| {
-            ungrouped(text).parse().map_err(|_| format!("\"{text}\" is not one whole number"))
+            ungrouped(text).parse().map_err(|_| format!("\"{text}\" is not a whole number"))
         })
     }
 

@@ -198,7 +198,11 @@ fn each_wrong_field_is_named() {
     for (change, field, words) in [
         (("models=smol", "models=other"), "models", "no runner that is online has the model \"other\""),
         (("&models=smol", ""), "models", "choose at least one model"),
-        (("precisions=native", "precisions=fp8"), "precisions", "smol does not run in fp8; accepted: native"),
+        (
+            ("precisions=native", "precisions=fp8"),
+            "precisions",
+            "smol does not run in precision \"fp8\" on desk; accepted: native",
+        ),
         (("precisions=native", "precisions="), "precisions", "give at least one precision"),
         (("batches=1%2C2", "batches=0"), "batches", "0 is out of range"),
         (("batches=1%2C2", "batches=9999999999"), "batches", "9999999999 is out of range"),
