@@ -47,6 +47,12 @@ test: site ## Every suite, the browser's included
 	cargo build $(NATIVE)
 	cargo test $(NATIVE)
 
+.PHONY: screenshots
+screenshots: site ## Every page at 390, 1440 and 2560 px, light, dark and printed, into target/screenshots (PAGES= parts of names)
+	@.ci/tools browser
+	cargo build $(NATIVE) --bins --example screenshots
+	$(BIN)/examples/screenshots "$(CARGO_TARGET_DIR)/screenshots" $(PAGES)
+
 .PHONY: check
 check: ## fmt, clippy, licences and sources of dependencies, SQL against the schema
 	@.ci/tools check
@@ -61,6 +67,14 @@ compare: ## Our decoder, Candle's stock model and llama.cpp by turns on this pro
 	@.ci/tools models smollm2
 	cargo build --release -p bench-runner
 	bench-runner/compare/compare.py
+
+PAGES_DB ?= $(CARGO_TARGET_DIR)/pages.db
+CASES ?= 1000000
+
+.PHONY: bench-pages
+bench-pages: build ## Time of every page over a database of a million cases, made once (PAGES_DB=, CASES=); 6 GB
+	test -e "$(PAGES_DB)" || cargo bench -p store --bench database -- "$(PAGES_DB)" $(CASES)
+	server/benches/pages.py --server $(BIN)/server --db "$(PAGES_DB)"
 
 .PHONY: bench
 bench: tools ## Speed of the planner (criterion)

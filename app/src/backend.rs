@@ -1,6 +1,7 @@
 //! What the pages ask of whoever serves them. The server implements it with the store and provides it as context
 //! (`Arc<dyn Backend>`), so that no page knows a database.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,8 +16,10 @@ use contract::link::StoredPlan;
 use contract::machine::Machine;
 use contract::points::CasePoints;
 use contract::protocol::Runner;
-use contract::run::{Page, Run, RunDetail, RunFilter, RunSummary};
+use contract::run::{Page, Run, RunFilter, RunPage, RunSummary};
 use contract::view::SavedView;
+use planner::answers::{Reader, Reply, Topic};
+use planner::{Estimate, Plan, PlanError};
 
 /// The answer of a [`Backend`], when it is there.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
@@ -61,14 +64,18 @@ pub trait Backend: Send + Sync + 'static {
     fn site(&self) -> Answer<'_, Site>;
     /// A page of runs, newest first.
     fn runs(&self, filter: RunFilter) -> Answer<'_, Page<RunSummary>>;
-    /// A run whole.
-    fn run(&self, id: RunId) -> Answer<'_, RunDetail>;
+    /// A run with its cases from a position on.
+    fn run(&self, id: RunId, from: u32) -> Answer<'_, RunPage>;
     /// A page of cases of all runs, with the counts of every filter.
     fn cases(&self, query: CaseQuery) -> Answer<'_, CaseListing>;
-    /// What plots of cases of all runs are drawn from.
-    fn points(&self, query: CaseQuery) -> Answer<'_, CasePoints>;
+    /// What plots of cases of all runs are drawn from; where `detailed`, with what is not in the cases' lines.
+    fn points(&self, query: CaseQuery, detailed: bool) -> Answer<'_, CasePoints>;
     /// A case with its run and machine.
     fn case(&self, id: CaseId) -> Answer<'_, CaseDetail>;
+    /// What today's planner says of plans, as far as it is known or found out in a moment; asked again it is known of more.
+    fn today(&self, plans: Vec<(CaseId, Plan)>) -> Answer<'_, HashMap<CaseId, Today>>;
+    /// What newcomers ask, answered for a reader's model and card.
+    fn ask(&self, topic: Topic, reader: Reader) -> Answer<'_, Arc<Asked>>;
     /// A page of results with the key of a case, the newest first, from a place on.
     fn history(&self, id: CaseId, before: Option<Before>) -> Answer<'_, CaseHistory>;
     /// Results side by side; the query must be whole ([`CompareQuery::is_whole`]).
@@ -88,6 +95,12 @@ pub trait Backend: Send + Sync + 'static {
     /// A stored plan by the id of its short link.
     fn plan(&self, id: String) -> Answer<'_, StoredPlan>;
 }
+
+/// What today's planner says of a case's plan, without advice.
+pub type Today = Arc<Result<Estimate, PlanError>>;
+
+/// The answer to a reader's question, or why there is none.
+pub type Asked = Result<Reply, PlanError>;
 
 /// A case with where it was measured.
 #[derive(Debug, Clone, PartialEq)]

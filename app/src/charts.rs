@@ -2,11 +2,13 @@
 //! picture to download has them fixed.
 
 mod chart;
+mod clip;
 mod palette;
 mod picture;
 pub mod plots;
 mod run;
 mod ticks;
+mod window;
 
 pub(crate) use chart::escape;
 pub use chart::{
@@ -14,3 +16,4 @@ pub use chart::{
 };
 pub use palette::{Colour, Theme};
 pub use run::{decode_rate, peak_memory, prefill_rate};
+pub use window::{Span, Window};

@@ -7,7 +7,7 @@ mod choices;
 pub mod document;
 mod table;
 
-pub use choices::{Choice, engine_name, gpus, models, offers};
+pub use choices::{Choice, Offered, engine_name, gpus, models, offer, offered, offers};
 pub use table::{GROUPS, Group};
 
 use serde_json::Value;

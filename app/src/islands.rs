@@ -4,8 +4,8 @@ mod copy;
 mod job;
 mod planner;
 
-pub use self::planner::PlannerBoard;
 #[cfg(feature = "ssr")]
 pub(crate) use self::planner::options;
+pub use self::planner::{PlannerBoard, Start};
 pub use copy::CopyButton;
-pub use job::{CaseLine, JobProgress};
+pub use job::{CaseLine, JobLine, JobProgress};

@@ -12,14 +12,16 @@
 #![allow(clippy::needless_pass_by_value, reason = "the properties of a component are its own")]
 
 #[cfg(feature = "ssr")]
-mod address;
+pub mod address;
 #[cfg(feature = "ssr")]
 pub mod backend;
 #[cfg(feature = "ssr")]
 pub mod charts;
+#[cfg(any(feature = "ssr", feature = "hydrate"))]
 pub mod components;
 #[cfg(feature = "ssr")]
 pub mod embed;
+pub mod engine;
 #[cfg(feature = "ssr")]
 pub mod export;
 pub mod fields;
@@ -27,6 +29,7 @@ pub mod format;
 #[cfg(feature = "ssr")]
 pub mod forms;
 pub mod import;
+#[cfg(any(feature = "ssr", feature = "hydrate"))]
 pub mod islands;
 pub mod link;
 #[cfg(feature = "ssr")]
@@ -35,7 +38,6 @@ pub mod pages;
 pub mod preview;
 #[cfg(feature = "ssr")]
 mod shell;
-#[cfg(feature = "ssr")]
 mod words;
 
 #[cfg(feature = "ssr")]

@@ -327,7 +327,8 @@ pub fn pasted(config: &str) -> Result<ModelRef, PlanError> {
 /// What the form carries along unseen: the whole plan that it is drawn from.
 #[must_use]
 pub fn base(plan: &Plan) -> String {
-    serde_json::to_string(plan).unwrap_or_default()
+    // Through a value, of which there is a writer in the browser already.
+    serde_json::to_value(plan).unwrap_or_default().to_string()
 }
 
 /// The plan with the fields of an advice merged into it (RFC 7396); none where the result is no plan.

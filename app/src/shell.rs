@@ -59,6 +59,7 @@ pub fn App() -> AnyView {
                 <Route path=path!("/planner/export") view=pages::export::ExportPage ssr=SsrMode::Async />
                 <Route path=path!("/planner/diff") view=pages::diff::DiffPage ssr=SsrMode::Async />
                 <Route path=path!("/answers") view=pages::answers::AnswersPage ssr=SsrMode::Async />
+                <Route path=path!("/answers/:question") view=pages::answers::AnswerPage ssr=SsrMode::Async />
                 <Route path=path!("/p/:id") view=pages::stored_plan::StoredPlanPage ssr=SsrMode::Async />
                 <Route path=path!("/p/:a/diff/:b") view=pages::diff::DiffPage ssr=SsrMode::Async />
                 <Route path=path!("/docs") view=pages::docs::DocsIndexPage ssr=SsrMode::Async />

@@ -1,14 +1,22 @@
 //! A plan in words, as titles, exports and previews say it.
 
+#[cfg(feature = "ssr")]
+use planner::Estimate;
+use planner::Plan;
 use planner::document::plan::Workload;
-use planner::{Estimate, Plan};
 
+#[cfg(feature = "ssr")]
 use crate::components::answer::{self, Verdict};
 use crate::{format, link};
 
 /// Model and GPU: what a plan is called.
 pub(crate) fn title(plan: &Plan) -> String {
     format!("{} on {}", link::model_name(&plan.model), place(plan))
+}
+
+/// What is planned, in a line.
+pub(crate) fn line(plan: &Plan) -> String {
+    format!("{}, {}", title(plan), settings(plan))
 }
 
 /// The GPUs by name, with their count where it is more than one.
@@ -31,6 +39,7 @@ pub(crate) fn settings(plan: &Plan) -> String {
 }
 
 /// The verdict with its number and how sure it is.
+#[cfg(feature = "ssr")]
 pub(crate) fn verdict(estimate: &Estimate) -> String {
     let total = estimate.per_gpu.total;
     format!(

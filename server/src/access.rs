@@ -1,9 +1,11 @@
 //! Who may write.
 
-use axum::extract::FromRequestParts;
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{Extensions, HeaderMap, StatusCode};
 
 pub use crate::secret::Secret;
 
@@ -23,20 +25,15 @@ pub struct Access {
 }
 
 impl Access {
-    /// Whether a request with these headers may write: always where no token is asked, else with the token as
-    /// bearer or the cookie of a login.
+    /// Whether a browser with these headers may write: always where no token is asked, else with the cookie of a login.
     #[must_use]
     pub fn may_write(&self, headers: &HeaderMap) -> bool {
-        let Some(admin) = &self.admin else { return true };
-        bearer(headers).is_some_and(|given| admin.matches(given))
-            || cookie(headers, COOKIE_NAME).is_some_and(|given| Secret::new(admin.session()).matches(given))
+        self.admin.as_ref().is_none_or(|admin| logged_in(headers, admin))
     }
+}
 
-    /// Whether the request comes from a runner.
-    #[must_use]
-    pub fn is_runner(&self, headers: &HeaderMap) -> bool {
-        bearer(headers).is_some_and(|given| self.runner.matches(given))
-    }
+fn logged_in(headers: &HeaderMap, admin: &Secret) -> bool {
+    cookie(headers, COOKIE_NAME).is_some_and(|given| Secret::new(admin.session()).matches(given))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -54,21 +51,49 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
         .find_map(|(key, value)| (key == name).then_some(value))
 }
 
+/// The address that a request came from; none where there is no socket.
+pub(crate) fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
+}
+
+/// Lets a request through that shows the token which `is_right` knows, refuses every other. Wrong tokens are tries, of which
+/// each address has as many as it has logins; without one not even the right token is looked at, for that would tell it.
+fn check(
+    parts: &Parts,
+    state: &AppState,
+    is_right: impl Fn(&str) -> bool,
+    refusal: Problem,
+) -> Result<(), Problem> {
+    let Some(given) = bearer(&parts.headers) else { return Err(refusal) };
+    let peer = peer(&parts.extensions);
+    match state.logins.bearer(peer, given, is_right(given), state.now()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(refusal),
+        Err(seconds) => {
+            tracing::warn!(?peer, seconds, "too many wrong tokens");
+            let said = format!("too many wrong tokens came from this address; try again in {seconds} s");
+            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", said);
+            Err(Problem { retry_after: Some(seconds), ..problem })
+        }
+    }
+}
+
 /// A program that may write. Without the right it is answered 401.
 pub(crate) struct Writer;
 
 impl FromRequestParts<AppState> for Writer {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        if state.access.may_write(&parts.headers) {
-            Ok(Self)
-        } else {
-            Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "token-required",
-                "this server asks for its admin token to write; send it as `Authorization: Bearer TOKEN`",
-            ))
+        let refusal = Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "token-required",
+            "this server asks for its admin token to write; send it as `Authorization: Bearer TOKEN`",
+        );
+        let Some(admin) = &state.access.admin else { return Ok(Self) };
+        if logged_in(&parts.headers, admin) {
+            return Ok(Self);
         }
+        check(parts, state, |given| admin.matches(given), refusal).map(|()| Self)
     }
 }
 
@@ -78,15 +103,12 @@ pub(crate) struct FromRunner;
 impl FromRequestParts<AppState> for FromRunner {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        if state.access.is_runner(&parts.headers) {
-            Ok(Self)
-        } else {
-            Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "runner-token-required",
-                "runners must show the runner token as `Authorization: Bearer TOKEN`; the server's --runner-token sets \
-                 it, or the file beside its database holds it",
-            ))
-        }
+        let refusal = Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "runner-token-required",
+            "runners must show the runner token as `Authorization: Bearer TOKEN`; the server's --runner-token sets \
+             it, or the file beside its database holds it",
+        );
+        check(parts, state, |given| state.access.runner.matches(given), refusal).map(|()| Self)
     }
 }

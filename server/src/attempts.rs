@@ -1,4 +1,4 @@
-//! How often a login may be tried.
+//! How often a token may be tried, in a login or as a bearer.
 //!
 //! A token cannot be guessed if it was made well; some are not. Each address has [`PEER`] tries, all together have [`ALL`], and
 //! a try comes back after a while (the generic cell rate algorithm: one time for each bucket, no counters to clear). A login
@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use contract::ids::UnixMillis;
+use sha2::{Digest, Sha256};
 
 /// Tries at once, and how often another comes back.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,15 @@ impl Limit {
 #[derive(Debug, Default)]
 struct Buckets {
     all: i64,
-    peers: HashMap<IpAddr, i64>,
+    peers: HashMap<IpAddr, Peer>,
+}
+
+/// An address that has tried.
+#[derive(Debug, Default)]
+struct Peer {
+    whole: i64,
+    /// Of the wrong bearer token that it showed last.
+    digest: Option<[u8; 32]>,
 }
 
 /// The tries that are left.
@@ -54,15 +63,51 @@ impl Attempts {
     pub fn take(&self, peer: Option<IpAddr>, now: UnixMillis) -> Result<(), u64> {
         let (peer, now) = (network(peer), now.0);
         let mut buckets = self.buckets();
-        buckets.peers.retain(|_, whole| *whole > now);
-        let whole = buckets.peers.get(&peer).copied().unwrap_or(now);
+        buckets.peers.retain(|_, peer| peer.whole > now);
+        let whole = buckets.peers.get(&peer).map_or(now, |peer| peer.whole);
         let wait = PEER.wait_ms(whole, now).max(ALL.wait_ms(buckets.all, now));
         if wait > 0 {
             return Err(u64::try_from(wait).unwrap_or(0).div_ceil(1000));
         }
         buckets.all = ALL.take(buckets.all, now);
-        buckets.peers.insert(peer, PEER.take(whole, now));
+        buckets.peers.entry(peer).or_default().whole = PEER.take(whole, now);
         Ok(())
+    }
+
+    /// Whether a bearer token that `is_right` or not is let through. A wrong one is a try of the address, but not the one that
+    /// it showed just before: a runner that was given a wrong token shows it for ever, and must not lock out others behind
+    /// the same address. A right one gives nothing back, for runners ask every second.
+    ///
+    /// # Errors
+    /// Whole seconds to wait, at least 1, where the address has no try left.
+    pub fn bearer(
+        &self,
+        peer: Option<IpAddr>,
+        token: &str,
+        is_right: bool,
+        now: UnixMillis,
+    ) -> Result<bool, u64> {
+        let network = network(peer);
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        {
+            let buckets = self.buckets();
+            let known = buckets.peers.get(&network).filter(|peer| peer.whole > now.0);
+            if known.is_some_and(|peer| peer.digest == Some(digest)) {
+                return Ok(false);
+            }
+            let wait = known.map_or(0, |peer| PEER.wait_ms(peer.whole, now.0));
+            if wait > 0 {
+                return Err(u64::try_from(wait).unwrap_or(0).div_ceil(1000));
+            }
+        }
+        if is_right {
+            return Ok(true);
+        }
+        self.take(peer, now)?;
+        if let Some(peer) = self.buckets().peers.get_mut(&network) {
+            peer.digest = Some(digest);
+        }
+        Ok(false)
     }
 
     /// Gives the try of a login that succeeded back, and what its address had tried before.
@@ -126,6 +171,26 @@ mod tests {
             "another address has its own"
         );
         assert_eq!(attempts.take(None, after(60_001)), Ok(()), "so has one that is unknown");
+    }
+
+    #[test]
+    fn a_wrong_bearer_token_is_a_try_once() {
+        let attempts = Attempts::default();
+        let one = Some(peer("192.0.2.1"));
+        let show = |token: &str, ms| attempts.bearer(one, token, token == "right", after(ms));
+        for n in 0..100 {
+            assert_eq!(show("mistyped", n), Ok(false), "the same again tells nothing new");
+        }
+        for n in 0..9 {
+            assert_eq!(show("right", n), Ok(true), "{n}");
+            assert_eq!(show(&n.to_string(), n), Ok(false), "{n}");
+        }
+        assert_eq!(show("guess", 9), Err(30));
+        assert_eq!(show("right", 9), Err(30), "a guess would be told by it");
+        assert_eq!(show("8", 9), Ok(false), "known to be wrong");
+        assert_eq!(attempts.take(one, after(9)), Err(30), "a login is a try of the same");
+        assert_eq!(attempts.bearer(Some(peer("192.0.2.2")), "right", true, after(9)), Ok(true));
+        assert_eq!(show("right", 30_000), Ok(true));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What the pages ask, answered from the store.
 
-use app::backend::{Answer, Backend, BackendError, CaseDetail, Facets, Site};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use app::backend::{Answer, Asked, Backend, BackendError, CaseDetail, Facets, Site, Today};
 use contract::compare::{CompareQuery, Comparison};
 use contract::explore::{CaseListing, CaseQuery};
 use contract::history::{self, Before, CaseHistory};
@@ -10,8 +13,10 @@ use contract::link::StoredPlan;
 use contract::machine::Machine;
 use contract::points::CasePoints;
 use contract::protocol::Runner;
-use contract::run::{Page, RunDetail, RunFilter, RunSummary};
+use contract::run::{Page, RunFilter, RunPage, RunSummary};
 use contract::view::SavedView;
+use planner::Plan;
+use planner::answers::{Reader, Topic};
 use store::StoreError;
 
 use crate::state::AppState;
@@ -53,16 +58,19 @@ impl Backend for PageBackend {
         Box::pin(async move { self.state.store.runs(&filter).await.map_err(unavailable) })
     }
 
-    fn run(&self, id: RunId) -> Answer<'_, RunDetail> {
-        Box::pin(async move { found("run", &id, self.state.store.run(id).await.map_err(unavailable)?) })
+    fn run(&self, id: RunId, from: u32) -> Answer<'_, RunPage> {
+        Box::pin(async move {
+            let page = self.state.store.run_page(id, from).await.map_err(unavailable)?;
+            found("run", &id, page)
+        })
     }
 
     fn cases(&self, query: CaseQuery) -> Answer<'_, CaseListing> {
         Box::pin(async move { self.state.store.explore(&query).await.map_err(unavailable) })
     }
 
-    fn points(&self, query: CaseQuery) -> Answer<'_, CasePoints> {
-        Box::pin(async move { self.state.store.points(&query).await.map_err(unavailable) })
+    fn points(&self, query: CaseQuery, detailed: bool) -> Answer<'_, CasePoints> {
+        Box::pin(async move { self.state.store.points(&query, detailed).await.map_err(unavailable) })
     }
 
     fn case(&self, id: CaseId) -> Answer<'_, CaseDetail> {
@@ -70,6 +78,17 @@ impl Backend for PageBackend {
             let found_case = self.state.store.case_with_run(id).await.map_err(unavailable)?;
             let (case, run, machine) = found("case", &id, found_case)?;
             Ok(CaseDetail { case, run, machine })
+        })
+    }
+
+    fn today(&self, plans: Vec<(CaseId, Plan)>) -> Answer<'_, HashMap<CaseId, Today>> {
+        Box::pin(async move { Ok(self.state.today.of(plans).await) })
+    }
+
+    fn ask(&self, topic: Topic, reader: Reader) -> Answer<'_, Arc<Asked>> {
+        // The cause is in the log.
+        Box::pin(async move {
+            self.state.questions.ask(topic, reader).await.map_err(|_| BackendError::Unavailable)
         })
     }
 
@@ -82,8 +101,12 @@ impl Backend for PageBackend {
 
     fn compare(&self, query: CompareQuery) -> Answer<'_, Comparison> {
         Box::pin(async move {
-            let compared = compare::compare(&self.state, &query).await.map_err(unavailable)?;
-            compared.map_err(|run| BackendError::NotFound { what: "run", id: run.to_string() })
+            // The cause is in the log.
+            let compared =
+                compare::compare(&self.state, &query).await.map_err(|_| BackendError::Unavailable)?;
+            let compared =
+                compared.map_err(|run| BackendError::NotFound { what: "run", id: run.to_string() })?;
+            Ok(Comparison::clone(&compared))
         })
     }
 

@@ -1,11 +1,11 @@
 //! Forms of the pages, as browsers send them without scripts: each answers with a redirection.
 
+use app::address::local_path;
 use app::forms::JobForm;
-use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::header::{CONTENT_TYPE, REFERER, RETRY_AFTER, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
@@ -17,7 +17,7 @@ use contract::sweep::first_benchmark;
 use contract::view::{MAX_NAME, MAX_QUERY, SavedView};
 use planner::link;
 
-use crate::access::COOKIE_NAME;
+use crate::access::{COOKIE_NAME, peer};
 use crate::extract::{Id, read};
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -76,14 +76,6 @@ async fn form(state: &AppState, request: Request) -> Result<String, Response> {
 
 fn value_of(form: &str, name: &str) -> Option<String> {
     form_urlencoded::parse(form.as_bytes()).find_map(|(key, value)| (key == name).then(|| value.into_owned()))
-}
-
-/// A path of this site, or its front page: never an address elsewhere.
-fn local_path(path: &str) -> &str {
-    let is_local = path.starts_with('/')
-        && !path.starts_with("//")
-        && !path.contains(|c: char| c == '\\' || c.is_control());
-    if is_local { path } else { "/" }
 }
 
 /// An error that no page shows.
@@ -167,11 +159,6 @@ async fn store_plan(
     }
 }
 
-/// The address that a request came from; none where there is no socket.
-fn peer(request: &Request) -> Option<IpAddr> {
-    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
-}
-
 /// The login's page, which says how long to wait.
 async fn too_many(state: AppState, next: &str, seconds: u64) -> Response {
     let query = form_urlencoded::Serializer::new(String::new())
@@ -228,7 +215,7 @@ async fn delete_view(
 }
 
 async fn log_in(State(state): State<AppState>, request: Request) -> Result<Response, Response> {
-    let peer = peer(&request);
+    let peer = peer(request.extensions());
     let form = form(&state, request).await?;
     let next = value_of(&form, "next").unwrap_or_default();
     let next = local_path(&next);

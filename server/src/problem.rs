@@ -16,11 +16,13 @@ use store::StoreError;
 pub(crate) struct Problem {
     pub status: StatusCode,
     pub body: ApiError,
+    /// Seconds after which it may be tried again.
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self { status, body: ApiError::new(code, message) }
+        Self { status, body: ApiError::new(code, message), retry_after: None }
     }
 
     /// The same, naming the field that was wrong.
@@ -51,6 +53,9 @@ impl IntoResponse for Problem {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
             }
             _ => {}
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -2,7 +2,7 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::any;
+use axum::routing::{any, get};
 use axum::{Router, middleware};
 use tower_http::compression::CompressionLayer;
 
@@ -15,6 +15,7 @@ pub fn build_router(state: AppState) -> Router {
     let _ = any_spawner::Executor::init_tokio();
     Router::new()
         .nest("/api/v1", api::router())
+        .route("/runs/{id}/lines", get(api::runs::lines))
         .route("/api", any(api::unknown))
         .route("/api/", any(api::unknown))
         .route("/api/{*rest}", any(api::unknown))

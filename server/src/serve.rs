@@ -68,6 +68,13 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         tracing::info!(leases = renewed, "jobs are held by runners, which have time to come back");
     }
 
+    // The first list need not wait for all lines of all cases.
+    let warmed = store.clone();
+    tokio::spawn(async move {
+        if let Err(error) = warmed.warm_up().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the cases could not be read");
+        }
+    });
     let expiry = tokio::spawn(expire_leases(state.clone()));
     let (stop_runner, runner_stops) = watch::channel(false);
     let runner: Option<JoinHandle<()>> = options.with_runner.as_ref().map(|program| {

@@ -9,7 +9,10 @@ use store::Store;
 
 use crate::access::Access;
 use crate::attempts::Attempts;
+use crate::compare::{self, Compared};
 use crate::events::Hub;
+use crate::questions::Questions;
+use crate::today::Answers;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
@@ -29,6 +32,9 @@ pub struct AppState {
     pub(crate) store: Store,
     pub(crate) access: Arc<Access>,
     pub(crate) logins: Arc<Attempts>,
+    pub(crate) compared: Arc<Compared>,
+    pub(crate) today: Answers,
+    pub(crate) questions: Arc<Questions>,
     pub(crate) hub: Hub,
     pub(crate) leptos: LeptosOptions,
     clock: Clock,
@@ -40,7 +46,18 @@ impl AppState {
     pub fn new(store: Store, access: Access, clock: Clock) -> Self {
         let leptos = LeptosOptions::builder().output_name("plimsoll").site_pkg_dir("pkg").build();
         let logins = Arc::new(Attempts::default());
-        Self { store, access: Arc::new(access), logins, hub: Hub::new(), leptos, clock }
+        let compared = Arc::new(Compared::new(compare::KEPT));
+        Self {
+            store,
+            access: Arc::new(access),
+            logins,
+            compared,
+            today: Answers::default(),
+            questions: Arc::default(),
+            hub: Hub::new(),
+            leptos,
+            clock,
+        }
     }
 
     pub(crate) fn now(&self) -> UnixMillis {

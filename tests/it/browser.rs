@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use contract::job::{JobState, NewJob};
 use contract::sweep::first_benchmark;
-use serde_json::json;
 use tests::api::{Api, wait_until};
-use tests::browser::{Driver, PATIENCE, Profile, clipboard, find, find_saying, press};
+use tests::browser::{
+    Driver, PATIENCE, Profile, arrive, clipboard, find, find_saying, other_bytes, planned_bytes, press,
+};
 use tests::process::{Server, start_runner};
 use tests::{HarnessError, Result, binary};
 use thirtyfour::prelude::*;
+
+use crate::small_sweep;
 
 /// A job of a few small cases may take this long on two busy cores.
 const JOB: Duration = Duration::from_mins(5);
@@ -64,33 +67,6 @@ async fn submit_small_job(page: &WebDriver, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of the planner's answer on the page.
-async fn planned_bytes(page: &WebDriver) -> Result<u64> {
-    let total = find(page, "total-bytes").await?;
-    Ok(total.attr("data-bytes").await?.unwrap_or_default().parse().unwrap_or_default())
-}
-
-/// Waits until the page at `path` stands.
-async fn arrive(page: &WebDriver, path: &str) -> Result<()> {
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while page.current_url().await?.path() != path {
-        if std::time::Instant::now() > deadline {
-            return Err(HarnessError::TimedOut {
-                what: format!("the page {path}"),
-                seconds: PATIENCE.as_secs(),
-            });
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
-}
-
-async fn wait_for_other_bytes(page: &WebDriver, before: u64) -> Result<u64> {
-    let other = format!("[data-test=\"total-bytes\"]:not([data-bytes=\"{before}\"])");
-    page.query(By::Css(other)).wait(PATIENCE, Duration::from_millis(50)).first().await?;
-    planned_bytes(page).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_loop_in_a_browser() -> Result<()> {
     let dir = temporary()?;
@@ -134,7 +110,7 @@ async fn the_whole_loop_in_a_browser() -> Result<()> {
         vec![fp32.to_json()?],
     )
     .await?;
-    let after = wait_for_other_bytes(&page, before).await?;
+    let after = other_bytes(&page, before).await?;
     assert!(after > before, "fp32 weights take more than bf16: {after} against {before}");
     let same = page.execute("return window.__same_document === true;", vec![]).await?;
     assert_eq!(same.json(), &serde_json::Value::Bool(true), "the page was not loaded anew");
@@ -235,7 +211,7 @@ async fn every_page_and_form_without_javascript() -> Result<()> {
     let apply = page.query(By::Css("form[action=\"/planner\"] button.no-script")).first().await?;
     apply.scroll_into_view().await?;
     apply.click().await?;
-    assert_eq!(wait_for_other_bytes(&page, fp32).await?, bf16, "the form was applied");
+    assert_eq!(other_bytes(&page, fp32).await?, bf16, "the form was applied");
     let link = page.current_url().await?.to_string();
     assert!(link.contains("weights=bf16"), "the form leads to the plan's link: {link}");
     press(&page, "short-link").await?;
@@ -314,66 +290,27 @@ async fn the_first_benchmark_of_a_server_with_its_own_runner() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_page_fits_a_narrow_dark_window() -> Result<()> {
+async fn a_job_is_followed_over_a_restart_of_its_server() -> Result<()> {
     let dir = temporary()?;
-    let server = Server::start(dir.path(), &[])?;
+    let mut server = Server::start(dir.path(), &[])?;
     let api = Api::new(&server.url);
-    let _runner = start_runner(dir.path(), &server.url, "test-runner", None)?;
-    api.wait_for_runner("test-runner")?;
-    let (status, _) = api.post("/examples", &json!({}))?;
-    assert!((200..300).contains(&status), "{status}");
-    let (_, runs) = api.get("/runs")?;
-    let run = runs["items"][0]["run"]["id"].as_str().unwrap_or_default().to_owned();
-    let job =
-        api.submit(&NewJob { name: None, sweep: crate::small_sweep(&[1], &[8], 1), runner_id: None })?;
-    let plan = json!({
-        "schema": 1,
-        "model": { "id": "meta-llama/Llama-3.1-8B" },
-        "gpu": { "id": "h100-sxm-80gb" },
-        "engine": { "name": "candle" },
-        "precision": { "weights": "bf16", "activations": "bf16" },
-        "workload": { "kind": "serve", "prompt_tokens": 2048, "output_tokens": 512 }
-    });
-    let (_, stored) = api.post("/plans", &plan)?;
-    let stored = stored["id"].as_str().unwrap_or_default().to_owned();
-    assert!(!run.is_empty() && !stored.is_empty(), "{runs}");
-
+    let mut runner = start_runner(dir.path(), &server.url, "patient", None)?;
+    api.wait_for_runner("patient")?;
+    runner.kill();
+    let job = NewJob { name: None, sweep: small_sweep(&[1, 2, 3], &[8, 16], 2), runner_id: None };
+    let job = api.submit(&job)?;
     let driver = Driver::start()?;
-    let page = driver.open(Profile { width: 390, dark: true, ..Profile::default() }).await?;
-    for path in [
-        "/".to_owned(),
-        "/runs".to_owned(),
-        format!("/runs/{run}"),
-        "/jobs".to_owned(),
-        format!("/jobs/{}", job.id),
-        "/planner".to_owned(),
-        "/answers".to_owned(),
-        format!("/p/{stored}"),
-        "/docs".to_owned(),
-        "/docs/getting-started".to_owned(),
-        "/docs/api".to_owned(),
-        "/login".to_owned(),
-        "/nothing/here".to_owned(),
-    ] {
-        page.goto(format!("{}{path}", server.url)).await?;
-        page.query(By::Tag("h1")).wait(PATIENCE, Duration::from_millis(50)).first().await?;
-        let seen = page.execute(LOOK, vec![]).await?.json().clone();
-        assert_eq!((&seen["inner"], &seen["dark"]), (&json!(390), &json!(true)), "{path}: {seen}");
-        assert!(seen["scroll"].as_u64() <= Some(390), "{path} is wider than the window: {seen}");
-        assert!(seen["light"].as_f64() < Some(100.0), "{path} is not dark: {seen}");
-    }
+    let page = driver.open(Profile::default()).await?;
+    page.goto(format!("{}/jobs/{}", server.url, job.id)).await?;
+    find_saying(&page, "job-state", "queued", PATIENCE).await?;
+    let _runner = start_runner(dir.path(), &server.url, "patient", None)?;
+    find_saying(&page, "job-state", "running", JOB).await?;
+    let address = server.address().to_owned();
+    server.process.kill();
+    find(&page, "lost").await?;
+    let _server = Server::start_at(dir.path(), &address, &[])?;
+    find_saying(&page, "job-state", "finished", JOB).await?;
+    assert!(page.find_all(By::Css("[data-test=lost]")).await?.is_empty());
     page.quit().await?;
     Ok(())
 }
-
-/// What a page looks like: its widths, what stands out at the right, whether it was told dark, and how light its ground is
-/// (0 to 255).
-const LOOK: &str = "
-    const wide = [...document.querySelectorAll('main *, header *, footer *')]
-        .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, pre'))
-        .slice(0, 5).map(e => e.tagName + '.' + e.className);
-    const ground = getComputedStyle(document.body).backgroundColor;
-    const rgb = (ground.match(/[0-9.]+/g) || []).slice(0, 3).map(Number);
-    return { inner: innerWidth, scroll: document.documentElement.scrollWidth, wide, ground,
-             dark: matchMedia('(prefers-color-scheme: dark)').matches,
-             light: rgb.reduce((a, b) => a + b, 0) / 3 };";

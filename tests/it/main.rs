@@ -4,8 +4,11 @@
 mod browser;
 mod candle_memory;
 mod command_line;
+mod first_load;
 mod first_start;
+mod journeys;
 mod loop_by_hand;
+mod pages;
 mod reference;
 mod resume;
 mod wasm;

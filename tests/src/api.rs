@@ -177,3 +177,13 @@ pub fn page(url: &str) -> Result<(u16, String)> {
     let body = answer.body_mut().with_config().limit(64 << 20).read_to_string().map_err(http)?;
     Ok((status, body))
 }
+
+/// The bytes of a file.
+///
+/// # Errors
+/// The request fails on its way, or is not answered with 200.
+pub fn bytes(url: &str) -> Result<Vec<u8>> {
+    let http = |source| HarnessError::Http { method: "GET", url: url.to_owned(), source: Box::new(source) };
+    let mut answer = ureq::get(url).call().map_err(http)?;
+    answer.body_mut().with_config().limit(64 << 20).read_to_vec().map_err(http)
+}

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod browser;
 pub mod process;
+pub mod site;
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum HarnessError {
     /// A binary was not built.
-    #[error("{0} is missing; build it first: make build")]
+    #[error("{0} is missing; make test builds and installs it")]
     Missing(PathBuf),
     /// A process ended or said nothing in time.
     #[error("{program} did not say {wanted:?}; it said:\n{said}")]
@@ -60,9 +61,28 @@ pub enum HarnessError {
         /// For how long.
         seconds: u64,
     },
+    /// What a test is fed with is not what it should be.
+    #[error("{what}: {problem}")]
+    Fixture {
+        /// What.
+        what: String,
+        /// Why it is of no use.
+        problem: String,
+    },
+    /// A database could not be filled.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
     /// The browser's driver failed.
     #[error(transparent)]
     Driver(#[from] thirtyfour::error::WebDriverError),
+}
+
+impl HarnessError {
+    /// What makes an error of what the operating system says of `what`.
+    pub fn io(what: &str) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let what = what.to_owned();
+        move |source| Self::Io { what, source }
+    }
 }
 
 /// Result of the harness.
@@ -80,15 +100,35 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     if path.is_file() { Ok(path) } else { Err(HarnessError::Missing(path)) }
 }
 
+/// Where `make test` puts real models.
+#[must_use]
+pub fn models() -> PathBuf {
+    cache("PLIMSOLL_TEST_MODELS", "models")
+}
+
+/// axe-core, which `make test` installed: what finds barriers in a page.
+///
+/// # Errors
+/// It was not installed.
+pub fn axe() -> Result<String> {
+    let path = cache("PLIMSOLL_TOOLS", "tools").join("node_modules/axe-core/axe.min.js");
+    std::fs::read_to_string(&path).map_err(|_| HarnessError::Missing(path))
+}
+
+/// A folder that `make test` fills: of the variable, or else beside the others.
+fn cache(variable: &str, name: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/plimsoll").join(name),
+        PathBuf::from,
+    )
+}
+
 /// The real model that `make test` fetched (SmolLM2-135M-Instruct, `Q4_1` GGUF).
 ///
 /// # Errors
 /// It was not fetched.
 pub fn smollm2() -> Result<PathBuf> {
-    let folder = std::env::var_os("PLIMSOLL_TEST_MODELS").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/plimsoll/models"),
-        PathBuf::from,
-    );
+    let folder = models();
     std::fs::read_dir(&folder)
         .ok()
         .into_iter()

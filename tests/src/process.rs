@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::{HarnessError, Result, binary};
@@ -18,7 +19,8 @@ pub const RUNNER_TOKEN: &str = "test-runner-token";
 pub struct Process {
     child: Child,
     program: String,
-    lines: Receiver<String>,
+    // In a lock only so that threads may share what holds the process.
+    lines: Mutex<Receiver<String>>,
     said: String,
 }
 
@@ -50,7 +52,7 @@ impl Process {
                 }
             });
         }
-        Ok(Self { child, program, lines, said: String::new() })
+        Ok(Self { child, program, lines: Mutex::new(lines), said: String::new() })
     }
 
     /// Waits for a line that contains `wanted` and returns it.
@@ -60,7 +62,8 @@ impl Process {
     pub fn wait_for_line(&mut self, wanted: &str) -> Result<String> {
         let until = Instant::now() + READY;
         loop {
-            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     self.said.push_str(&line);
                     self.said.push('\n');

@@ -1,4 +1,5 @@
-//! The WASM entry point: makes the islands of `app` live.
+//! The WASM entry point of the pages: makes the islands of `app` live.
+#![cfg(feature = "pages")]
 
 // Linked for its islands: each exports the function that hydrates it.
 use app as _;

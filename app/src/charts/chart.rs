@@ -6,9 +6,11 @@ use std::fmt::Write;
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::prelude::*;
 
+use super::clip::{Frame, Place};
 use super::palette::{self, Colour};
 use super::ticks;
-use crate::format::figure;
+use super::window::{Span, Window};
+use crate::format::{count, figure};
 
 /// Series drawn at most; more cannot be told apart.
 pub const MOST_SERIES: usize = 12;
@@ -24,6 +26,8 @@ pub struct Chart {
     pub x: Axis,
     /// The vertical axis.
     pub y: Axis,
+    /// What of it is shown, where that may be a part; else all of it.
+    pub window: Option<Window>,
     /// Grounds under everything.
     pub areas: Vec<Area>,
     /// Cells and bars.
@@ -166,7 +170,7 @@ impl Chart {
     /// # Errors
     /// The drawing backend refused.
     pub fn svg(&self) -> Result<String, ChartError> {
-        let body = self.body()?;
+        let (body, frame) = self.body()?;
         // An image hides what is in it from assistive programs; what leads somewhere must be found.
         let leads = self.tiles.iter().any(|t| t.href.is_some())
             || self.series.iter().any(|s| s.points.iter().any(|p| p.href.is_some()));
@@ -174,29 +178,29 @@ impl Chart {
         let (width, height) = self.size;
         let title = escape(&self.title);
         Ok(format!(
-            "<svg viewBox=\"0 0 {width} {height}\" role=\"{role}\" aria-label=\"{title}\">\n{body}</svg>\n"
+            "<svg viewBox=\"0 0 {width} {height}\" role=\"{role}\" aria-label=\"{title}\"{frame}>\n{body}</svg>\n"
         ))
     }
 
-    /// What is in the element.
-    pub(super) fn body(&self) -> Result<String, ChartError> {
+    /// What is in the element, and the attributes that say which of its places are which values.
+    pub(super) fn body(&self) -> Result<(String, String), ChartError> {
         let mut svg = String::new();
-        let layers = {
+        let (layers, frame) = {
             let area = SVGBackend::with_string(&mut svg, self.size).into_drawing_area();
-            let layers = self.draw(&area).map_err(|error| ChartError(error.to_string()))?;
+            let drawn = self.draw(&area).map_err(|error| ChartError(error.to_string()))?;
             area.present().map_err(|error| ChartError(error.to_string()))?;
-            layers
+            drawn
         };
         let mesh = svg.split_once("\">\n").map_or(svg.as_str(), |(_, body)| body);
         let mesh = mesh.trim_end().strip_suffix("</svg>").unwrap_or(mesh);
-        Ok(format!("{}{layers}", palette::with_variables(mesh)))
+        Ok((format!("{}{layers}", palette::with_variables(mesh)), frame))
     }
 
-    /// Draws axes and grid; what lies over them comes back as markup.
+    /// Draws axes and grid; what lies over them comes back as markup, and the attributes of the frame.
     fn draw<'a>(
         &self,
         area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
-    ) -> Result<String, DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
+    ) -> Result<(String, String), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
         let points = || self.series.iter().flat_map(|s| &s.points);
         let along_x = points()
             .map(|p| p.x)
@@ -206,11 +210,10 @@ impl Chart {
             .map(|p| p.y)
             .chain(self.tiles.iter().flat_map(|t| [t.y.0, t.y.1]))
             .chain(self.areas.iter().flat_map(|a| a.points.iter().flat_map(|p| [p.1, p.2])));
-        let x = Divided::of(&self.x, along_x);
-        let y = Divided::of(&self.y, along_y);
-        let (place_x, place_y) = (x.place, y.place);
-        let (text_x, text_y) = (x.labels.clone(), y.labels.clone());
-        let (marks_x, marks_y) = (x.marks.clone(), y.marks.clone());
+        let window = self.window.unwrap_or_default();
+        let x = Divided::of(&self.x, window.x, along_x);
+        let y = Divided::of(&self.y, window.y, along_y);
+        let (along, up) = (x.clone(), y.clone());
         let label = |marks: &[f64], texts: &[String], at: f64| {
             let nearest = marks.iter().position(|mark| (mark - at).abs() < 1e-9);
             nearest.and_then(|i| texts.get(i).cloned()).unwrap_or_default()
@@ -221,7 +224,7 @@ impl Chart {
             .margin_left(4)
             .margin_bottom(4)
             .x_label_area_size(42)
-            .y_label_area_size(room(&self.y.scale))
+            .y_label_area_size(room(&self.y.scale, &y.labels))
             .build_cartesian_2d(x, y)?;
         let mut mesh = chart.configure_mesh();
         if matches!(self.y.scale, Scale::Names(_)) {
@@ -235,18 +238,26 @@ impl Chart {
             .axis_desc_style(("sans-serif", 12, &Colour::INK_2.stand_in()))
             .x_desc(self.x.label.as_str())
             .y_desc(self.y.label.as_str())
-            .x_label_formatter(&|at| label(&marks_x, &text_x, *at))
-            .y_label_formatter(&|at| label(&marks_y, &text_y, *at))
+            .x_label_formatter(&|at| label(&along.marks, &along.labels, *at))
+            .y_label_formatter(&|at| label(&up.marks, &up.labels, *at))
             .draw()?;
-        Ok(self.layers(|x, y| chart.backend_coord(&(place_x(x), place_y(y)))))
+        let at = |place: Place| chart.backend_coord(&place);
+        let (least, most) = (at((along.low, up.low)), at((along.high, up.high)));
+        let frame = self
+            .window
+            .map(|_| along.attributes("x", (least.0, most.0)) + &up.attributes("y", (least.1, most.1)));
+        Ok((self.layers(&along, &up, at), frame.unwrap_or_default()))
     }
 
-    fn layers(&self, at: impl Fn(f64, f64) -> (i32, i32)) -> String {
+    fn layers(&self, along: &Divided, up: &Divided, at: impl Fn(Place) -> (i32, i32)) -> String {
+        let place = |x: f64, y: f64| (along.place(x), up.place(y));
+        let frame = Frame { x: (along.low, along.high), y: (up.low, up.high) };
+        let window = self.window.unwrap_or_default();
         let mut layers = String::new();
         for area in &self.areas {
-            let upper = area.points.iter().map(|p| at(p.0, p.2));
-            let lower = area.points.iter().rev().map(|p| at(p.0, p.1));
-            let outline = joined(upper.chain(lower));
+            let upper = area.points.iter().map(|p| place(p.0, p.2));
+            let lower = area.points.iter().rev().map(|p| place(p.0, p.1));
+            let outline = joined(frame.area(upper.chain(lower).collect()).into_iter().map(&at));
             let colour = area.colour.css();
             put(
                 &mut layers,
@@ -254,24 +265,36 @@ impl Chart {
             );
         }
         for tile in &self.tiles {
-            layers.push_str(&tile.markup(&at));
+            layers.push_str(&tile.markup(&|x, y| at(place(x, y))));
         }
         let groups = self.groups();
         let shown = || self.series.iter().zip(&groups).filter(|(series, _)| !series.points.is_empty());
         for (series, group) in shown().filter(|(series, _)| series.line != Line::None) {
-            let path = series.path(&at);
-            put(&mut layers, format_args!("<g data-series=\"{group}\">{path}</g>\n"));
+            let lines: Vec<String> = frame
+                .line(&series.way(place))
+                .into_iter()
+                .map(|line| series.path(line.into_iter().map(&at)))
+                .collect();
+            put(&mut layers, format_args!("<g data-series=\"{group}\">{}</g>\n", lines.concat()));
         }
         for (series, group) in shown().filter(|(series, _)| series.mark == Mark::Filled) {
             put(&mut layers, format_args!("<g data-series=\"{group}\">\n"));
-            for point in &series.points {
-                let (x, y) = at(point.x, point.y);
+            for point in series.points.iter().filter(|point| window.contains(point.x, point.y)) {
+                let (x, y) = at(place(point.x, point.y));
                 let shape = shape(series.style, x, y, &series.colour().css());
                 put(&mut layers, format_args!("{}\n", marked(&point.said, point.href.as_deref(), &shape)));
             }
             layers.push_str("</g>\n");
         }
         layers
+    }
+
+    /// Its marks: those within the window first, then those outside.
+    #[must_use]
+    pub fn parted(&self) -> (Vec<&Point>, Vec<&Point>) {
+        let window = self.window.unwrap_or_default();
+        let marked = self.series.iter().filter(|series| series.mark == Mark::Filled);
+        marked.flat_map(|series| &series.points).partition(|point| window.contains(point.x, point.y))
     }
 
     /// What is drawn, each name once.
@@ -360,13 +383,11 @@ fn marked(said: &str, href: Option<&str>, shape: &str) -> String {
 }
 
 /// Width of the labels beside a vertical axis.
-fn room(scale: &Scale) -> u32 {
+fn room(scale: &Scale, labels: &[String]) -> u32 {
+    let longest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
     match scale {
-        Scale::Names(names) => {
-            let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-            u32::try_from(longest * 7 + 24).unwrap_or(u32::MAX).clamp(58, 320)
-        }
-        _ => 58,
+        Scale::Names(_) => u32::try_from(longest * 7 + 24).unwrap_or(u32::MAX).clamp(58, 320),
+        _ => u32::try_from(longest * 7 + 9).unwrap_or(u32::MAX).clamp(58, 160),
     }
 }
 
@@ -384,12 +405,14 @@ impl Tile {
         let middle = left + width / 2;
         let lines = i32::try_from(self.text.len()).unwrap_or(i32::MAX);
         for (line, text) in (0i32..).zip(&self.text) {
+            // Between two lines a space, so that they are read as two.
+            let between = if line == 0 { "" } else { " " };
             let y = top + height / 2 + 4 - (lines - 1) * 7 + line * 15;
             let (colour, text) = (Colour::INK.css(), escape(text));
             put(
                 &mut shape,
                 format_args!(
-                    "<text x=\"{middle}\" y=\"{y}\" text-anchor=\"middle\" font-family=\"sans-serif\" \
+                    "{between}<text x=\"{middle}\" y=\"{y}\" text-anchor=\"middle\" font-family=\"sans-serif\" \
                      font-size=\"12\" fill=\"{colour}\" class=\"strong\">{text}</text>"
                 ),
             );
@@ -405,20 +428,25 @@ impl Series {
         self.colour.unwrap_or(Colour::series(self.style))
     }
 
-    fn path(&self, at: &impl Fn(f64, f64) -> (i32, i32)) -> String {
-        let mut places: Vec<(i32, i32)> = Vec::new();
+    /// From place to place.
+    fn way(&self, place: impl Fn(f64, f64) -> Place) -> Vec<Place> {
+        let mut places: Vec<Place> = Vec::new();
         for point in &self.points {
-            let place = at(point.x, point.y);
+            let place = place(point.x, point.y);
             if let (Line::Steps, Some(last)) = (self.line, places.last()) {
                 places.push((place.0, last.1));
             }
             places.push(place);
         }
+        places
+    }
+
+    fn path(&self, places: impl Iterator<Item = (i32, i32)>) -> String {
         let dashes = if self.line == Line::Dashed { " stroke-dasharray=\"5 4\"" } else { "" };
         format!(
             "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{dashes} points=\"{}\"/>",
             self.colour().css(),
-            joined(places.into_iter())
+            joined(places)
         )
     }
 
@@ -481,8 +509,7 @@ pub(crate) fn escape(text: &str) -> String {
 /// An axis with its marks settled: the coordinate that plotters draws by.
 #[derive(Clone)]
 struct Divided {
-    /// From a value to its place.
-    place: fn(f64) -> f64,
+    is_logarithmic: bool,
     low: f64,
     high: f64,
     marks: Vec<f64>,
@@ -490,33 +517,53 @@ struct Divided {
 }
 
 impl Divided {
-    fn of(axis: &Axis, values: impl Iterator<Item = f64>) -> Self {
-        let scale = &axis.scale;
+    /// An axis over these values, or the part of it that is shown.
+    fn of(axis: &Axis, shown: Span, values: impl Iterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.filter(|v| v.is_finite()).collect();
         values.sort_by(f64::total_cmp);
         values.dedup();
+        let is_logarithmic = matches!(axis.scale, Scale::Logarithmic);
+        let mut divided = Self { is_logarithmic, low: 0.0, high: 1.0, marks: Vec::new(), labels: Vec::new() };
+        divided.encompass(axis, &values);
+        if !shown.is_whole() {
+            divided.narrow(axis, shown, &values);
+        }
+        divided.part(axis.marks);
+        divided
+    }
+
+    /// From a value to its place.
+    fn place(&self, value: f64) -> f64 {
+        if self.is_logarithmic { value.log10() } else { value }
+    }
+
+    /// From a place to its value.
+    fn value(&self, place: f64) -> f64 {
+        if self.is_logarithmic { 10f64.powf(place) } else { place }
+    }
+
+    /// Takes all the values in, which are in their order.
+    fn encompass(&mut self, axis: &Axis, values: &[f64]) {
+        let scale = &axis.scale;
         let (min, max) = (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(1.0));
-        let place: fn(f64) -> f64 =
-            if matches!(scale, Scale::Logarithmic) { f64::log10 } else { std::convert::identity };
         let marks = match scale {
             Scale::Names(names) => (0..names.len()).map(|i| i as f64).collect(),
-            _ if axis.marks == Marks::Values && values.len() <= 10 => values,
+            _ if axis.marks == Marks::Values && values.len() <= 10 => values.to_vec(),
             Scale::Linear => ticks::linear(max),
             Scale::Signed => ticks::signed(min, max),
             Scale::Logarithmic => ticks::logarithmic(min, max),
         };
-        let labels = match scale {
+        self.labels = match scale {
             Scale::Names(names) => names.clone(),
             _ => marks.iter().copied().map(figure_of_mark).collect(),
         };
-        let marks: Vec<f64> = marks.into_iter().map(place).collect();
-        let (mut low, mut high) = (place(min), place(max));
+        let marks: Vec<f64> = marks.into_iter().map(|mark| self.place(mark)).collect();
+        let (mut low, mut high) = (self.place(min), self.place(max));
         match (scale, axis.marks) {
             // Names with tiles about them: half a place on each side is theirs.
             (Scale::Names(names), Marks::Round) => (low, high) = (-0.5, names.len() as f64 - 0.5),
             (_, Marks::Values) => {
-                let room =
-                    ((high - low) * 0.06).max(if matches!(scale, Scale::Logarithmic) { 0.1 } else { 0.3 });
+                let room = ((high - low) * 0.06).max(if self.is_logarithmic { 0.1 } else { 0.3 });
                 (low, high) = (low - room, high + room);
             }
             (_, Marks::Round) => {
@@ -527,10 +574,61 @@ impl Divided {
                 }
             }
         }
-        // Round figures beyond the ends would be drawn beside the axis.
+        (self.low, self.high, self.marks) = (low, high, marks);
+    }
+
+    /// Keeps a range of numbers, with marks of its own.
+    fn narrow(&mut self, axis: &Axis, shown: Span, values: &[f64]) {
+        // Zero has no place on a logarithmic axis: what begins there begins where the axis does.
+        let place = |end: Option<f64>| end.map(|end| self.place(end)).filter(|place| place.is_finite());
+        let (low, high) = (place(shown.from).unwrap_or(self.low), place(shown.to).unwrap_or(self.high));
+        (self.low, self.high) = if low < high { (low, high) } else { (low, low + 0.5) };
+        let few: Vec<f64> = values.iter().copied().filter(|value| shown.contains(*value)).collect();
+        let (least, most) = (self.value(self.low), self.value(self.high));
+        let marks = if axis.marks == Marks::Values && (2..=10).contains(&few.len()) {
+            self.labels = few.iter().copied().map(figure_of_mark).collect();
+            few
+        } else {
+            let round = if self.is_logarithmic {
+                ticks::within_logarithmic(least, most)
+            } else {
+                ticks::within(least, most)
+            };
+            self.labels = as_fine_as_apart(&round);
+            round
+        };
+        self.marks = marks.into_iter().map(|mark| self.place(mark)).collect();
+    }
+
+    /// Drops round figures beyond the ends, which would be drawn beside the axis, and values so near each other that they would
+    /// be drawn on each other.
+    fn part(&mut self, marks: Marks) {
+        let (low, high) = (self.low, self.high);
         let within = |mark: &f64| (low - 1e-9..=high + 1e-9).contains(mark);
-        let (marks, labels) = marks.into_iter().zip(labels).filter(|(mark, _)| within(mark)).unzip();
-        Self { place, low, high, marks, labels }
+        let mut free = f64::NEG_INFINITY;
+        let mut is_apart = |mark: f64, label: &str| {
+            let half = (high - low) * (0.004 + 0.008 * label.chars().count() as f64);
+            let apart = marks != Marks::Values || mark - half >= free;
+            if apart {
+                free = mark + half;
+            }
+            apart
+        };
+        (self.marks, self.labels) = std::mem::take(&mut self.marks)
+            .into_iter()
+            .zip(std::mem::take(&mut self.labels))
+            .filter(|(mark, label)| within(mark) && is_apart(*mark, label))
+            .unzip();
+    }
+
+    /// Which pixels are which values, for those who point at them.
+    fn attributes(&self, name: &str, pixels: (i32, i32)) -> String {
+        let (from, to) = pixels;
+        let (low, high) = (self.value(self.low), self.value(self.high));
+        let scale = if self.is_logarithmic { "log" } else { "linear" };
+        format!(
+            " data-{name}-pixels=\"{from} {to}\" data-{name}-values=\"{low} {high}\" data-{name}-scale=\"{scale}\""
+        )
     }
 }
 
@@ -551,6 +649,21 @@ impl Ranged for Divided {
     fn range(&self) -> std::ops::Range<f64> {
         self.low..self.high
     }
+}
+
+/// The texts of marks that are evenly apart, with as many decimals as tell them apart.
+fn as_fine_as_apart(marks: &[f64]) -> Vec<String> {
+    let apart = marks.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+    let power = (apart.log10() + 1e-6).floor();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most six")]
+    let decimals = if power.is_finite() { (-power).clamp(0.0, 6.0) as usize } else { 0 };
+    let text = |mark: &f64| {
+        let text = format!("{:.decimals$}", mark.abs());
+        let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+        let sign = if *mark < 0.0 { "−" } else { "" };
+        format!("{sign}{}{rest}", whole.parse().map_or_else(|_| whole.to_owned(), count))
+    };
+    marks.iter().map(text).collect()
 }
 
 /// The text of a mark: whole numbers without a point.

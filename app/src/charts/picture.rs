@@ -34,7 +34,7 @@ impl Chart {
             .collect();
         let note = note.concat();
         let (panel, ink, ink_2) = (Colour::PANEL.css(), Colour::INK.css(), Colour::INK_2.css());
-        let body = unlinked(&self.body()?).replace("font-size=\"9.67741935483871\"", "font-size=\"12\"");
+        let body = unlinked(&self.body()?.0).replace("font-size=\"9.67741935483871\"", "font-size=\"12\"");
         let below = head + self.size.1;
         let svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \

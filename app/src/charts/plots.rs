@@ -12,10 +12,12 @@ mod speed;
 use std::collections::BTreeMap;
 
 use contract::case::Case;
-use contract::explore::{CaseQuery, Facet, QueryError};
+use contract::explore::{CaseQuery, Facet, QueryError, Task};
 use contract::points::{CasePoint, CasePoints};
 
 use super::chart::Chart;
+pub use super::run::Unit;
+use super::window::Window;
 use crate::address;
 use crate::backend::{Backend, BackendError};
 use crate::format;
@@ -76,6 +78,18 @@ impl Kind {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether it shows what is not in the lines of cases: estimates by component and their bands, quality, edges.
+    #[must_use]
+    pub const fn is_detailed(self) -> bool {
+        matches!(self, Self::Parts | Self::Pareto | Self::Residual | Self::Load)
+    }
+
+    /// Whether both of its axes are numbers, so that a part of them may be shown.
+    #[must_use]
+    pub const fn is_zoomable(self) -> bool {
+        matches!(self, Self::Speed | Self::Memory | Self::Pareto | Self::Residual | Self::Load)
     }
 
     /// What may lie along x.
@@ -233,6 +247,7 @@ impl By {
         Self::Quality,
         Self::Facet(Facet::Precision),
         Self::Facet(Facet::Model),
+        Self::Facet(Facet::Method),
         Self::Facet(Facet::Attention),
         Self::Facet(Facet::Variant),
         Self::Facet(Facet::Cache),
@@ -266,13 +281,17 @@ pub struct PlotQuery {
     pub y: Figure,
     /// What tells series apart, where the plot has some.
     pub series: Option<By>,
+    /// What peaks are counted in, where that follows the largest; none: what suits it.
+    pub unit: Option<Unit>,
+    /// What of it is shown, where its axes are numbers.
+    pub window: Window,
     /// Of which cases.
     pub cases: CaseQuery,
 }
 
 impl PlotQuery {
-    /// Reads the pairs of an address: `x`, `y` and `series` of a plot of this kind, the rest as [`CaseQuery::read`]. What
-    /// means nothing is left out and told.
+    /// Reads the pairs of an address: `x`, `y`, `series`, `unit` and the ends of a range ([`Window::NAMES`]) of a plot of this
+    /// kind, the rest as [`CaseQuery::read`]. What means nothing is left out and told.
     pub fn read<'a>(
         kind: Kind,
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -282,12 +301,19 @@ impl PlotQuery {
             x: None,
             y: Figure::Decode,
             series: kind.series().first().copied(),
+            unit: None,
+            window: Window::default(),
             cases: CaseQuery::default(),
         };
-        let (mut rest, mut errors) = (Vec::new(), Vec::new());
+        let (mut rest, mut errors, mut ends) = (Vec::new(), Vec::new(), [""; 4]);
         for (name, value) in pairs {
+            if let Some(place) = Window::NAMES.iter().position(|end| *end == name) {
+                ends[place] = value;
+                continue;
+            }
             let wrong = match (name, value) {
-                ("x" | "y" | "series", "") => None,
+                ("x" | "y" | "series" | "unit", "") => None,
+                ("unit", _) => choose(value, &Unit::ALL, Unit::as_str, |one| asked.unit = Some(one)),
                 ("x", _) => choose(value, &Across::ALL, Across::as_str, |one| asked.x = Some(one)),
                 ("y", _) => choose(value, &Figure::ALL, Figure::as_str, |one| asked.y = one),
                 ("series", _) => choose(value, By::ALL, By::as_str, |one| asked.series = Some(one)),
@@ -306,12 +332,17 @@ impl PlotQuery {
         if !kind.figures().contains(&asked.y) {
             asked.y = Figure::Decode;
         }
+        let (window, wrong) = Window::read(ends);
+        errors.extend(wrong);
+        if kind.is_zoomable() {
+            asked.window = window;
+        }
         asked.series =
             asked.series.filter(|by| kind.series().contains(by)).or(kind.series().first().copied());
         let (cases, more) = CaseQuery::read(rest);
         // A plot has all of them, or the newest: neither place nor order.
-        let CaseQuery { facets, search, since, until, .. } = cases;
-        asked.cases = CaseQuery { facets, search, since, until, ..CaseQuery::default() };
+        let CaseQuery { facets, run, search, since, until, .. } = cases;
+        asked.cases = CaseQuery { facets, run, search, since, until, ..CaseQuery::default() };
         errors.extend(more);
         (asked, errors)
     }
@@ -328,7 +359,20 @@ impl PlotQuery {
         if self.series != standard.series {
             pairs.extend(self.series.map(|by| ("series", by.as_str().to_owned())));
         }
+        pairs.extend(self.unit.map(|unit| ("unit", unit.as_str().to_owned())));
+        pairs.extend(self.window.pairs());
         pairs
+    }
+
+    /// The same with all of the plot shown, as another plot of these cases begins.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        Self { unit: None, window: Window::default(), ..self.clone() }
+    }
+
+    /// Whether training steps are asked for, and nothing else.
+    fn is_training(&self) -> bool {
+        self.cases.facets.get(&Facet::Task).is_some_and(|tasks| *tasks == [Task::Training.as_str()])
     }
 
     /// The address of the cases, those of one value of a facet where it is given.
@@ -359,8 +403,12 @@ fn choose<T: Copy>(
 /// A plot with what belongs to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plot {
-    /// The drawing; none where no case can be drawn.
+    /// The drawing; none where no case can be drawn, or none of them lies in the range that is shown.
     pub chart: Option<Chart>,
+    /// What was asked, with what was left to the plot settled: its axes stay what they are while more is measured.
+    pub settled: PlotQuery,
+    /// What lies outside, where a part of it is shown.
+    pub zoomed: Option<Zoomed>,
     /// Cases in it.
     pub n: usize,
     /// Cases that match.
@@ -375,6 +423,15 @@ pub struct Plot {
     pub table: Table,
 }
 
+/// What lies outside of the part that is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Zoomed {
+    /// Marks that lie outside.
+    pub outside: usize,
+    /// All of the marks.
+    pub marks: usize,
+}
+
 /// The table beside a plot.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Table {
@@ -385,7 +442,8 @@ pub struct Table {
 }
 
 impl Plot {
-    /// How many cases, and what is left out: `n = 12 of 20 cases. Left out: 8 …`.
+    /// How many cases, and what is left out: `n = 12 of 20 cases. Left out: 8 …`; how many marks are outside of the range that
+    /// is shown.
     #[must_use]
     pub fn counted(&self) -> String {
         let cases = if self.total == 1 { "case" } else { "cases" };
@@ -399,6 +457,11 @@ impl Plot {
                 .collect();
             said = format!("{said} Left out: {}.", reasons.join("; "));
         }
+        if let Some(Zoomed { outside, marks }) = self.zoomed {
+            let (points, are) = if marks == 1 { ("point", "is") } else { ("points", "are") };
+            let (outside, marks) = (format::count(outside as u64), format::count(marks as u64));
+            said = format!("{said} {outside} of {marks} {points} {are} outside this range.");
+        }
         said
     }
 }
@@ -408,7 +471,7 @@ impl Plot {
 /// # Errors
 /// Those of the backend.
 pub async fn plot(backend: &dyn Backend, asked: &PlotQuery) -> Result<(Plot, CasePoints), BackendError> {
-    let points = backend.points(asked.cases.clone()).await?;
+    let points = backend.points(asked.cases.clone(), asked.kind.is_detailed()).await?;
     let machines = match asked.series {
         Some(By::Facet(Facet::Machine)) => {
             backend.machines().await?.into_iter().map(|m| (m.id.to_string(), m.name)).collect()

@@ -1,7 +1,7 @@
 //! The plots of a run.
 
-use contract::case::{Case, CaseSpec, CaseStatus};
-use contract::statistics::CaseSpeed;
+use contract::case::CaseStatus;
+use contract::explore::CaseLine;
 use planner::Bytes;
 
 use super::chart::{Axis, Chart, Line, Mark, Marks, Point, Scale, Series};
@@ -9,23 +9,19 @@ use crate::format;
 
 /// Decode rate over the widest axis of the run; none where nothing was decoded.
 #[must_use]
-pub fn decode_rate(cases: &[Case]) -> Option<Chart> {
-    rate(cases, "Decode", |speed| speed.decode_tokens_per_second.map(|d| d.mean))
+pub fn decode_rate(cases: &[CaseLine]) -> Option<Chart> {
+    rate(cases, "Decode", |case| case.decode_tokens_per_second)
 }
 
 /// Prefill rate over the widest axis of the run; none where nothing was measured.
 #[must_use]
-pub fn prefill_rate(cases: &[Case]) -> Option<Chart> {
-    rate(cases, "Prefill", |speed| speed.prefill_tokens_per_second.map(|d| d.mean))
+pub fn prefill_rate(cases: &[CaseLine]) -> Option<Chart> {
+    rate(cases, "Prefill", |case| case.prefill_tokens_per_second)
 }
 
-fn rate(cases: &[Case], what: &str, figure: impl Fn(&CaseSpeed) -> Option<f64>) -> Option<Chart> {
-    let figures: Vec<(&Case, f64)> = measured(cases)
-        .filter_map(|case| {
-            let speed = CaseSpeed::of(&case.spec, case.measurement.as_ref()?);
-            Some((case, figure(&speed)?))
-        })
-        .collect();
+fn rate(cases: &[CaseLine], what: &str, figure: impl Fn(&CaseLine) -> Option<f64>) -> Option<Chart> {
+    let figures: Vec<(&CaseLine, f64)> =
+        measured(cases).filter_map(|case| Some((case, figure(case)?))).collect();
     let layout = Layout::of(figures.iter().map(|(case, _)| *case))?;
     let series = layout.series(&figures, "tok/s", Mark::Filled, Line::Solid);
     let scale = if spread(figures.iter().map(|f| f.1)) > 30.0 { Scale::Logarithmic } else { Scale::Linear };
@@ -35,35 +31,62 @@ fn rate(cases: &[Case], what: &str, figure: impl Fn(&CaseSpeed) -> Option<f64>) 
 
 /// Measured peaks as points, estimated ones as broken lines; none where nothing was measured.
 #[must_use]
-pub fn peak_memory(cases: &[Case]) -> Option<Chart> {
-    let peaks: Vec<(&Case, Bytes)> = measured(cases)
-        .filter_map(|case| Some((case, case.measurement.as_ref()?.peak_allocated()?)))
-        .collect();
-    let estimates: Vec<(&Case, Bytes)> = peaks
-        .iter()
-        .filter_map(|(case, _)| Some((*case, case.estimate.as_ref()?.totals.allocated)))
-        .collect();
+pub fn peak_memory(cases: &[CaseLine]) -> Option<Chart> {
+    let peaks: Vec<(&CaseLine, Bytes)> =
+        measured(cases).filter_map(|case| Some((case, case.peak_allocated?))).collect();
+    let estimates: Vec<(&CaseLine, Bytes)> =
+        peaks.iter().filter_map(|(case, _)| Some((*case, case.estimated?))).collect();
     let layout = Layout::of(peaks.iter().map(|(case, _)| *case))?;
-    let largest = peaks.iter().chain(&estimates).map(|p| p.1).max()?;
-    let (unit, in_unit) = unit_of(largest);
-    let mut series = layout.series(&in_figures(&estimates, in_unit), unit, Mark::None, Line::Dashed);
-    series.extend(layout.series(&in_figures(&peaks, in_unit), unit, Mark::Filled, Line::None));
-    let scale =
-        if spread(peaks.iter().map(|p| in_unit(p.1))) > 50.0 { Scale::Logarithmic } else { Scale::Linear };
+    let unit = Unit::of(peaks.iter().chain(&estimates).map(|p| p.1).max()?);
+    let (estimates, peaks) = (in_figures(&estimates, unit), in_figures(&peaks, unit));
+    let mut series = layout.series(&estimates, unit.as_str(), Mark::None, Line::Dashed);
+    series.extend(layout.series(&peaks, unit.as_str(), Mark::Filled, Line::None));
+    let scale = if spread(peaks.iter().map(|p| p.1)) > 50.0 { Scale::Logarithmic } else { Scale::Linear };
     let title = format!("Peak of allocated memory, measured and estimated, by {}", layout.axis.label());
-    Some(layout.chart(title, format!("peak, {unit}"), scale, series))
+    Some(layout.chart(title, format!("peak, {}", unit.as_str()), scale, series))
 }
 
-/// MiB for what is small, GiB for the rest.
-pub(super) fn unit_of(largest: Bytes) -> (&'static str, fn(Bytes) -> f64) {
-    if largest.gib() < 2.0 { ("MiB", Bytes::mib) } else { ("GiB", Bytes::gib) }
+fn in_figures<'a>(of: &[(&'a CaseLine, Bytes)], unit: Unit) -> Vec<(&'a CaseLine, f64)> {
+    of.iter().map(|(case, bytes)| (*case, unit.figure(*bytes))).collect()
 }
 
-fn in_figures<'a>(of: &[(&'a Case, Bytes)], in_unit: fn(Bytes) -> f64) -> Vec<(&'a Case, f64)> {
-    of.iter().map(|(case, bytes)| (*case, in_unit(*bytes))).collect()
+/// The unit of an axis of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// 2^20 bytes.
+    Mib,
+    /// 2^30 bytes.
+    Gib,
 }
 
-fn measured(cases: &[Case]) -> impl Iterator<Item = &Case> {
+impl Unit {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Mib, Self::Gib];
+
+    /// As people and addresses spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mib => "MiB",
+            Self::Gib => "GiB",
+        }
+    }
+
+    /// MiB for what is small, GiB for the rest.
+    pub(super) fn of(largest: Bytes) -> Self {
+        if largest.gib() < 2.0 { Self::Mib } else { Self::Gib }
+    }
+
+    /// Bytes counted in it.
+    pub(super) fn figure(self, bytes: Bytes) -> f64 {
+        match self {
+            Self::Mib => bytes.mib(),
+            Self::Gib => bytes.gib(),
+        }
+    }
+}
+
+fn measured(cases: &[CaseLine]) -> impl Iterator<Item = &CaseLine> {
     cases.iter().filter(|case| case.status == CaseStatus::Ok)
 }
 
@@ -87,11 +110,11 @@ enum SweepAxis {
 impl SweepAxis {
     const NUMBERS: [Self; 3] = [Self::Batch, Self::Prompt, Self::Generate];
 
-    fn value(self, spec: &CaseSpec) -> u64 {
+    fn value(self, case: &CaseLine) -> u64 {
         match self {
-            Self::Batch => u64::from(spec.batch),
-            Self::Prompt => spec.prompt_tokens.0,
-            Self::Generate => spec.generate_tokens.0,
+            Self::Batch => u64::from(case.batch),
+            Self::Prompt => case.prompt_tokens.0,
+            Self::Generate => case.generate_tokens.0,
             Self::Names => 0,
         }
     }
@@ -130,15 +153,15 @@ struct Layout {
 }
 
 impl Layout {
-    fn of<'a>(cases: impl Iterator<Item = &'a Case>) -> Option<Self> {
-        let specs: Vec<&CaseSpec> = cases.map(|case| &case.spec).collect();
+    fn of<'a>(cases: impl Iterator<Item = &'a CaseLine>) -> Option<Self> {
+        let cases: Vec<&CaseLine> = cases.collect();
         let distinct = |axis: SweepAxis| {
-            let mut values: Vec<u64> = specs.iter().map(|spec| axis.value(spec)).collect();
+            let mut values: Vec<u64> = cases.iter().map(|case| axis.value(case)).collect();
             values.sort_unstable();
             values.dedup();
             values
         };
-        let first = specs.first()?;
+        let first = cases.first()?;
         // The last of equals wins `max_by_key`; the order of the contract should.
         let (values, widest) = SweepAxis::NUMBERS
             .into_iter()
@@ -150,21 +173,21 @@ impl Layout {
             axis,
             names: Vec::new(),
             wide: values.first().zip(values.last()).is_some_and(|(lo, hi)| *lo > 0 && hi / lo >= 4),
-            models_vary: specs.iter().any(|spec| spec.model != first.model),
-            precisions_vary: specs.iter().any(|spec| precision(spec) != precision(first)),
+            models_vary: cases.iter().any(|case| case.model != first.model),
+            precisions_vary: cases.iter().any(|case| precision(case) != precision(first)),
             numbers_vary: SweepAxis::NUMBERS
                 .into_iter()
                 .filter(|a| *a != axis && distinct(*a).len() > 1)
                 .collect(),
             series: Vec::new(),
         };
-        for spec in &specs {
+        for case in &cases {
             let place = if axis == SweepAxis::Names { &mut layout.names } else { &mut Vec::new() };
-            let name = format!("{} {}", short_model(&spec.model), precision(spec));
+            let name = format!("{} {}", short_model(&case.model), precision(case));
             if !place.contains(&name) {
                 place.push(name);
             }
-            let name = layout.series_name(spec);
+            let name = layout.series_name(case);
             if !layout.series.contains(&name) {
                 layout.series.push(name);
             }
@@ -172,31 +195,31 @@ impl Layout {
         Some(layout)
     }
 
-    fn series_name(&self, spec: &CaseSpec) -> String {
+    fn series_name(&self, case: &CaseLine) -> String {
         if self.axis == SweepAxis::Names {
             return "every case".to_owned();
         }
         let mut parts = Vec::new();
         if self.models_vary {
-            parts.push(short_model(&spec.model).to_owned());
+            parts.push(short_model(&case.model).to_owned());
         }
         if self.precisions_vary {
-            parts.push(precision(spec));
+            parts.push(precision(case));
         }
-        parts.extend(self.numbers_vary.iter().map(|axis| axis.short(axis.value(spec))));
+        parts.extend(self.numbers_vary.iter().map(|axis| axis.short(axis.value(case))));
         if parts.is_empty() {
-            format!("{} {}", short_model(&spec.model), precision(spec))
+            format!("{} {}", short_model(&case.model), precision(case))
         } else {
             parts.join(", ")
         }
     }
 
-    fn x(&self, spec: &CaseSpec) -> f64 {
+    fn x(&self, case: &CaseLine) -> f64 {
         if self.axis == SweepAxis::Names {
-            let name = format!("{} {}", short_model(&spec.model), precision(spec));
+            let name = format!("{} {}", short_model(&case.model), precision(case));
             self.names.iter().position(|n| *n == name).unwrap_or(0) as f64
         } else {
-            self.axis.value(spec) as f64
+            self.axis.value(case) as f64
         }
     }
 
@@ -213,18 +236,19 @@ impl Layout {
         let y = Axis { label, scale, marks: Marks::Round };
         let (areas, tiles) = (Vec::new(), Vec::new());
         // A phone's 360 px still show its text legibly.
-        Chart { title, size: (480, 300), x: self.x_axis(), y, areas, tiles, series }
+        Chart { title, size: (480, 300), x: self.x_axis(), y, window: None, areas, tiles, series }
     }
 
-    fn series(&self, figures: &[(&Case, f64)], unit: &str, mark: Mark, line: Line) -> Vec<Series> {
+    fn series(&self, figures: &[(&CaseLine, f64)], unit: &str, mark: Mark, line: Line) -> Vec<Series> {
         let line = if self.axis == SweepAxis::Names && line == Line::Solid { Line::None } else { line };
         let of = |name: &String| {
             let mut points: Vec<Point> = figures
                 .iter()
-                .filter(|(case, _)| self.series_name(&case.spec) == *name)
+                .filter(|(case, _)| self.series_name(case) == *name)
                 .map(|(case, y)| Point {
-                    said: said(&case.spec, *y, unit),
-                    ..Point::at(self.x(&case.spec), *y)
+                    said: said(case, *y, unit),
+                    href: Some(case_href(case)),
+                    ..Point::at(self.x(case), *y)
                 })
                 .collect();
             points.sort_by(|a, b| a.x.total_cmp(&b.x));
@@ -247,24 +271,29 @@ impl Layout {
     }
 }
 
+/// Where a case stands; what of one case is on a page is matched by it.
+pub(super) fn case_href(case: &CaseLine) -> String {
+    format!("/cases/{}", case.id)
+}
+
 /// A point of the plot in words.
-fn said(spec: &CaseSpec, figure: f64, unit: &str) -> String {
+fn said(case: &CaseLine, figure: f64, unit: &str) -> String {
     format!(
         "{} {}, {} at once, {} + {} tokens: {} {unit}",
-        short_model(&spec.model),
-        precision(spec),
-        spec.batch,
-        spec.prompt_tokens,
-        spec.generate_tokens,
+        short_model(&case.model),
+        precision(case),
+        case.batch,
+        case.prompt_tokens,
+        case.generate_tokens,
         format::figure(figure)
     )
 }
 
 /// A precision, and the training step in it.
-fn precision(spec: &CaseSpec) -> String {
-    match &spec.training {
-        Some(training) => format!("{} {}", spec.precision, training.name()),
-        None => spec.precision.clone(),
+fn precision(case: &CaseLine) -> String {
+    match &case.training {
+        Some(training) => format!("{} {training}", case.precision),
+        None => case.precision.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 use planner::document::estimate::{Components, EngineVersion};
+use planner::document::plan::EngineName;
 use planner::{Bytes, Estimate, Plan};
 
 use super::why::Why;
@@ -101,6 +102,9 @@ pub fn Summary(
     /// What was asked: with it each component of the bar explains itself.
     #[prop(optional)]
     plan: Option<Plan>,
+    /// Parameters of the plan's model.
+    #[prop(optional)]
+    parameters: u64,
 ) -> impl IntoView {
     let (class, words) = Verdict::of(&estimate).words();
     let total = estimate.per_gpu.total;
@@ -131,7 +135,7 @@ pub fn Summary(
             </span>
             {short}
         </p>
-        {hull(&estimate, reach(&estimate), plan.as_ref())}
+        {hull(&estimate, reach(&estimate), plan.as_ref().map(|plan| Why::new(plan, &estimate, parameters)))}
     }
     .into_any()
 }
@@ -142,9 +146,9 @@ pub(crate) fn reach(estimate: &Estimate) -> f64 {
     end.max(estimate.capacity_bytes.0 as f64 / 0.96)
 }
 
-/// The bar by component with the load line and the band of uncertainty, `reach` bytes long. Of a plan that is given each
-/// component can be focused, and says why it is as large as it is.
-pub(crate) fn hull(estimate: &Estimate, reach: f64, plan: Option<&Plan>) -> AnyView {
+/// The bar by component with the load line and the band of uncertainty, `reach` bytes long. With `why` each component
+/// can be focused, and says why it is as large as it is.
+pub(crate) fn hull(estimate: &Estimate, reach: f64, why: Option<Why<'_>>) -> AnyView {
     let capacity = estimate.capacity_bytes;
     let band = &estimate.error_band;
     let percent = |bytes: Bytes| 100.0 * bytes.0 as f64 / reach;
@@ -158,7 +162,6 @@ pub(crate) fn hull(estimate: &Estimate, reach: f64, plan: Option<&Plan>) -> AnyV
         String::new()
     };
     let label = format!("Memory by component: {}{line}", told.join(", "));
-    let why = plan.map(|plan| Why::new(plan, estimate));
     let bars = parts
         .iter()
         .map(|(name, colour, bytes)| {
@@ -179,7 +182,7 @@ pub(crate) fn hull(estimate: &Estimate, reach: f64, plan: Option<&Plan>) -> AnyV
         })
         .collect_view();
     // A group's parts are read one by one, a picture's are not.
-    let role = if plan.is_some() { "group" } else { "img" };
+    let role = if why.is_some() { "group" } else { "img" };
     let band_style =
         format!("left:{:.3}%;width:{:.3}%", percent(band.low), percent(band.high) - percent(band.low));
     let mark = (capacity > Bytes::ZERO).then(|| {
@@ -229,9 +232,12 @@ pub fn WhereItGoes(
     /// What was asked: with it each component explains itself.
     #[prop(optional)]
     plan: Option<Plan>,
+    /// Parameters of the plan's model.
+    #[prop(optional)]
+    parameters: u64,
 ) -> impl IntoView {
     let total = estimate.per_gpu.total;
-    let why = plan.as_ref().map(|plan| Why::new(plan, &estimate));
+    let why = plan.as_ref().map(|plan| Why::new(plan, &estimate, parameters));
     let row = |(name, colour, bytes): Component| {
         let dot = view! { <span class="dot" style=format!("background:var({colour})")></span> };
         let named = match &why {
@@ -383,10 +389,14 @@ pub fn Basis(
 
 /// An engine's name, version and variant.
 pub(crate) fn engine_told(engine: &EngineVersion) -> String {
-    let name = serde_json::to_value(engine.name).unwrap_or_default();
-    let name = fields::engine_name(name.as_str().unwrap_or_default());
     let variant = engine.variant.as_ref().map(|variant| format!(", {variant}")).unwrap_or_default();
-    format!("{name} {}{variant}", engine.version)
+    format!("{} {}{variant}", engine_name(engine.name), engine.version)
+}
+
+/// An engine's name as its makers write it.
+pub(crate) fn engine_name(engine: EngineName) -> String {
+    let name = serde_json::to_value(engine).unwrap_or_default();
+    fields::engine_name(name.as_str().unwrap_or_default()).to_owned()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Why a component of memory is as large as it is: what it holds, its formula with the numbers filled in, what it rests on.
 
 use planner::document::plan::Workload;
-use planner::{Bytes, Estimate, Model, Plan, Tokens};
+use planner::{Bytes, Estimate, Plan, Tokens};
 
 use super::answer::{between, engine_told, sized};
 use crate::format;
@@ -15,9 +15,8 @@ pub(crate) struct Why<'a> {
 }
 
 impl<'a> Why<'a> {
-    /// For a plan's answer.
-    pub(crate) fn new(plan: &'a Plan, estimate: &'a Estimate) -> Self {
-        let parameters = Model::from_ref(&plan.model).map_or(0, |model| model.parameters().total);
+    /// For a plan's answer; `parameters` are those of its model, 0 where its configuration is not known.
+    pub(crate) const fn new(plan: &'a Plan, estimate: &'a Estimate, parameters: u64) -> Self {
         Self { plan, estimate, parameters }
     }
 
@@ -120,6 +119,7 @@ impl<'a> Why<'a> {
 mod tests {
     use super::*;
     use crate::components::answer::components;
+    use crate::engine::parameters;
     use crate::link;
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
         ] {
             let plan = link::read(query).unwrap();
             let estimate = planner::estimate(&plan).unwrap();
-            let why = Why::new(&plan, &estimate);
+            let why = Why::new(&plan, &estimate, parameters(&plan.model));
             let part = components(&estimate).into_iter().find(|part| part.0 == name);
             let text = part.map(|(name, _, bytes)| why.of(name, bytes)).unwrap_or_default();
             assert!(text.contains(said), "{query}: {text}");
@@ -144,7 +144,7 @@ mod tests {
     fn every_component_has_words_of_its_own() {
         let plan = link::first_plan().unwrap();
         let estimate = planner::estimate(&plan).unwrap();
-        let why = Why::new(&plan, &estimate);
+        let why = Why::new(&plan, &estimate, parameters(&plan.model));
         let names = [
             "Weights",
             "KV cache",

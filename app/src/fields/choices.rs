@@ -1,9 +1,10 @@
 //! Lists to choose from.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
-use planner::catalogue::{self, CPU, ModelEntry};
+use planner::catalogue::{self, CPU};
 use planner::document::precision::WeightPrecision;
+use serde::{Deserialize, Serialize};
 
 use crate::{format, link};
 
@@ -24,44 +25,66 @@ impl Choice {
     }
 }
 
-/// Models and whether each generates; read once, because a shape takes a moment to lay out.
-static MODELS: LazyLock<Vec<(&'static ModelEntry, bool)>> = LazyLock::new(|| {
-    catalogue::models()
-        .iter()
-        .filter_map(|entry| entry.model().ok().map(|model| (entry, model.is_decoder())))
-        .collect()
-});
+/// A model as the lists have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    id: String,
+    parameters: u64,
+    /// Whether it generates.
+    generates: bool,
+}
+
+static OFFERED: OnceLock<Vec<Offered>> = OnceLock::new();
+
+/// Every model of the catalogue; read once, because a shape takes a moment to lay out.
+#[must_use]
+pub fn offered() -> &'static [Offered] {
+    // In the browser the page brings the list, and the catalogue comes with the planner's module.
+    #[cfg(feature = "hydrate")]
+    let read = Vec::new;
+    #[cfg(not(feature = "hydrate"))]
+    let read = || {
+        let of = |entry: &planner::catalogue::ModelEntry| {
+            let generates = entry.model().ok()?.is_decoder();
+            Some(Offered { id: entry.id.clone(), parameters: entry.parameters, generates })
+        };
+        catalogue::models().iter().filter_map(of).collect()
+    };
+    OFFERED.get_or_init(read)
+}
+
+/// Takes the list of a page; the first counts, as all are the same.
+pub fn offer(models: Vec<Offered>) {
+    let _ = OFFERED.set(models);
+}
 
 /// Models that can do a workload: all of them embed, what generates serves and is trained.
 #[must_use]
 pub fn models(workload: &str) -> Vec<Choice> {
-    MODELS
-        .iter()
-        .filter(|(_, generates)| *generates || workload == "embed")
-        .map(|(entry, _)| model(entry))
-        .collect()
+    offered().iter().filter(|entry| entry.generates || workload == "embed").map(model).collect()
 }
 
 /// The smallest model of the same maker that generates with the vocabulary of another: what can draft for it.
 pub(super) fn draft(model: &str) -> Option<&'static str> {
     let maker = model.split_once('/').map_or(model, |(maker, _)| maker);
-    let vocabulary = catalogue::model(model)?.model().ok()?.vocab;
-    MODELS
+    let vocabulary = |id: &str| Some(catalogue::model(id)?.model().ok()?.vocab);
+    let wanted = vocabulary(model)?;
+    offered()
         .iter()
-        .filter(|(entry, generates)| *generates && entry.id != model)
-        .filter(|(entry, _)| entry.id.split_once('/').is_some_and(|(own, _)| own == maker))
-        .filter(|(entry, _)| entry.model().is_ok_and(|m| m.vocab == vocabulary))
-        .min_by_key(|(entry, _)| entry.parameters)
-        .map(|(entry, _)| entry.id.as_str())
+        .filter(|entry| entry.generates && entry.id != model)
+        .filter(|entry| entry.id.split_once('/').is_some_and(|(own, _)| own == maker))
+        .filter(|entry| vocabulary(&entry.id) == Some(wanted))
+        .min_by_key(|entry| entry.parameters)
+        .map(|entry| entry.id.as_str())
 }
 
 /// Models that embed texts for a store: the encoders, and none.
 pub(super) fn encoders(_: &str) -> Vec<Choice> {
-    let encoders = MODELS.iter().filter(|(_, generates)| !*generates).map(|(entry, _)| model(entry));
+    let encoders = offered().iter().filter(|entry| !entry.generates).map(model);
     std::iter::once(Choice::new("", "none")).chain(encoders).collect()
 }
 
-fn model(entry: &ModelEntry) -> Choice {
+fn model(entry: &Offered) -> Choice {
     let (owner, name) = entry.id.split_once('/').unwrap_or(("", &entry.id));
     let billions = entry.parameters as f64 / 1e9;
     let size = if billions < 0.0995 {

@@ -1,14 +1,44 @@
 //! A job as it runs.
 
-use contract::case::{Case, CaseStatus};
-use contract::job::{Job, JobState};
-use contract::statistics::CaseSpeed;
+#[cfg(feature = "ssr")]
+use contract::case::Case;
+use contract::case::{CaseStatus, key_in_words};
+use contract::ids::{JobId, RunId};
+use contract::job::{Job, JobState, Progress};
 use leptos::prelude::*;
 use planner::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::components::{State, Tone};
 use crate::format;
+
+/// A job, in what its page shows of it as it changes. Read from a [`Job`], whose sweep would bring the readers of every document
+/// that it has a part in into the browser.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobLine {
+    id: JobId,
+    state: JobState,
+    progress: Progress,
+    held_by: Option<String>,
+    run_id: Option<RunId>,
+    cancel_requested: bool,
+    attempts: u32,
+    error: Option<String>,
+}
+
+impl From<Job> for JobLine {
+    fn from(job: Job) -> Self {
+        let Job { id, state, progress, held_by, run_id, cancel_requested, attempts, error, .. } = job;
+        Self { id, state, progress, held_by, run_id, cancel_requested, attempts, error }
+    }
+}
+
+/// What a job's stream says: a [`contract::protocol::JobEvent`].
+#[cfg(any(test, feature = "hydrate"))]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Event {
+    job: JobLine,
+}
 
 /// A case that ended, in the few figures that the job's page shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,15 +59,16 @@ pub struct CaseLine {
     pub estimate: Option<Bytes>,
 }
 
+#[cfg(feature = "ssr")]
 impl CaseLine {
     /// Of a case.
     #[must_use]
     pub fn of(case: &Case) -> Self {
         let measurement = case.measurement.as_ref();
-        let speed = measurement.map(|m| CaseSpeed::of(&case.spec, m));
+        let speed = measurement.map(|m| contract::statistics::CaseSpeed::of(&case.spec, m));
         Self {
             position: case.position,
-            key: case.spec.key(),
+            key: key_in_words(&case.spec.key()),
             status: case.status,
             error: case.error.clone(),
             decode_tokens_per_second: speed.and_then(|s| s.decode_tokens_per_second).map(|d| d.mean),
@@ -51,8 +82,8 @@ impl CaseLine {
 #[island]
 pub fn JobProgress(
     /// The job as the server knew it.
-    job: Job,
-    /// Its cases that had ended.
+    job: JobLine,
+    /// Its cases that had ended, the last of them.
     cases: Vec<CaseLine>,
     /// Whether the visitor may cancel it.
     may_cancel: bool,
@@ -60,8 +91,9 @@ pub fn JobProgress(
     let id = job.id;
     let job = RwSignal::new(job);
     let cases = RwSignal::new(cases);
+    let lost = RwSignal::new(false);
     #[cfg(feature = "hydrate")]
-    follow::follow(job, cases);
+    follow::follow(follow::Followed { job, cases, lost });
 
     let state = move || job.with(|job| job.state);
     let cancellable = move || may_cancel && !state().is_final() && !job.with(|job| job.cancel_requested);
@@ -80,6 +112,17 @@ pub fn JobProgress(
                     aria-label="cases that ended"
                 ></progress>
                 <p class="num">{move || job.with(told)}</p>
+                {move || {
+                    lost.get()
+                        .then(|| {
+                            view! {
+                                <p class="notice warn" data-test="lost">
+                                    "The server cannot be reached: this is what it last said. The runner keeps what it \
+                                     measures, and the page goes on when the server is back."
+                                </p>
+                            }
+                        })
+                }}
                 {move || job.with(|job| job.error.clone()).map(|error| view! { <p class="notice bad">{error}</p> })}
                 <div class="row">
                     {move || {
@@ -113,7 +156,12 @@ pub fn JobProgress(
             <section class="card flush">
                 <header>
                     <h2>"Cases that ended"</h2>
-                    <small class="num">{move || cases.with(Vec::len)}</small>
+                    <small class="num">
+                        {move || {
+                            let (shown, done) = (cases.with(Vec::len), job.with(|job| job.progress.done));
+                            if shown < done as usize { format!("the last {shown} of {done}") } else { shown.to_string() }
+                        }}
+                    </small>
                 </header>
                 <div class="scroll" tabindex="0" role="region" aria-label="Cases that ended">
                     <table>
@@ -136,7 +184,7 @@ pub fn JobProgress(
 }
 
 /// Where a job stands, as a sentence.
-fn told(job: &Job) -> String {
+fn told(job: &JobLine) -> String {
     let progress = &job.progress;
     let done = format!("{} of {} cases", progress.done, progress.total);
     match job.state {
@@ -152,8 +200,8 @@ fn told(job: &Job) -> String {
                 .unwrap_or_default();
             let stopping = if job.cancel_requested { " It will stop after this step." } else { "" };
             let now = match (&progress.current, &progress.phase) {
-                (Some(case), Some(phase)) => format!(" Now: {case}, {phase}."),
-                (Some(case), None) => format!(" Now: {case}."),
+                (Some(case), Some(phase)) => format!(" Now: {}, {phase}.", key_in_words(case)),
+                (Some(case), None) => format!(" Now: {}.", key_in_words(case)),
                 _ => String::new(),
             };
             format!("{done}{by}{eta}.{now}{stopping}")
@@ -188,12 +236,11 @@ mod follow;
 
 #[cfg(test)]
 mod tests {
-    use contract::job::Progress;
     use contract::sweep::first_benchmark;
 
     use super::*;
 
-    fn job(state: JobState) -> Job {
+    fn whole(state: JobState) -> Job {
         Job {
             id: "018f5b0e-0000-7000-8000-000000000001".parse().unwrap(),
             name: "a job".to_owned(),
@@ -217,6 +264,17 @@ mod tests {
         }
     }
 
+    fn job(state: JobState) -> JobLine {
+        whole(state).into()
+    }
+
+    #[test]
+    fn an_event_is_read_without_the_sweep() {
+        let job = whole(JobState::Running);
+        let event = serde_json::to_value(contract::protocol::JobEvent { job: job.clone() }).unwrap();
+        assert_eq!(serde_json::from_value::<Event>(event).unwrap().job, job.into());
+    }
+
     #[test]
     fn a_job_is_told_in_a_sentence() {
         for (state, text) in [
@@ -227,9 +285,9 @@ mod tests {
         ] {
             assert_eq!(told(&job(state)), text);
         }
-        let stopping = Job { cancel_requested: true, ..job(JobState::Running) };
+        let stopping = JobLine { cancel_requested: true, ..job(JobState::Running) };
         assert!(told(&stopping).ends_with("It will stop after this step."));
-        let lost = Job { attempts: 1, ..job(JobState::Queued) };
+        let lost = JobLine { attempts: 1, ..job(JobState::Queued) };
         assert!(told(&lost).contains("its runner went away"));
     }
 }

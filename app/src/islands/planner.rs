@@ -1,40 +1,63 @@
 //! The planner's board: the controls of a plan and its answer, recomputed in the browser at each change.
 
 mod controls;
+mod engine;
 mod inputs;
 mod own_model;
 mod starts;
 mod undo;
 
 use ::planner::document::plan::Workload;
-use ::planner::{Estimate, Plan, PlanError, solve};
+use ::planner::solve::LoadPoint;
+use ::planner::{Estimate, Plan};
 use leptos::prelude::*;
-use solve::LoadPoint;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::components::{
     Agent, Basis, Costs, Difference, Facts, LoadLine, Measured, Summary, WhereItGoes, batches,
 };
-use crate::{fields, format, link};
+use crate::engine::Answer;
+use crate::fields::Offered;
+use crate::{fields, format, link, words};
 use controls::{Board, Controls};
+use engine::Engine;
 #[cfg(feature = "ssr")]
 pub(crate) use inputs::options;
 use undo::Undo;
 
-/// What the board shows of a plan.
-#[derive(Debug, Clone, PartialEq)]
-struct Answer {
-    plan: Plan,
-    estimate: Result<Estimate, PlanError>,
+/// What the board starts from: the server's answer, so that the page is live before the planner's module is there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// The plan, answered.
+    answer: Answer,
+    /// Its load line.
+    line: Option<Vec<LoadPoint>>,
+    /// The plan that it is compared with.
+    against: Option<Answer>,
+    /// Measured cases of its model, weights and GPU.
+    measured: Vec<Measured>,
+    /// The models to choose from.
+    models: Vec<Offered>,
 }
 
-impl Answer {
-    fn of(plan: &Plan) -> Self {
-        Self { plan: plan.clone(), estimate: ::planner::estimate(plan) }
+#[cfg(feature = "ssr")]
+impl Start {
+    /// Of a plan, the plan that it is compared with, and measured cases of the first's model, weights and GPU.
+    pub fn of(plan: &Plan, against: Option<&Plan>, measured: Vec<Measured>) -> Self {
+        let (ground, batches) = ground(plan);
+        Self {
+            answer: Answer::of(plan),
+            line: crate::engine::load_line(&ground, &batches),
+            against: against.map(Answer::of),
+            measured,
+            models: fields::offered().to_vec(),
+        }
     }
 
-    /// The plan with its estimate, where it has one.
-    fn whole(&self) -> Option<(Plan, Estimate)> {
-        Some((self.plan.clone(), self.estimate.clone().ok()?))
+    /// As the board takes it: a value, so that the browser has one reader of every type in it.
+    pub fn packed(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
     }
 }
 
@@ -42,38 +65,47 @@ impl Answer {
 /// functions, and the address stays the plan's link.
 #[island]
 pub fn PlannerBoard(
-    /// The plan to start from.
-    plan: Plan,
-    /// The plan that it is compared with.
-    against: Option<Plan>,
-    /// Measured cases of its model, weights and GPU.
-    measured: Vec<Measured>,
+    /// What it starts from: a [`Start`], packed.
+    start: Value,
 ) -> impl IntoView {
+    match serde_json::from_value(start) {
+        Ok(start) => board(start),
+        Err(_) => {
+            view! { <p class="notice bad">"This page is of another version than its script: reload it."</p> }
+                .into_any()
+        }
+    }
+}
+
+fn board(start: Start) -> AnyView {
+    let Start { answer: first, line: first_line, against, measured, models } = start;
+    fields::offer(models);
     // The cases are marked while the plan is of what they are of.
     let kind = |plan: &Plan| (plan.model.clone(), plan.gpu.id.clone(), plan.precision.weights);
-    let measured = StoredValue::new((kind(&plan), measured));
+    let measured = StoredValue::new((kind(&first.plan), measured));
     let neighbours = move |plan: &Plan| {
         measured.with_value(|(of, cases)| if *of == kind(plan) { cases.clone() } else { Vec::new() })
     };
-    let plan = RwSignal::new(plan);
-    let pinned = StoredValue::new(
-        against.as_ref().and_then(|plan| Some((plan.clone(), ::planner::estimate(plan).ok()?))),
-    );
-    let second = StoredValue::new(against);
-    let answer = Memo::new(move |_| plan.with(Answer::of));
+    let first_ground = ground(&first.plan);
+    let plan = RwSignal::new(first.plan.clone());
+    let pinned = StoredValue::new(against.as_ref().and_then(Answer::whole));
+    let second = StoredValue::new(against.map(|against| against.plan));
+    let answer = Memo::new(move |_| {
+        plan.with(|plan| if *plan == first.plan { first.clone() } else { engine::answer(plan) })
+    });
     // The line is the same wherever on it the plan stands, so that it is drawn anew only when something else changes.
     let ground = Memo::new(move |_| plan.with(ground));
     let line = Memo::new(move |_| {
-        let (plan, batches) = ground.get();
-        solve::load_line(&plan, &batches).ok()
+        ground.with(|ground| {
+            if *ground == first_ground { first_line.clone() } else { engine::load_line(&ground.0, &ground.1) }
+        })
     });
     let query = Memo::new(move |_| plan.with(::planner::link::to_query));
     let href = Memo::new(move |_| {
         plan.with(|plan| second.with_value(|second| link::compare_href(plan, second.as_ref())))
     });
     let estimate = Memo::new(move |_| answer.with(|answer| answer.estimate.clone().ok()));
-    let error = Memo::new(move |_| answer.with(|answer| answer.estimate.clone().err()));
-    let board = Board::new(plan, second, error);
+    let board = Board::new(plan, second, answer, Engine::new());
     let hydrated = RwSignal::new(false);
     #[cfg(feature = "hydrate")]
     Effect::new(move |before: Option<String>| {
@@ -86,12 +118,17 @@ pub fn PlannerBoard(
     });
     view! {
         <main id="main" class="two" data-hydrated=move || hydrated.get().then_some("true")>
-            <h1 class="visually-hidden">"Planner"</h1>
+            <h1 class="visually-hidden">{move || plan.with(words::line)}</h1>
             <div class="summary">{move || answer.with(summary)}</div>
-            <div class="controls">
+            <div
+                class="controls"
+                on:pointerover=move |_| board.engine.load()
+                on:focusin=move |_| board.engine.load()
+            >
                 <div class="row needs-script steps">
                     <Undo plan />
                 </div>
+                {board.engine.told()}
                 <Controls board />
                 <Share plan query href />
             </div>
@@ -113,13 +150,15 @@ pub fn PlannerBoard(
                     <div class="stack">
                         {move || {
                             let (plan, estimate) = answer.with(Answer::whole)?;
-                            Some(view! { <WhereItGoes plan estimate /> })
+                            let parameters = answer.with(|answer| answer.parameters);
+                            Some(view! { <WhereItGoes plan estimate parameters /> })
                         }}
                     </div>
                 </div>
             </div>
         </main>
     }
+    .into_any()
 }
 
 /// The plan without its place on the load line, and the batches that the line is drawn for.
@@ -137,7 +176,10 @@ fn ground(plan: &Plan) -> (Plan, Vec<u64>) {
 
 fn summary(answer: &Answer) -> AnyView {
     match &answer.estimate {
-        Ok(estimate) => view! { <Summary plan=answer.plan.clone() estimate=estimate.clone() /> }.into_any(),
+        Ok(estimate) => {
+            let (plan, parameters) = (answer.plan.clone(), answer.parameters);
+            view! { <Summary plan estimate=estimate.clone() parameters /> }.into_any()
+        }
         Err(error) => view! {
             <p class="verdict" data-test="verdict" role="status">
                 <b>"No answer."</b>
@@ -155,8 +197,7 @@ fn summary(answer: &Answer) -> AnyView {
 fn facts(answer: &Answer) -> Option<AnyView> {
     let estimate = answer.estimate.clone().ok()?;
     let plan = answer.plan.clone();
-    let most_sequences = solve::largest_batch(&plan).ok();
-    let longest_context = solve::longest_context(&plan).ok().map(|tokens| tokens.0);
+    let (most_sequences, longest_context) = (answer.most_sequences, answer.longest_context);
     Some(view! { <Facts plan estimate most_sequences longest_context /> }.into_any())
 }
 
@@ -212,7 +253,8 @@ fn advice(answer: &Answer, board: Board) -> Option<AnyView> {
             let href = board.against.with_value(|against| link::compare_href(&advised, against.as_ref()));
             let take = move |event: leptos::ev::MouseEvent| {
                 event.prevent_default();
-                board.plan.set(advised.clone());
+                let advised = advised.clone();
+                board.engine.then(move || board.plan.set(advised));
             };
             let fits = if advice.fits { ("state ok", "fits") } else { ("state bad", "still too much") };
             Some(view! {

@@ -1,442 +1,282 @@
-//! The questions that newcomers bring, answered with computed numbers.
+//! The questions that newcomers bring, answered with computed numbers: one page each, and a page of all of them.
 
-use std::sync::LazyLock;
+mod asked;
+mod attention;
+mod can_run;
+mod parts;
+mod per_billion;
+mod quantize;
+mod training;
 
+use http::StatusCode;
 use leptos::prelude::*;
 use leptos_meta::{Meta, Title};
-use planner::answers::{self, OnOneCard, PerBillion, Planned, TrainingRow, Way};
-use planner::document::plan::Precisions;
-use planner::solve::{self, ParetoPoint};
-use planner::{Bytes, Plan, PlanError};
+use leptos_router::hooks::{use_location, use_params_map};
+use planner::Tokens;
+use planner::answers::{Reader, Reply, Topic};
 
-use crate::{components, format, link};
+use self::asked::Asked;
+use super::not_found::NotFoundPage;
+use super::{answered, backend, sentence, set_status};
+use crate::{address, link};
 
-/// Whose weights are compared by precision.
-const COMPARED: &str = "meta-llama/Llama-3.1-8B";
-/// What is trained.
-const TRAINED: &str = "meta-llama/Llama-2-7b-hf";
-/// Tokens of the sequence that is to fit on one card.
-const CONTEXT: u64 = 4096;
-/// Tokens of a sequence that is trained.
-const SEQUENCE: u64 = 2048;
-
-/// The planner is pure, so that its answers hold until another planner is built.
-static CARDS: LazyLock<Result<Vec<OnOneCard>, PlanError>> = LazyLock::new(|| answers::on_one_card(CONTEXT));
-static BILLION: LazyLock<Result<Vec<PerBillion>, PlanError>> =
-    LazyLock::new(|| answers::per_billion(COMPARED));
-static TRAINING: LazyLock<Result<Vec<TrainingRow>, PlanError>> =
-    LazyLock::new(|| answers::training_against_inference(TRAINED, SEQUENCE));
-
-static TRADES: LazyLock<Result<Vec<(Plan, ParetoPoint)>, PlanError>> = LazyLock::new(|| {
-    // One reader at a time: decoding then waits for the weights, so that smaller ones are faster too.
-    let plan = link::read(&format!(
-        "model={COMPARED}&gpu=rtx-4090-24gb&engine=vllm&weights=bf16&context=3072&output=1024"
-    ))?;
-    let points = solve::pareto(&plan)?;
-    let with = |weights| Plan {
-        precision: Precisions { weights: Some(weights), ..Precisions::default() },
-        ..plan.clone()
-    };
-    Ok(points.into_iter().map(|point| (with(point.weights), point)).collect())
-});
-
-/// One page: the question, the answer in a sentence, the numbers, the folklore corrected.
-#[component]
-pub fn AnswersPage() -> impl IntoView {
-    view! {
-        <Title text="Answers" />
-        <Meta
-            name="description"
-            content="Can a 7B or a 70B model run on one card? How much VRAM per billion parameters? Training against inference? \
-                     With computed numbers."
-        />
-        <main id="main" class="page answers">
-            <div class="head">
-                <div>
-                    <h1>"What people ask first"</h1>
-                    <p class="muted" style="max-width:68ch">
-                        "Each figure is the estimate of a plan, computed by the planner that the planner's page uses; a figure that \
-                         is a link opens its plan there, to be changed to your model and card."
-                    </p>
-                </div>
-                <a class="button primary" href="/planner">
-                    "Open the planner"
-                </a>
-            </div>
-            {section("one-card", "Does a 7B or a 70B model run on one card?", CARDS.as_ref().map(|rows| cards(rows)))}
-            {section(
-                "per-billion",
-                "How much memory do a billion parameters take?",
-                BILLION.as_ref().map(|rows| billion(rows)),
-            )}
-            {section("quantize", "Is it worth quantizing?", TRADES.as_ref().map(|rows| trades(rows)))}
-            {section(
-                "training",
-                "What does training take beside inference?",
-                TRAINING.as_ref().map(|rows| training(rows)),
-            )}
-        </main>
-    }
-    .into_any()
+/// What a page answers.
+struct Question {
+    /// The last part of its address.
+    slug: &'static str,
+    topic: Topic,
+    /// As people bring it.
+    asked: &'static str,
+    /// The same of a model and a card.
+    of: fn(&Reader) -> String,
+    description: &'static str,
+    /// What the lengths are, and how long where nothing is said.
+    context: (&'static str, u64),
+    /// What is counted at once, and how many where nothing is said.
+    batch: (&'static str, u64),
 }
 
-/// A question with its answer, or why there is none.
-fn section(id: &'static str, question: &'static str, answer: Result<AnyView, &PlanError>) -> AnyView {
-    let answer = answer.unwrap_or_else(|error| {
-        view! { <p class="notice warn">{format!("This planner does not answer it: {error}.")}</p> }.into_any()
-    });
+/// Whose answers stand where nothing is said.
+const MODEL: &str = "meta-llama/Llama-3.1-8B";
+const GPU: &str = "rtx-4090-24gb";
+
+static QUESTIONS: [Question; 5] = [
+    Question {
+        slug: "can-i-run",
+        topic: Topic::CanRun,
+        asked: "Can I run this model on my card?",
+        of: |reader| format!("Can I run {} on one {}?", parts::model(reader), parts::gpu(reader)),
+        description: "Does a language model fit a graphics card: by precision and engine, how much room is left, how long a \
+                      context and how many sequences, and what would make it fit.",
+        context: ("Tokens of a sequence", 4096),
+        batch: ("Sequences at once", 1),
+    },
+    Question {
+        slug: "vram-per-billion",
+        topic: Topic::PerBillion,
+        asked: "How much VRAM per billion parameters?",
+        of: |reader| format!("How much VRAM does {} take per billion parameters?", parts::model(reader)),
+        description: "Gigabytes per billion parameters in each precision, computed for a model, and what parameters do not say: \
+                      the cache, activations, the engine.",
+        context: ("Tokens of a sequence", 4096),
+        batch: ("Sequences at once", 8),
+    },
+    Question {
+        slug: "quantize",
+        topic: Topic::Quantize,
+        asked: "Is it worth quantizing?",
+        of: |reader| format!("Is it worth quantizing {} on {}?", parts::model(reader), parts::gpu(reader)),
+        description: "Memory, speed for one reader and for many, and the published loss of quality by precision, for a model on a \
+                      card.",
+        context: ("Tokens of a sequence", 4096),
+        batch: ("Readers at once", 32),
+    },
+    Question {
+        slug: "flash-attention",
+        topic: Topic::Attention,
+        asked: "Flash attention or not?",
+        of: |reader| {
+            format!("Flash attention or not, for {} on {}?", parts::model(reader), parts::gpu(reader))
+        },
+        description: "What eager, memory-efficient and flash attention take while a prompt is read and while tokens are generated, \
+                      and which engines have a choice.",
+        context: ("Tokens of a sequence", 8192),
+        batch: ("Sequences at once", 1),
+    },
+    Question {
+        slug: "fine-tune-or-lora",
+        topic: Topic::Training,
+        asked: "Fine-tune or LoRA?",
+        of: |reader| format!("Fine-tune or LoRA, for {} on {}?", parts::model(reader), parts::gpu(reader)),
+        description: "Memory of full fine-tuning, LoRA and QLoRA by component, the smallest card and the number of cards that take \
+                      each, and what each cannot do.",
+        context: ("Tokens of a sequence", 2048),
+        batch: ("Sequences in a pass", 1),
+    },
+];
+
+impl Question {
+    /// What is asked where nothing is said of a model.
+    fn reader(&self) -> Reader {
+        Reader {
+            model: MODEL.to_owned(),
+            gpu: GPU.to_owned(),
+            context: Tokens(self.context.1),
+            batch: self.batch.1,
+        }
+    }
+
+    /// Its page, for a reader's model and card.
+    fn href(&self, reader: &Reader) -> String {
+        let pairs = [("model", reader.model.clone()), ("gpu", reader.gpu.clone())];
+        address::with(&format!("/answers/{}", self.slug), &pairs, &[])
+    }
+}
+
+/// The answer in a sentence.
+fn lead(reader: &Reader, reply: &Reply) -> String {
+    match reply {
+        Reply::CanRun(answer) => can_run::lead(reader, answer),
+        Reply::PerBillion(answer) => per_billion::lead(reader, answer),
+        Reply::Quantize(answer) => quantize::lead(reader, answer),
+        Reply::Attention(answer) => attention::lead(reader, answer),
+        Reply::Training(answer) => training::lead(reader, answer),
+    }
+}
+
+/// The numbers, and what people say held against them.
+fn body(reader: &Reader, reply: &Reply) -> AnyView {
+    match reply {
+        Reply::CanRun(answer) => can_run::body(reader, answer),
+        Reply::PerBillion(answer) => per_billion::body(reader, answer),
+        Reply::Quantize(answer) => quantize::body(reader, answer),
+        Reply::Attention(answer) => attention::body(reader, answer),
+        Reply::Training(answer) => training::body(reader, answer),
+    }
+}
+
+/// Every question with its answer for an example.
+#[component]
+pub fn AnswersPage() -> impl IntoView {
+    let backend = backend();
+    answered(async move {
+        let mut cards = Vec::new();
+        for question in &QUESTIONS {
+            let reader = question.reader();
+            let reply = backend.ask(question.topic, reader.clone()).await?;
+            let told = match &*reply {
+                Ok(reply) => lead(&reader, reply),
+                Err(error) => format!("This planner does not answer it: {error}."),
+            };
+            cards.push(card(question, &told));
+        }
+        let example = format!(
+            "The answers below are those for {} on one {}, an example: each page computes them for your model and card.",
+            parts::short(MODEL),
+            link::gpu_name(GPU)
+        );
+        Ok(view! {
+            <Title text="Answers" />
+            <Meta
+                name="description"
+                content="Can I run X on Y? How much VRAM per billion parameters? Is it worth quantizing? Flash attention or not? \
+                         Fine-tune or LoRA? With numbers computed for your model and card."
+            />
+            <main id="main" class="page answers">
+                <div class="head">
+                    <div>
+                        <h1>"What people ask first"</h1>
+                        <p class="muted lead">{example}</p>
+                    </div>
+                    <a class="button primary" href="/planner">
+                        "Open the planner"
+                    </a>
+                </div>
+                {cards}
+            </main>
+        }
+        .into_any())
+    })
+}
+
+fn card(question: &'static Question, told: &str) -> AnyView {
+    let href = format!("/answers/{}", question.slug);
     view! {
-        <section id=id class="card" data-test=id>
+        <section class="card" id=question.slug data-test=question.slug>
             <header>
-                <h2>{question}</h2>
-                <small>
-                    <a href=format!("#{id}")>"link to this answer"</a>
-                </small>
+                <h2>
+                    <a href=href.clone()>{question.asked}</a>
+                </h2>
             </header>
-            {answer}
+            <p class="lead num">{told.to_owned()}</p>
+            <p>
+                <a class="button" href=href aria-label=format!("{} For your model and card", question.asked)>
+                    "For your model and card"
+                </a>
+            </p>
         </section>
     }
     .into_any()
 }
 
-/// A table that may be wider than the screen.
-fn table(label: &'static str, head: &[(&'static str, bool)], rows: Vec<AnyView>) -> AnyView {
-    let head: Vec<AnyView> = head
-        .iter()
-        .map(|(name, figure)| {
-            let class = figure.then_some("n");
-            view! { <th scope="col" class=class>{*name}</th> }.into_any()
-        })
-        .collect();
-    view! {
-        <div class="scroll" tabindex="0" role="region" aria-label=label>
-            <table>
-                <thead>
-                    <tr>{head}</tr>
-                </thead>
-                <tbody class="num">{rows}</tbody>
-            </table>
-        </div>
+/// One question, for the model and the card of the address.
+#[component]
+pub fn AnswerPage() -> impl IntoView {
+    let slug = use_params_map().get_untracked().get("question").unwrap_or_default();
+    let Some(question) = QUESTIONS.iter().find(|question| question.slug == slug) else {
+        set_status(StatusCode::NOT_FOUND);
+        return view! { <NotFoundPage /> }.into_any();
+    };
+    let asked = Asked::read(question, &use_location().search.get_untracked());
+    if let Some(status) = asked.status() {
+        set_status(status);
     }
-    .into_any()
-}
-
-fn open(planned: &Planned, text: String) -> AnyView {
-    view! { <a href=link::planner_href(&planned.plan)>{text}</a> }.into_any()
-}
-
-fn precision(planned: &Planned) -> String {
-    planned.plan.precision.weights.map_or_else(
-        || "as stored".to_owned(),
-        |precision| match precision.as_str().strip_prefix("gguf:") {
-            Some("bf16") => "bf16".to_owned(),
-            Some(kind) => kind.to_uppercase(),
-            None => precision.to_string(),
-        },
-    )
-}
-
-/// A model's name without its owner.
-fn short(id: &str) -> &str {
-    id.rsplit('/').next().unwrap_or(id)
-}
-
-fn cards(rows: &[OnOneCard]) -> AnyView {
-    let told = answers::MODELS
-        .iter()
-        .map(|model| {
-            let of = |wanted: fn(&Way) -> bool| {
-                let of_model = rows.iter().filter(|row| row.model == *model);
-                of_model.filter(|row| wanted(&row.way)).map(|row| link::gpu_name(row.gpu)).collect::<Vec<_>>()
-            };
-            let whole = of(|way| matches!(way, Way::Whole { .. }));
-            let split = of(|way| matches!(way, Way::Split { .. }));
-            let name = short(model);
-            match (whole.is_empty(), split.is_empty()) {
-                (false, true) => format!("{name} runs whole on each of these cards."),
-                (false, false) => format!("{name} runs whole on {}, and in part on the others.", whole.join(", ")),
-                (true, false) => {
-                    format!("{name} runs whole on none of them; with some of its layers in host memory it runs slowly.")
+    let backend = backend();
+    answered(async move {
+        let reply = backend.ask(question.topic, asked.reader.clone()).await?;
+        let reader = &asked.reader;
+        let told = match &*reply {
+            Ok(reply) => view! {
+                <p class="lead answer num" data-test="answer">
+                    {lead(reader, reply)}
+                </p>
+                {body(reader, reply)}
+            }
+            .into_any(),
+            Err(error) => {
+                set_status(StatusCode::UNPROCESSABLE_ENTITY);
+                view! {
+                    <p class="notice bad" role="alert" data-test="refused">
+                        {sentence(&format!("This is not planned: {} ({})", error.problem, error.field))}
+                        " "
+                        {sentence(&error.remedy)}
+                    </p>
                 }
-                (true, true) => format!("{name} runs on none of them."),
+                .into_any()
             }
-        })
-        .collect::<Vec<_>>()
-        .join(" ");
-    let body = rows
-        .iter()
-        .map(|row| {
-            let (state, how, total, longest) = match &row.way {
-                Way::Whole { planned, longest_context } => (
-                    view! { <span class="state ok">"whole"</span> }.into_any(),
-                    open(planned, precision(planned)),
-                    format::gib_figure(planned.estimate.per_gpu.total),
-                    format!("{} tokens", format::count(longest_context.0)),
-                ),
-                Way::Split { planned, gpu_layers, layers } => (
-                    view! { <span class="state quiet">"in part"</span> }.into_any(),
-                    open(
-                        planned,
-                        format!("{}, {gpu_layers} of {layers} layers on the card", precision(planned)),
-                    ),
-                    format::gib_figure(planned.estimate.per_gpu.total),
-                    format!("{} in host memory", format::gib(planned.estimate.host.total)),
-                ),
-                Way::No => (
-                    view! { <span class="state bad">"no"</span> }.into_any(),
-                    "not even one layer".into_any(),
-                    "–".to_owned(),
-                    String::new(),
-                ),
-            };
-            view! {
-                <tr>
-                    <td>{short(row.model)}</td>
-                    <td>{link::gpu_name(row.gpu)}</td>
-                    <td>{state}</td>
-                    <td>{how}</td>
-                    <td class="n">{total}</td>
-                    <td class="n">{longest}</td>
-                </tr>
-            }
-            .into_any()
-        })
-        .collect();
-    view! {
-        <p class="lead">{told}</p>
-        {table(
-            "One card",
-            &[
-                ("Model", false),
-                ("Card", false),
-                ("Runs", false),
-                ("How: best weights that fit", false),
-                ("On the card, GiB", true),
-                ("Longest context, or the rest", true),
-            ],
-            body,
-        )}
-        <p class="muted note">
-            {format!(
-                "In llama.cpp, one sequence of {} tokens at a time, nothing else on the card: a desktop takes another half to one \
-                 GiB. The weights are the most exact that fit: 16 bits, then Q8_0, Q6_K, Q5_K_M, Q4_K_M; below that the layers that \
-                 fit, the rest in host memory.",
-                format::count(CONTEXT)
-            )}
-        </p>
-    }
-    .into_any()
-}
-
-fn billion(rows: &[PerBillion]) -> AnyView {
-    let of =
-        |precision: &str| rows.iter().find(|row| row.precision.as_str() == precision).map(|row| row.bytes);
-    let folklore = of("bf16").map(|sixteen| {
-        let mut said = vec![format!(
-            "Folklore says one gigabyte per billion parameters. In 16 bits it is {} GB, which is {}.",
-            format::figure(sixteen.0 as f64 / 1e9),
-            format::gib(sixteen)
-        )];
-        for (precision, bits, share) in [("fp8", "8", "half"), ("gguf:q4_k_m", "4", "a quarter")] {
-            said.extend(of(precision).map(|bytes| {
-                format!(
-                    "{} takes {} of that, not {share}: scales, and tensors that stay in more than {bits} bits.",
-                    label(precision),
-                    format::share(bytes, sixteen)
-                )
-            }));
+        };
+        let title = (question.of)(reader);
+        Ok(view! {
+            <Title text=title.clone() />
+            <Meta name="description" content=question.description />
+            <main id="main" class="page answers">
+                <div class="head">
+                    <h1>{title}</h1>
+                </div>
+                {asked.form(question)} {asked.notices()} {told} {others(question, reader)}
+            </main>
         }
-        said.join(" ")
-    });
-    let most = rows.iter().map(|row| row.bytes).max().unwrap_or(Bytes(1));
-    let body = rows
+        .into_any())
+    })
+}
+
+/// The other questions, of the same model and card.
+fn others(own: &Question, reader: &Reader) -> AnyView {
+    let links: Vec<AnyView> = QUESTIONS
         .iter()
-        .map(|row| {
-            let width = format!("width:{:.1}%", 100.0 * row.bytes.0 as f64 / most.0.max(1) as f64);
-            let estimate = &row.planned.estimate;
+        .filter(|question| question.slug != own.slug)
+        .map(|question| {
             view! {
-                <tr>
-                    <td class="nowrap">{open(&row.planned, label(row.precision.as_str()))}</td>
-                    <td class="n">{format::gib_figure(row.bytes)}</td>
-                    <td class="n">{format!("{:.2}", row.bytes.0 as f64 / 1e9)}</td>
-                    <td class="meter">
-                        <i style=width></i>
-                    </td>
-                    <td class="n">{format::gib_figure(estimate.per_gpu.weights + estimate.host.weights)}</td>
-                </tr>
+                <li>
+                    <a class="chip" href=question.href(reader)>
+                        {question.asked}
+                    </a>
+                </li>
             }
             .into_any()
         })
         .collect();
     view! {
-        <p class="lead">{folklore}</p>
-        {table(
-            "By precision",
-            &[
-                ("Weights", false),
-                ("A billion, GiB", true),
-                ("The same in GB", true),
-                ("", false),
-                ("All of Llama-3.1-8B, GiB", true),
-            ],
-            body,
-        )}
-        <p class="muted note">
-            "As an engine holds them: with the scales, and with the tensors that each precision leaves alone. Small models leave \
-             more alone: their embeddings are a larger share. The cache, activations and the engine itself come on top."
-        </p>
-    }
-    .into_any()
-}
-
-fn label(precision: &str) -> String {
-    match precision {
-        "nf4" => "NF4".to_owned(),
-        "nf4-dq" => "NF4, double quantized".to_owned(),
-        "int4-g128" => "int4, groups of 128".to_owned(),
-        "w8a8" => "w8a8".to_owned(),
-        other => other
-            .strip_prefix("gguf:")
-            .map_or_else(|| other.to_owned(), |kind| format!("GGUF {}", kind.to_uppercase())),
-    }
-}
-
-fn trades(rows: &[(Plan, ParetoPoint)]) -> AnyView {
-    let speed = |point: &ParetoPoint| point.tokens_per_second.unwrap_or(0.0);
-    let sixteen = rows.iter().map(|(_, point)| point).find(|point| point.weights.as_str() == "bf16");
-    let lead = sixteen.and_then(|sixteen| {
-        let (_, smallest) = rows.first()?;
-        let times = speed(smallest) / speed(sixteen);
-        let quality = smallest.quality.as_ref();
-        let lost = quality.map(|quality| {
-            format!(" What it loses in quality, as published: {}.", components::lost(quality.class))
-        });
-        let lost = lost.unwrap_or_default();
-        (times.is_finite() && times > 0.0).then(|| {
-            format!(
-                "{} needs {} of the memory of 16 bits and is {:.1} times as fast for one reader.{lost}",
-                label(smallest.weights.as_str()),
-                format::share(smallest.needed_bytes, sixteen.needed_bytes),
-                times
-            )
-        })
-    });
-    let body = rows
-        .iter()
-        .map(|(plan, point)| {
-            let quality = point.quality.as_ref();
-            let lost = quality.map_or("not known", |quality| components::lost(quality.class));
-            let percent = quality.and_then(|quality| quality.perplexity_percent).map(format::signed_percent);
-            let lost =
-                percent.map_or_else(|| lost.to_owned(), |percent| format!("{lost}, perplexity {percent}"));
-            let source =
-                quality.map_or_else(|| "nothing published is known here".to_owned(), |q| q.source.clone());
-            let fits = if point.fits { ("state ok", "fits") } else { ("state bad", "does not") };
-            view! {
-                <tr>
-                    <td>
-                        <a href=link::planner_href(plan)>{label(point.weights.as_str())}</a>
-                    </td>
-                    <td class="n">{format::gib_figure(point.needed_bytes)}</td>
-                    <td>
-                        <span class=fits.0>{fits.1}</span>
-                    </td>
-                    <td class="n">{point.tokens_per_second.map(format::figure)}</td>
-                    <td>{lost}</td>
-                    <td class="long">{source}</td>
-                </tr>
-            }
-            .into_any()
-        })
-        .collect();
-    view! {
-        <p class="lead">{lead}</p>
-        {table(
-            "What precisions trade",
-            &[
-                ("Weights", false),
-                ("Needed, GiB", true),
-                ("", false),
-                ("Tokens a second", true),
-                ("Quality lost", false),
-                ("As published", false),
-            ],
-            body,
-        )}
-        <p class="muted note">
-            "Llama-3.1-8B on an RTX 4090 in vLLM, one sequence of 3,072 tokens and 1,024 more. Only precisions that no other beats in \
-             all of memory, speed and quality. For many readers at once arithmetic counts too, and the gain in speed shrinks."
-        </p>
-    }
-    .into_any()
-}
-
-fn training(rows: &[TrainingRow]) -> AnyView {
-    let most = rows.iter().map(|row| row.times_serving).fold(1.0, f64::max);
-    let lead = rows.iter().max_by(|a, b| a.times_serving.total_cmp(&b.times_serving)).map(|row| {
-        let least = rows.iter().skip(1).min_by(|a, b| a.times_serving.total_cmp(&b.times_serving));
-        let least = least.map_or_else(String::new, |least| {
-            format!(" The least is {}, with {} times.", least.what, format::figure(least.times_serving))
-        });
-        format!(
-            "For {}, {} takes {} times what serving one sequence does: gradients and the optimizer's states come on top of the \
-             weights.{least}",
-            short(TRAINED),
-            row.what,
-            format::figure(row.times_serving)
-        )
-    });
-    let body = rows
-        .iter()
-        .map(|row| {
-            let parts = &row.planned.estimate.per_gpu;
-            let kept = parts.kv_cache + parts.activations + parts.temporary;
-            let rest = parts.total.saturating_sub(parts.weights + parts.gradients + parts.optimizer + kept);
-            let width = format!("width:{:.1}%", 100.0 * row.times_serving / most);
-            let mut what: Vec<char> = row.what.chars().collect();
-            if let Some(first) = what.first_mut() {
-                *first = first.to_ascii_uppercase();
-            }
-            view! {
-                <tr>
-                    <td>{open(&row.planned, what.into_iter().collect())}</td>
-                    <td class="n">{format::gib_figure(parts.total)}</td>
-                    <td class="n">{format!("{:.1} ×", row.times_serving)}</td>
-                    <td class="meter">
-                        <i style=width></i>
-                    </td>
-                    <td class="n">{format::gib_figure(parts.weights)}</td>
-                    <td class="n">{format::gib_figure(parts.gradients + parts.optimizer)}</td>
-                    <td class="n">{format::gib_figure(kept)}</td>
-                    <td class="n">{format::gib_figure(rest)}</td>
-                </tr>
-            }
-            .into_any()
-        })
-        .collect();
-    view! {
-        <p class="lead">{lead}</p>
-        {table(
-            "Training against inference",
-            &[
-                ("What is done", false),
-                ("In all, GiB", true),
-                ("Of serving", true),
-                ("", false),
-                ("Weights", true),
-                ("Gradients, optimizer", true),
-                ("Activations, cache", true),
-                ("Overhead", true),
-            ],
-            body,
-        )}
-        <p class="muted note">
-            {format!(
-                "Sequences of {} tokens, one at a time, in Transformers on one GPU large enough for all of it. Longer sequences \
-                 and larger batches add activations, not states.",
-                format::count(SEQUENCE)
-            )}
-        </p>
+        <nav aria-label="Other questions">
+            <ul class="chips">
+                {links}
+                <li>
+                    <a class="chip" href="/answers">
+                        "All questions"
+                    </a>
+                </li>
+            </ul>
+        </nav>
     }
     .into_any()
 }

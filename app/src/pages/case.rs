@@ -19,7 +19,7 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
-use super::run::{MachineCard, MethodCard, residual_percent};
+use super::run::{MachineCard, MethodCard, plans, residual_percent};
 use super::{answered, backend, runs, unknown_id};
 use crate::backend::CaseDetail;
 use crate::components::{Fact, State, Tone, When};
@@ -38,6 +38,7 @@ pub fn CasePage() -> impl IntoView {
         let unread = place.filter(|_| before.is_none());
         let CaseDetail { case, run, machine } = backend.case(id).await?;
         let history = backend.history(id, before).await?;
+        let today = backend.today(plans(std::slice::from_ref(&case))).await?.remove(&id);
         let now = backend.site().await?.now;
         let device = device_name(case.spec.device, &machine);
         Ok(view! {
@@ -68,7 +69,7 @@ pub fn CasePage() -> impl IntoView {
                         {case.measurement.as_ref().and_then(|m| recorded::energy(&case.spec, m))}
                         {case.measurement.as_ref().and_then(|m| m.telemetry.as_ref()).map(recorded::telemetry)}
                     </div>
-                    <div class="stack">{estimates::cards(&case)}</div>
+                    <div class="stack">{estimates::cards(&case, today.as_ref())}</div>
                 </div>
                 {again(&case)}
                 {past::table(&history, id, before.is_some(), now)}

@@ -5,7 +5,7 @@ mod views;
 
 use std::collections::BTreeMap;
 
-use contract::explore::{CaseListing, CaseQuery, Facet, FacetValue, Order, PER_PAGE};
+use contract::explore::{CaseListing, CaseQuery, Facet, FacetValue, Order};
 use contract::ids::UnixMillis;
 use contract::machine::Machine;
 use leptos::prelude::*;
@@ -54,6 +54,9 @@ pub fn CasesPage() -> impl IntoView {
                         <p class="muted num">{told(listing.total, &asked)}</p>
                     </div>
                     <div class="row">
+                        <a class="button from-phone" href="#filters">
+                            "Filters"
+                        </a>
                         <a class="button" href=with("/compare", &exports, &[])>
                             "Compare"
                         </a>
@@ -178,6 +181,7 @@ pub(super) fn chosen(
                 Ok(ms) => format!("{name} {}", format::moment(UnixMillis(ms))),
                 Err(_) => continue,
             },
+            "run" => "of one run".to_owned(),
             "q" => format!("model has “{value}”"),
             _ => format!("{} {value}", Facet::named(name).map_or(name, title).to_lowercase()),
         };
@@ -251,6 +255,8 @@ fn choose(asked: &Asked) -> impl IntoView + use<> {
 pub(super) const fn title(facet: Facet) -> &'static str {
     match facet {
         Facet::Model => "Model",
+        Facet::Task => "Task",
+        Facet::Method => "Training",
         Facet::Precision => "Precision",
         Facet::Attention => "Attention",
         Facet::Variant => "Decoder",
@@ -291,7 +297,7 @@ pub(super) fn Filters(
         })
         .collect();
     view! {
-        <form class="card" method="get" action=page aria-label="Filters" data-test="case-filters">
+        <form class="card" id="filters" method="get" action=page aria-label="Filters" data-test="case-filters">
             <label class="field">
                 <span>"Model"</span>
                 <input
@@ -315,7 +321,7 @@ pub(super) fn Filters(
                     </label>
                 </div>
             </fieldset>
-            {hidden(&more)}
+            {hidden(&more)} {hidden(&query.run.map(|run| ("run", run.to_string())).into_iter().collect::<Vec<_>>())}
             <div class="row">
                 <button class="button primary">"Show"</button>
                 <a class="button" href=with(page, &more, &[])>
@@ -455,7 +461,7 @@ fn pages(asked: &Asked, listing: &CaseListing) -> impl IntoView + use<> {
         view! {
             <nav class="row" aria-label="Pages">
                 {before.map(|href| view! { <a class="button" rel="prev" href=href>"Before"</a> })}
-                {after.map(|href| view! { <a class="button" rel="next" href=href>{format!("Next {PER_PAGE}")}</a> })}
+                {after.map(|href| view! { <a class="button" rel="next" href=href>{format!("Next {}", asked.query.limit)}</a> })}
             </nav>
         }
     })

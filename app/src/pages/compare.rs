@@ -140,10 +140,16 @@ fn shown(query: &CompareQuery, compared: &Comparison, notices: AnyView) -> AnyVi
         format!(", matched without their {}", axes.join(", "))
     });
     let left_out = (compared.left_out > 0).then(|| {
-        let said = format!(
-            "Of the cases that pass, the newest are compared; {} older ones are left out. Narrow the filters to reach them.",
-            format::count(compared.left_out)
-        );
+        let count = format::count(compared.left_out);
+        let said = match query.by {
+            Some(_) => format!(
+                "Of the cases that pass, the newest are compared; {count} older ones are left out. Narrow the filters to reach \
+                 them."
+            ),
+            None => format!(
+                "Of each run at most 1,000 cases are compared, those first that another of the runs has too; {count} are left out."
+            ),
+        };
         view! { <p class="notice">{said}</p> }
     });
     let tables: Vec<_> = figures

@@ -76,7 +76,13 @@ fn Page(doc: &'static Doc) -> impl IntoView {
 fn rendered(markdown: &str) -> String {
     let mut page = String::new();
     html::push_html(&mut page, Parser::new_ext(markdown, Options::ENABLE_TABLES));
-    page
+    // What may be wider than the screen is scrolled by keys, too.
+    page.replace("<pre>", "<pre tabindex=\"0\">")
+        .replace(
+            "<table>",
+            "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Table\"><table>",
+        )
+        .replace("</table>", "</table></div>")
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ fn FirstBenchmark(runners: Vec<Runner>, may_write: bool) -> impl IntoView {
         .into_any(),
         None => view! {
             <p>"No runner is online. Start one on the machine to measure:"</p>
-            <pre>"bench-runner daemon --server http://HOST:PORT --token TOKEN"</pre>
+            <pre tabindex="0">"bench-runner daemon --server http://HOST:PORT --token TOKEN"</pre>
             <p class="muted">
                 "Or measure without the server, into its database: "
                 <code>{format!("bench-runner run --model {} --db plimsoll.db", sweep.models.join(","))}</code>

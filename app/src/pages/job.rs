@@ -2,6 +2,7 @@
 
 use contract::command::{FOLDER, commands};
 use contract::ids::JobId;
+use contract::run::CASES_OF_PAGE;
 use contract::sweep::Sweep;
 use contract::training::Training;
 use leptos::prelude::*;
@@ -22,7 +23,10 @@ pub fn JobPage() -> impl IntoView {
         let job = backend.job(id).await?;
         let site = backend.site().await?;
         let cases = match job.run_id {
-            Some(run) => backend.run(run).await?.cases.iter().map(CaseLine::of).collect(),
+            Some(run) => {
+                let from = job.progress.done.saturating_sub(CASES_OF_PAGE);
+                backend.run(run, from).await?.cases.iter().map(CaseLine::of).collect()
+            }
             None => Vec::new(),
         };
         let sweep = job.sweep.clone();
@@ -42,7 +46,7 @@ pub fn JobPage() -> impl IntoView {
                         "All jobs"
                     </a>
                 </div>
-                <JobProgress job cases may_cancel=site.may_write />
+                <JobProgress job=job.into() cases may_cancel=site.may_write />
                 <section class="card">
                     <header>
                         <h2>"Sweep"</h2>

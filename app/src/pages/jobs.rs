@@ -129,6 +129,10 @@ fn Runners(runners: Vec<Runner>) -> impl IntoView {
             let machine = registration.machine;
             let gpus: Vec<String> = machine.gpus.into_iter().map(|gpu| gpu.name).collect();
             let place = if gpus.is_empty() { machine.cpu.model } else { gpus.join(", ") };
+            let models = match registration.models.len() {
+                1 => "1 model".to_owned(),
+                n => format!("{n} models"),
+            };
             let devices: Vec<String> = registration.devices.iter().map(ToString::to_string).collect();
             view! {
                 <dt>{registration.name}</dt>
@@ -137,10 +141,10 @@ fn Runners(runners: Vec<Runner>) -> impl IntoView {
                     <br />
                     <small>
                         {format!(
-                            "{} · {} · {} models · bench-runner {}",
+                            "{} · {} · {} · bench-runner {}",
                             machine.name,
                             devices.join(", "),
-                            registration.models.len(),
+                            models,
                             registration.build.version,
                         )}
                     </small>

@@ -6,6 +6,7 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 
 use super::set_status;
+use crate::address::local_path;
 
 /// Asks for the token; the server answers with a cookie.
 #[component]
@@ -23,11 +24,7 @@ pub fn LoginPage() -> impl IntoView {
         }
         None => None,
     };
-    // Only a path of this site: `//host` and `\host` would lead elsewhere.
-    let next = query
-        .get("next")
-        .filter(|next| next.starts_with('/') && !next.starts_with("//") && !next.contains('\\'))
-        .unwrap_or_else(|| "/".to_owned());
+    let next = local_path(&query.get("next").unwrap_or_default()).to_owned();
     view! {
         <Title text="Log in" />
         <main id="main" class="page narrow">

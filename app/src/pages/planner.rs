@@ -8,7 +8,7 @@ use leptos_router::hooks::use_location;
 
 use super::origin::LinkPreview;
 use super::{answered, backend, measured, set_status};
-use crate::islands::{PlannerBoard, options};
+use crate::islands::{PlannerBoard, Start, options};
 use crate::{fields, link, words};
 
 /// A plan and its answer: the query is the plan's readable link.
@@ -69,7 +69,7 @@ pub fn PlannerPage() -> impl IntoView {
                         </p>
                     }
                 })}
-            <PlannerBoard plan against measured />
+            <PlannerBoard start=Start::of(&plan, against.as_ref(), measured).packed() />
         }
         .into_any())
     })

@@ -12,8 +12,8 @@ use leptos_router::hooks::use_location;
 use super::cases::{Filters, chosen, hidden, pairs_of, title};
 use super::{answered, backend, runs};
 use crate::address::with;
-use crate::charts::Chart;
 use crate::charts::plots::{self, By, Kind, Plot, PlotQuery, Table};
+use crate::charts::{Chart, Window};
 use crate::format;
 
 /// The plot that the address asks for.
@@ -26,12 +26,12 @@ pub fn PlotsPage() -> impl IntoView {
         let (plot, points) = plots::plot(&*backend, &asked).await?;
         let machines: BTreeMap<String, String> =
             backend.machines().await?.into_iter().map(|m: Machine| (m.id.to_string(), m.name)).collect();
-        let unread = unread.iter().map(|error| runs::unread_value(&error.name, &error.value)).collect_view();
+        let unread = unread.iter().map(left_aside).collect_view();
         let more = own_pairs(&asked);
         let kinds = Kind::ALL
             .into_iter()
             .map(|kind| {
-                let href = with("/plots", &pairs(&PlotQuery { kind, ..asked.clone() }), &[]);
+                let href = with("/plots", &pairs(&PlotQuery { kind, ..asked.whole() }), &[]);
                 view! {
                     <a href=href aria-current=(kind == asked.kind).then_some("true")>
                         {kind.title()}
@@ -54,6 +54,9 @@ pub fn PlotsPage() -> impl IntoView {
                         <h1>"Plots"</h1>
                         <p class="muted num">{matched} ", " <a href=cases>"listed as cases"</a></p>
                     </div>
+                    <a class="button from-phone" href="#filters">
+                        "Filters"
+                    </a>
                 </div>
                 {unread}
                 <nav class="tabs" aria-label="Plots">
@@ -77,17 +80,24 @@ fn read(address: &str) -> (PlotQuery, Vec<QueryError>) {
         if name != "plot" {
             return true;
         }
-        match Kind::named(value) {
-            Some(named) => kind = named,
-            None => {
-                unread.push(QueryError { name: name.clone(), value: value.clone(), reason: String::new() });
-            }
+        if let Some(named) = Kind::named(value) {
+            kind = named;
+        } else {
+            let kinds = Kind::ALL.map(Kind::as_str).join(", ");
+            let reason = format!("\"{value}\" is unknown; accepted: {kinds}");
+            unread.push(QueryError { name: name.clone(), value: value.clone(), reason });
         }
         false
     });
     let (asked, errors) = PlotQuery::read(kind, pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())));
     unread.extend(errors);
     (asked, unread)
+}
+
+/// What of the address means nothing, and what would.
+fn left_aside(error: &QueryError) -> AnyView {
+    let said = format!("{} in the address was left aside: {}.", error.name, error.reason);
+    view! { <p class="notice warn">{said}</p> }.into_any()
 }
 
 /// The pairs of the address that are no filter.
@@ -110,6 +120,15 @@ fn shown(asked: &PlotQuery, plot: Plot, points: &CasePoints) -> AnyView {
             .into_any();
     }
     let counted = plot.counted();
+    let whole = plot.zoomed.map(|_| {
+        let href = with("/plots", &pairs(&asked.whole()), &[]);
+        view! {
+            " "
+            <a href=href data-test="whole">
+                "Show the whole plot"
+            </a>
+        }
+    });
     let Some(chart) = &plot.chart else {
         return view! {
             <section class="card" data-test="plot">
@@ -118,8 +137,11 @@ fn shown(asked: &PlotQuery, plot: Plot, points: &CasePoints) -> AnyView {
                 </header>
                 {choices(asked)}
                 <p class="notice" data-test="nothing-plotted">
-                    "None of the cases that match can be plotted here. "
-                    {counted}
+                    {if whole.is_some() {
+                        "Nothing lies in this range. "
+                    } else {
+                        "None of the cases that match can be plotted here. "
+                    }} {counted} {whole}
                 </p>
             </section>
         }
@@ -137,11 +159,14 @@ fn shown(asked: &PlotQuery, plot: Plot, points: &CasePoints) -> AnyView {
             </header>
             {choices(asked)}
             {drawing}
-            {legend(chart, &plot)}
+            {legend(chart, &plot.links)}
             <figcaption>
-                <p class="num" data-test="plot-n">{counted}</p>
+                <p class="num" data-test="plot-n">
+                    {counted} {whole}
+                </p>
                 <p class="muted">{notes}</p>
             </figcaption>
+            {zoom(&plot.settled, chart)}
             {table(asked, plot.table)}
             {downloads(asked)} <script type="module" src="/plots.js"></script>
         </figure>
@@ -196,8 +221,42 @@ fn choices(asked: &PlotQuery) -> AnyView {
     .into_any()
 }
 
+/// The part of the plot that is shown, to be chosen: a plain GET. The script reads it, too, when a rectangle is drawn.
+fn zoom(settled: &PlotQuery, chart: &Chart) -> AnyView {
+    let Some(window) = chart.window else { return ().into_any() };
+    let [x_from, x_to, y_from, y_to] = std::array::from_fn(|place| {
+        let end = window.ends()[place].map(|end| end.to_string());
+        let (name, label) = (Window::NAMES[place], if place % 2 == 0 { "from" } else { "to" });
+        view! {
+            <label>
+                <span>{label}</span>
+                <input type="number" step="any" name=name value=end />
+            </label>
+        }
+    });
+    let axis = |label: &str, from: AnyView, to: AnyView| {
+        view! {
+            <fieldset class="field">
+                <legend>{label.to_owned()}</legend>
+                <div class="range">{from} {to}</div>
+            </fieldset>
+        }
+    };
+    let kept = pairs(&PlotQuery { window: Window::default(), ..settled.clone() });
+    view! {
+        <details class="quiet" data-test="zoom">
+            <summary>"Zoom" <span class="needs-script by-mouse">", also by dragging over the plot"</span></summary>
+            <form class="filters" method="get" action="/plots" aria-label="Range that is shown" data-zoom="">
+                {hidden(&kept)} {axis(&chart.x.label, x_from.into_any(), x_to.into_any())}
+                {axis(&chart.y.label, y_from.into_any(), y_to.into_any())} <button class="button">"Show"</button>
+            </form>
+        </details>
+    }
+    .into_any()
+}
+
 /// The entries of the legend; those of series lead to their cases.
-fn legend(chart: &Chart, plot: &Plot) -> AnyView {
+pub(super) fn legend(chart: &Chart, links: &BTreeMap<String, String>) -> AnyView {
     let entries = chart
         .legend()
         .into_iter()
@@ -217,7 +276,7 @@ fn legend(chart: &Chart, plot: &Plot) -> AnyView {
                 }
                 None => sample().into_any(),
             };
-            let name = match plot.links.get(&entry.name) {
+            let name = match links.get(&entry.name) {
                 Some(href) => view! { <a href=href.clone()>{entry.name}</a> }.into_any(),
                 None => entry.name.into_any(),
             };
@@ -326,9 +385,28 @@ mod tests {
         let (asked, unread) = read("?plot=pie&x=moon&y=&colour=red");
         let names: Vec<&str> = unread.iter().map(|error| error.name.as_str()).collect();
         assert_eq!((asked.kind, names), (Kind::Speed, vec!["plot", "x", "colour"]));
+        assert!(unread.iter().all(|error| !error.reason.is_empty()), "{unread:?}");
         let (asked, unread) = read("?plot=pareto&y=ttft&series=precision");
         assert_eq!((asked.y, unread.len()), (Figure::Decode, 0), "this plot has no choice of a figure");
         let (asked, _) = read("?plot=speed&series=quality");
         assert_eq!(asked.series, Some(By::Facet(Facet::Precision)), "speed has no series by quality");
+    }
+
+    #[test]
+    fn a_range_is_of_one_plot_and_left_with_it() {
+        let (asked, unread) = read("?plot=memory&x=batch&unit=GiB&x_from=1&x_to=8.5&y_to=-2&precision=bf16");
+        assert_eq!(unread, []);
+        assert_eq!(asked.window.ends(), [Some(1.0), Some(8.5), None, Some(-2.0)]);
+        let written = "/plots?plot=memory&x=batch&unit=GiB&x_from=1&x_to=8.5&y_to=-2&precision=bf16";
+        assert_eq!(with("/plots", &pairs(&asked), &[]), written);
+        let whole = with("/plots", &pairs(&asked.whole()), &[]);
+        assert_eq!(whole, "/plots?plot=memory&x=batch&precision=bf16");
+
+        let (asked, unread) = read("?plot=heat&x_from=1&x_to=2");
+        assert!(unread.is_empty() && asked.window.is_whole(), "this plot has no range");
+        let (asked, unread) = read("?plot=speed&x_from=8&x_to=1&y_from=wide&y_to=5&unit=MB");
+        let names: Vec<&str> = unread.iter().map(|error| error.name.as_str()).collect();
+        assert_eq!(names, ["unit", "x_to", "y_from"]);
+        assert_eq!(asked.window.ends(), [None, None, None, Some(5.0)], "what can be read is kept");
     }
 }

@@ -2,17 +2,20 @@
 
 pub(super) mod cases;
 
-use contract::case::{Case, CaseStatus};
-use contract::ids::RunId;
+use std::collections::BTreeMap;
+
+use contract::case::Case;
+use contract::explore::CaseLine;
+use contract::ids::{CaseId, RunId};
 use contract::machine::Machine;
 use contract::measurement::Measurement;
-use contract::run::{Run, RunDetail};
-use contract::statistics::CaseSpeed;
+use contract::run::{Run, RunFigures, RunPage};
 use leptos::prelude::*;
 use leptos_meta::Title;
-use leptos_router::hooks::use_params_map;
+use leptos_router::hooks::{use_params_map, use_query_map};
+use planner::Plan;
 
-use super::runs::origin;
+use super::runs::{self, origin};
 use super::{answered, backend, unknown_id};
 use crate::charts::{self, Chart};
 use crate::components::{Fact, State, Tone, When};
@@ -23,11 +26,16 @@ use crate::format;
 pub fn RunPage() -> impl IntoView {
     let backend = backend();
     let id = use_params_map().get_untracked().get("id").unwrap_or_default();
+    let place = use_query_map().get_untracked().get("from").filter(|place| !place.is_empty());
     answered(async move {
         let id = id.parse::<RunId>().map_err(|_| unknown_id("run", &id))?;
-        let detail = backend.run(id).await?;
+        let from: Option<u32> = place.as_ref().and_then(|place| place.parse().ok());
+        let unread = place.filter(|_| from.is_none());
+        let page = backend.run(id, from.unwrap_or(0)).await?;
+        let today = backend.today(plans(&page.cases)).await?;
         let now = backend.site().await?.now;
-        let RunDetail { run, machine, cases } = detail;
+        let pages = pages(&page);
+        let RunPage { run, machine, figures, lines, cases, .. } = page;
         Ok(view! {
             <Title text=run.name.clone() />
             <main id="main" class="page">
@@ -49,9 +57,10 @@ pub fn RunPage() -> impl IntoView {
                         </a>
                     </div>
                 </div>
-                <Facts run=run.clone() cases=cases.clone() />
-                <Plots cases=cases.clone() />
-                <cases::Cases cases=cases.clone() />
+                {unread.map(|place| runs::unread_value("from", &place))}
+                <Facts run=run.clone() figures=figures.clone() />
+                <Plots lines all=figures.done run=id />
+                <cases::Cases cases=cases.clone() today pages />
                 <div class="cards">
                     <MachineCard machine run=run.clone() />
                     <MethodCard run cases />
@@ -62,15 +71,30 @@ pub fn RunPage() -> impl IntoView {
     })
 }
 
+/// What today's planner is asked of cases.
+pub(super) fn plans(cases: &[Case]) -> Vec<(CaseId, Plan)> {
+    cases.iter().filter_map(|case| Some((case.id, case.plan.clone()?))).collect()
+}
+
+/// Links to the cases before and after those of this page, and to all of them as a list; nothing where one page has all.
+fn pages(page: &RunPage) -> Option<AnyView> {
+    let (first, last) = (page.cases.first()?.position + 1, page.cases.last()?.position + 1);
+    let id = page.run.id;
+    let href = |from: u32| format!("/runs/{id}?from={from}#cases");
+    let links = view! {
+        <nav class="row inset" aria-label="Pages of cases">
+            {page.previous.map(|from| view! { <a class="button" rel="prev" href=href(from)>"Before"</a> })}
+            <span class="muted num">{format!("cases {} to {}", format::count(first.into()), format::count(last.into()))}</span>
+            {page.next.map(|from| view! { <a class="button" rel="next" href=href(from)>"Next"</a> })}
+            <a href=format!("/cases?run={id}")>"All of them, to filter and order"</a>
+        </nav>
+    };
+    (page.previous.is_some() || page.next.is_some()).then(|| links.into_any())
+}
+
 #[component]
-fn Facts(run: Run, cases: Vec<Case>) -> impl IntoView {
+fn Facts(run: Run, figures: RunFigures) -> impl IntoView {
     let total = run.sweep.len();
-    let ok = cases.iter().filter(|case| case.status == CaseStatus::Ok).count();
-    let speeds = cases.iter().filter_map(|case| Some(CaseSpeed::of(&case.spec, case.measurement.as_ref()?)));
-    let best = speeds.filter_map(|s| s.decode_tokens_per_second).map(|d| d.mean).reduce(f64::max);
-    let peak = cases.iter().filter_map(|case| case.measurement.as_ref()?.peak_allocated()).max();
-    let errors: Vec<f64> = cases.iter().filter_map(residual_percent).map(f64::abs).collect();
-    let error = (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64);
     let took = run.finished_at.map(|end| end.0.saturating_sub(run.started_at.0).max(0).unsigned_abs());
     view! {
         <dl class="facts num">
@@ -80,16 +104,21 @@ fn Facts(run: Run, cases: Vec<Case>) -> impl IntoView {
                     <State word=run.status.as_str() tone=Tone::from(run.status) />
                 </dd>
             </div>
-            <Fact name="Cases" value=cases.len().to_string() unit=format!("of {total}, {ok} ok") />
-            {best.map(|best| view! { <Fact name="Best decode" value=format::figure(best) unit="tok/s" /> })}
-            {peak.map(|peak| view! { <Fact name="Largest peak" value=format::gib_figure(peak) unit="GiB allocated" /> })}
-            {error
+            <Fact name="Cases" value=figures.done.to_string() unit=format!("of {total}, {} ok", figures.ok) />
+            {figures
+                .best_decode_tokens_per_second
+                .map(|best| view! { <Fact name="Best decode" value=format::figure(best) unit="tok/s" /> })}
+            {figures
+                .largest_peak
+                .map(|peak| view! { <Fact name="Largest peak" value=format::gib_figure(peak) unit="GiB allocated" /> })}
+            {figures
+                .mean_error
                 .map(|error| {
                     view! {
                         <Fact
                             name="Estimate off by"
-                            value=format::percent_figure(error)
-                            unit=format!("% on average, n = {}", errors.len())
+                            value=format::percent_figure(100.0 * error)
+                            unit=format!("% on average, n = {}", figures.estimated)
                         />
                     }
                 })}
@@ -106,38 +135,61 @@ pub(super) fn residual_percent(case: &Case) -> Option<f64> {
 }
 
 #[component]
-fn Plots(cases: Vec<Case>) -> impl IntoView {
+fn Plots(
+    lines: Vec<CaseLine>,
+    /// Cases that there are.
+    all: u64,
+    run: RunId,
+) -> impl IntoView {
     let plots = [
-        ("Decode", "mean over the repetitions", charts::decode_rate(&cases)),
-        ("Prefill", "mean over the repetitions", charts::prefill_rate(&cases)),
-        ("Peak memory", "marks measured, broken lines estimated", charts::peak_memory(&cases)),
+        ("decode", "Decode", "median of the repetitions", charts::decode_rate(&lines)),
+        ("prefill", "Prefill", "median of the repetitions", charts::prefill_rate(&lines)),
+        ("peak", "Peak memory", "marks measured, broken lines estimated", charts::peak_memory(&lines)),
     ];
+    let drawn = lines.len() as u64;
+    let note = (drawn < all).then(|| {
+        let said = format!(
+            "Drawn are the first {} of {} cases that ended. ",
+            format::count(drawn),
+            format::count(all)
+        );
+        view! {
+            <p class="muted">
+                {said} <a href=format!("/plots?run={run}")>"Plot others of them"</a>
+            </p>
+        }
+    });
     let cards: Vec<_> = plots
         .into_iter()
-        .filter_map(|(name, note, chart)| chart.map(|chart| view! { <PlotCard name note chart /> }))
+        .filter_map(|(id, name, note, chart)| chart.map(|chart| view! { <PlotCard id name note chart /> }))
         .collect();
-    (!cards.is_empty()).then(|| view! { <div class="cards even plots">{cards}</div> })
+    (!cards.is_empty()).then(|| {
+        view! {
+            <div class="cards even plots">{cards}</div>
+            {note}
+            <script type="module" src="/plots.js"></script>
+        }
+    })
 }
 
 #[component]
-fn PlotCard(name: &'static str, note: &'static str, chart: Chart) -> impl IntoView {
+pub(super) fn PlotCard(
+    id: &'static str,
+    name: &'static str,
+    note: &'static str,
+    chart: Chart,
+) -> impl IntoView {
     let drawing = match chart.svg() {
         Ok(svg) => view! { <div class="plot" inner_html=svg></div> }.into_any(),
         Err(error) => view! { <p class="muted">{super::sentence(&error.to_string())}</p> }.into_any(),
     };
-    let legend = chart
-        .legend()
-        .into_iter()
-        .map(|entry| view! { <li><span style="display:contents" inner_html=entry.svg()></span>{entry.name}</li> })
-        .collect_view();
     view! {
-        <figure class="card">
+        <figure class="card" data-plot=id>
             <header>
                 <h2>{name}</h2>
                 <small>{note}</small>
             </header>
-            {drawing}
-            <ul class="legend">{legend}</ul>
+            {drawing} {super::plots::legend(&chart, &BTreeMap::new())}
         </figure>
     }
 }

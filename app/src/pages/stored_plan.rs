@@ -9,7 +9,7 @@ use super::export::{Address, Exports};
 use super::origin::LinkPreview;
 use super::{answered, backend};
 use crate::components::{Agent, Basis, Costs, Summary, When, WhereItGoes};
-use crate::{format, link, words};
+use crate::{engine, format, link, words};
 
 /// The plan of a short link.
 #[component]
@@ -22,6 +22,7 @@ pub fn StoredPlanPage() -> impl IntoView {
         let StoredPlan { id, plan, estimate, planner_version, created_at } = stored;
         let title = words::title(&plan);
         let since = since(&plan, &estimate);
+        let parameters = engine::parameters(&plan.model);
         Ok(view! {
             <Title text=title.clone() />
             <LinkPreview
@@ -46,15 +47,15 @@ pub fn StoredPlanPage() -> impl IntoView {
                     </div>
                 </div>
                 <div>
-                    <Summary plan=plan.clone() estimate=estimate.clone() />
+                    <Summary plan=plan.clone() estimate=estimate.clone() parameters />
                     <p class="muted">
                         {format!("Stored as {} ", id.clone())} <When at=created_at now />
                         {format!(", answered by planner {}. This page keeps that answer.", planner_version.clone())}
                     </p>
                 </div>
                 {since}
-                <div class="cards">
-                    <WhereItGoes plan=plan.clone() estimate=estimate.clone() />
+                <div class="cards packed">
+                    <WhereItGoes plan=plan.clone() estimate=estimate.clone() parameters />
                     <Agent estimate=estimate.clone() />
                     <Costs estimate=estimate.clone() />
                     <Basis estimate=estimate.clone() />
@@ -65,7 +66,7 @@ pub fn StoredPlanPage() -> impl IntoView {
                                 <a href="/docs/api">"the same document the API takes"</a>
                             </small>
                         </header>
-                        <pre>{serde_json::to_string_pretty(&plan).unwrap_or_default()}</pre>
+                        <pre tabindex="0">{serde_json::to_string_pretty(&plan).unwrap_or_default()}</pre>
                     </section>
                 </div>
                 <Exports plan estimate version=planner_version at=Address::Stored(id) />

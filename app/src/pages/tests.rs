@@ -1,5 +1,6 @@
 //! Every page rendered as the server renders it, over a backend of made-up rows.
 
+mod answers;
 mod fake;
 
 use std::sync::Arc;
@@ -100,6 +101,14 @@ async fn every_page_answers_with_its_status_and_a_heading() {
         ("/p/0123456789/diff/none", 404),
         ("/planner?batch=2&b=context%3Dmany", 400),
         ("/answers", 200),
+        ("/answers/can-i-run", 200),
+        ("/answers/can-i-run?model=openai-community/gpt2", 200),
+        ("/answers/can-i-run?gpu=rtx-9999", 422),
+        ("/answers/vram-per-billion?model=none", 422),
+        ("/answers/quantize?context=many", 400),
+        ("/answers/flash-attention?context=999999999", 422),
+        ("/answers/fine-tune-or-lora?batch=0", 422),
+        ("/answers/none", 404),
         ("/p/0123456789", 200),
         ("/p/none", 404),
         ("/docs", 200),
@@ -171,6 +180,18 @@ async fn a_run_shows_each_case_beside_its_estimate() {
     assert!(html.contains("data-test=\"open-in-planner\""));
     assert!(html.contains("bench-runner run --model HuggingFaceTB/SmolLM2-135M"));
     assert_eq!(html.matches("<svg viewBox=\"0 0 480 300\"").count(), 3, "three plots");
+}
+
+#[tokio::test]
+async fn a_run_of_many_cases_has_pages() {
+    let path = format!("/runs/{}", fake::ID);
+    let (_, html) = get(Fake::default(), &path).await;
+    assert!(html.contains("1,200 cases that ended") && html.contains(&format!("/plots?run={}", fake::ID)));
+    assert!(html.contains(&format!("{path}?from=50#cases")) && !html.contains("rel=\"prev\""), "{html}");
+    let (_, html) = get(Fake::default(), &format!("{path}?from=50")).await;
+    assert!(html.contains(&format!("{path}?from=0#cases")) && html.contains("rel=\"prev\""), "{html}");
+    let (_, html) = get(Fake::default(), &format!("{path}?from=x")).await;
+    assert!(html.contains("asks for from \"x\""), "what means nothing is told");
 }
 
 #[tokio::test]
@@ -417,6 +438,54 @@ async fn every_plot_says_of_how_many_and_has_a_table() {
         }
         assert!(!main.contains("NaN") && !main.contains("inf\""), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_plots_part_is_asked_by_address_and_form_and_left_by_a_link() {
+    let path = "/plots?plot=speed&x=batch&batch=1&batch=8&x_from=0.5&x_to=1.5";
+    let (status, html) = get(Fake::default(), path).await;
+    assert_eq!(status, 200);
+    for part in [
+        "points are outside this range.",
+        "href=\"/plots?plot=speed&amp;x=batch&amp;batch=1&amp;batch=8\" data-test=\"whole\"",
+        "name=\"x_from\" value=\"0.5\"",
+        "name=\"x_to\" value=\"1.5\"",
+        "data-x-values=\"",
+        "data-x-scale=\"log\"",
+        "/api/v1/plots/speed.svg?x=batch&amp;x_from=0.5&amp;x_to=1.5&amp;batch=1&amp;batch=8",
+    ] {
+        assert!(html.contains(part), "no {part} in {html}");
+    }
+    let (_, whole) = get(Fake::default(), "/plots?plot=speed&x=batch&batch=1&batch=8").await;
+    let marks = |html: &str| html.matches("class=\"mark\"").count();
+    assert!(marks(&html) > 0 && marks(&html) < marks(&whole), "{} of {}", marks(&html), marks(&whole));
+    assert!(whole.contains("data-test=\"zoom\"") && !whole.contains("data-test=\"whole\""));
+
+    let (status, html) = get(Fake::default(), "/plots?plot=speed&x_from=8&x_to=1").await;
+    assert_eq!(status, 200);
+    let said =
+        "x_to in the address was left aside: \"1\" is not above x_from, which is 8; write a larger number.";
+    assert!(html.replace("&quot;", "\"").contains(said), "{html}");
+    let (_, html) = get(Fake::default(), "/plots?plot=speed&y_from=1e12").await;
+    assert!(html.contains("Nothing lies in this range.") && html.contains("data-test=\"whole\""), "{html}");
+    for kind in [Kind::Heat, Kind::Parts] {
+        let (_, html) = get(Fake::default(), &format!("/plots?plot={}&x_from=1", kind.as_str())).await;
+        assert!(
+            !html.contains("data-test=\"zoom\"") && !html.contains("data-x-"),
+            "{kind:?} has axes of names"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_runs_marks_lead_to_the_cases_of_its_table() {
+    let (_, html) = get(Fake::default(), &format!("/runs/{}", fake::ID)).await;
+    let case = fake::cases()[0].id;
+    let mark = format!("class=\"mark\" href=\"/cases/{case}\"");
+    assert!(html.matches(&mark).count() > 1, "a mark in more than one plot: {html}");
+    assert_eq!(html.matches("src=\"/plots.js\"").count(), 1);
+    let (_, html) = get(Fake { empty: true, ..Fake::default() }, "/runs").await;
+    assert!(!html.contains("/plots.js"), "only where there are plots");
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! `bench-runner answers`: the questions that people bring, with computed numbers.
 
 use clap::Args;
-use planner::answers::{self, Way};
+use planner::Tokens;
+use planner::answers::{self, CARDS, MODELS, Reader, Way};
 
 use super::{CliError, output};
 use crate::report::{Align, Column, render};
@@ -20,6 +21,8 @@ pub(super) struct AnswersArgs {
 const COMPARED: &str = "meta-llama/Llama-3.1-8B";
 /// The model that is trained.
 const TRAINED: &str = "meta-llama/Llama-2-7b-hf";
+/// A GPU that holds all ways to train it.
+const LARGE: &str = "b200-sxm-192gb";
 
 pub(super) fn answers(args: &AnswersArgs) -> Result<(), CliError> {
     output::line(format!(
@@ -46,7 +49,7 @@ pub(super) fn answers(args: &AnswersArgs) -> Result<(), CliError> {
     output::line(render(&columns, &rows) + "\n")?;
 
     output::line(format!("Does it run on one card, with {} tokens?\n", args.context))?;
-    let rows = answers::on_one_card(args.context).map_err(CliError::work)?;
+    let rows = answers::on_one_card(&MODELS, &CARDS, Tokens(args.context)).map_err(CliError::work)?;
     let rows: Vec<Vec<String>> = rows
         .iter()
         .map(|answer| {
@@ -67,7 +70,7 @@ pub(super) fn answers(args: &AnswersArgs) -> Result<(), CliError> {
                 ),
                 Way::No => ("no".to_owned(), "not even one layer".to_owned(), String::new()),
             };
-            vec![answer.model.to_owned(), answer.gpu.to_owned(), verdict, how, total]
+            vec![answer.model.clone(), answer.gpu.clone(), verdict, how, total]
         })
         .collect();
     let columns = [
@@ -82,7 +85,8 @@ pub(super) fn answers(args: &AnswersArgs) -> Result<(), CliError> {
     output::line(format!(
         "What does training take beside serving? ({TRAINED}, sequences of 2048 tokens, one at a time, Transformers)\n"
     ))?;
-    let rows = answers::training_against_inference(TRAINED, 2048).map_err(CliError::work)?;
+    let large = Reader { model: TRAINED.to_owned(), gpu: LARGE.to_owned(), context: Tokens(2048), batch: 1 };
+    let rows = answers::training_against_inference(&large).map_err(CliError::work)?;
     let rows: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {

@@ -90,7 +90,8 @@ impl State {
 
     /// Forgets the cases of a run: the server has them.
     pub(super) fn clear_spool(&self, run: RunId, spool: SqliteSink) -> Result<(), StateError> {
-        drop(spool);
+        // A connection that closes later would take away the log of the file's successor.
+        spool.close();
         for suffix in ["", "-wal", "-shm"] {
             let mut path = self.spool_path(run).into_os_string();
             path.push(suffix);

@@ -84,6 +84,11 @@ impl SqliteSink {
         Ok(Self { runtime, store, again: HashSet::new() })
     }
 
+    /// Closes the file, which a mere drop leaves to the connection's thread.
+    pub fn close(self) {
+        self.runtime.block_on(self.store.close());
+    }
+
     /// A run whole.
     ///
     /// # Errors

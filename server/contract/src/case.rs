@@ -120,6 +120,19 @@ pub fn attention_word(attention: &Attention) -> String {
     }
 }
 
+/// A case's key as people read it: with the word of its attention in place of the document.
+#[must_use]
+pub fn key_in_words(key: &str) -> String {
+    let parts = key.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)));
+    let Some((before, (document, after))) = parts else { return key.to_owned() };
+    // Through a `Value`, as the browser reads every document: it has one reader of each type.
+    let document: Result<serde_json::Value, _> = serde_json::from_str(&format!("{{{document}}}"));
+    match document.and_then(serde_json::from_value) {
+        Ok(attention) => format!("{before}{}{after}", attention_word(&attention)),
+        Err(_) => key.to_owned(),
+    }
+}
+
 /// What a case is.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -375,4 +388,35 @@ pub struct CaseFilter {
     /// Rows of a page, at most 200; 50 where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_page: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_told_without_documents() {
+        for (attention, words) in [
+            (Some(Attention::Eager), "m bf16 eager b1 p8 g4 cpu r0"),
+            (
+                Some(Attention::SlidingWindow { window: Tokens(128) }),
+                "m bf16 sliding-window:128 b1 p8 g4 cpu r0",
+            ),
+            (None, "m bf16 b1 p8 g4 cpu r0"),
+        ] {
+            let spec = CaseSpec {
+                model: "m".to_owned(),
+                precision: "bf16".to_owned(),
+                attention,
+                batch: 1,
+                prompt_tokens: Tokens(8),
+                generate_tokens: Tokens(4),
+                ..CaseSpec::default()
+            };
+            assert_eq!(key_in_words(&spec.key()), words);
+        }
+        for odd in ["m{odd} bf16 b1", "m } bf16 { b1"] {
+            assert_eq!(key_in_words(odd), odd, "what is no document stays");
+        }
+    }
 }

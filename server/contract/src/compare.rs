@@ -88,7 +88,8 @@ pub struct Comparison {
     pub overall: Vec<BTreeMap<Figure, Overall>>,
     /// Cases that one column has alone.
     pub alone: Vec<Alone>,
-    /// Cases that passed the filters and were left out because there are too many; the newest were taken.
+    /// Cases that passed the filters and were left out because there are too many; the newest were taken, of runs those that
+    /// another run has too.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
     /// How differences are computed, and how they are put together.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use planner::document::plan::Workload;
 use planner::{Bytes, Tokens};
 use serde::{Deserialize, Serialize};
 
-use crate::case::CaseStatus;
+use crate::case::{Case, CaseStatus};
 use crate::ids::{CaseId, MachineId, RunId, UnixMillis};
 
 /// Names of a closed set, as the contract spells them.
@@ -48,6 +49,10 @@ names! {
     Facet {
         /// The model's name.
         Model = "model",
+        /// What was asked of it: a [`Task`].
+        Task = "task",
+        /// How it is trained; `none` where it is not ([`method`]).
+        Method = "method",
         /// How weights are stored.
         Precision = "precision",
         /// The attention variant, as the command line spells it.
@@ -73,6 +78,38 @@ names! {
         /// Tokens generated after the prompt.
         Generate = "generate",
     }
+}
+
+names! {
+    /// What is asked of a model.
+    Task {
+        /// Prompts and what follows them.
+        Inference = "inference",
+        /// Training steps.
+        Training = "training",
+        /// Vectors of whole sequences.
+        Embedding = "embedding",
+    }
+}
+
+impl Task {
+    /// That of a case.
+    #[must_use]
+    pub fn of(case: &Case) -> Self {
+        match case.plan.as_ref().map(|plan| &plan.workload) {
+            _ if case.spec.training.is_some() => Self::Training,
+            Some(Workload::Embed { .. }) => Self::Embedding,
+            _ => Self::Inference,
+        }
+    }
+}
+
+/// What a training step trains, by its name ([`crate::training::Training::name`]): `full`, `lora`, `qlora`; `none` where there
+/// is no training.
+#[must_use]
+pub fn method(training: Option<&str>) -> &str {
+    let Some(name) = training.and_then(|name| name.strip_prefix("train:")) else { return "none" };
+    name.find(|c: char| !c.is_ascii_alphabetic()).map_or(name, |end| &name[..end])
 }
 
 impl Facet {
@@ -147,6 +184,8 @@ pub const MAX_PER_PAGE: usize = 1000;
 pub struct CaseQuery {
     /// Values that are admitted, by what they are of; a facet left out admits all.
     pub facets: BTreeMap<Facet, Vec<String>>,
+    /// Those of a run.
+    pub run: Option<RunId>,
     /// A part of the model's name, letters of either case.
     pub search: Option<String>,
     /// Not before.
@@ -169,6 +208,7 @@ impl Default for CaseQuery {
     fn default() -> Self {
         Self {
             facets: BTreeMap::new(),
+            run: None,
             search: None,
             since: None,
             until: None,
@@ -194,7 +234,7 @@ pub struct QueryError {
 }
 
 impl CaseQuery {
-    /// Reads the pairs of an address: a facet's name as often as it has values; `q`, `since` and `until` (milliseconds
+    /// Reads the pairs of an address: a facet's name as often as it has values; `run`, `q`, `since` and `until` (milliseconds
     /// since 1970), `order` and `direction` (`ascending`, `descending`), `after`, `before`, `limit`. Empty values say
     /// nothing. What means nothing is left out and told.
     pub fn read<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Self, Vec<QueryError>) {
@@ -220,6 +260,10 @@ impl CaseQuery {
             return Ok(());
         }
         match name {
+            "run" => {
+                let none = |_| format!("\"{value}\" is no run's id; take one from the list of runs");
+                self.run = Some(value.parse().map_err(none)?);
+            }
             "q" => self.search = Some(value.to_owned()),
             "since" => self.since = Some(time(value)?),
             "until" => self.until = Some(time(value)?),
@@ -244,7 +288,7 @@ impl CaseQuery {
             _ => {
                 let facets: Vec<&str> = Facet::ALL.iter().map(|f| f.as_str()).collect();
                 return Err(format!(
-                    "there is no such filter; accepted: {}, q, since, until, order, direction, after, before, limit",
+                    "there is no such filter; accepted: {}, run, q, since, until, order, direction, after, before, limit",
                     facets.join(", ")
                 ));
             }
@@ -261,6 +305,7 @@ impl CaseQuery {
         for (facet, values) in &self.facets {
             pairs.extend(values.iter().map(|value| (facet.as_str(), value.clone())));
         }
+        pairs.extend(self.run.map(|run| ("run", run.to_string())));
         pairs.extend(self.search.clone().map(|q| ("q", q)));
         pairs.extend(self.since.map(|t| ("since", t.0.to_string())));
         pairs.extend(self.until.map(|t| ("until", t.0.to_string())));
@@ -280,6 +325,7 @@ impl CaseQuery {
     #[must_use]
     pub fn admits_all(&self) -> bool {
         self.facets.values().all(Vec::is_empty)
+            && self.run.is_none()
             && self.search.is_none()
             && self.since.is_none()
             && self.until.is_none()
@@ -311,6 +357,11 @@ pub struct CaseLine {
     pub machine_id: MachineId,
     /// The model's name.
     pub model: String,
+    /// What was asked of it.
+    pub task: Task,
+    /// What is trained and how: `train:lora8:adamw`; null where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<String>,
     /// How weights are stored.
     pub precision: String,
     /// Which decoder; `default` where the case left it to the engine.
@@ -358,6 +409,8 @@ impl CaseLine {
     pub fn value(&self, facet: Facet) -> String {
         match facet {
             Facet::Model => self.model.clone(),
+            Facet::Task => self.task.as_str().to_owned(),
+            Facet::Method => method(self.training.as_deref()).to_owned(),
             Facet::Precision => self.precision.clone(),
             Facet::Attention => self.attention.clone(),
             Facet::Variant => self.variant.clone(),
@@ -434,7 +487,7 @@ mod tests {
     #[test]
     fn what_means_nothing_is_told_and_left_out() {
         for (name, value, part) in [
-            ("colour", "red", "no such filter; accepted: model, precision"),
+            ("colour", "red", "no such filter; accepted: model, task, method, precision"),
             ("order", "size", "accepted: finished, decode"),
             ("direction", "up", "accepted: ascending, descending"),
             ("since", "yesterday", "milliseconds since 1970"),

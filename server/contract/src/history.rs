@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, CaseStatus};
-use crate::figure::{self, Figure};
+use crate::figure::{self, Figure, Readings};
 use crate::ids::{CaseId, MachineId, RunId, UnixMillis};
 use crate::outcome::Outcome;
 use crate::statistics::{Difference, Distribution};
@@ -133,26 +133,23 @@ impl CaseHistory {
     /// ones, and is what the last is held against.
     #[must_use]
     pub fn of(key: String, outcomes: Vec<Outcome>, limit: usize, attempts: Vec<Attempt>) -> Self {
-        let readings: Vec<_> =
-            outcomes.iter().map(|o| figure::readings(&o.spec, o.measurement.as_ref())).collect();
         let has_more = outcomes.len() > limit;
-        let results: Vec<PastResult> = outcomes
+        // From the oldest on: of each figure the latest earlier readings, so that a failure between two results hides no
+        // change.
+        let mut latest = Readings::new();
+        let mut results: Vec<PastResult> = outcomes
             .into_iter()
-            .take(limit)
-            .enumerate()
-            .map(|(place, outcome)| {
-                // Each figure against the latest earlier one, so that a failure between two results hides no change.
-                let mut changes = BTreeMap::new();
-                for earlier in &readings[place + 1..] {
-                    for (figure, difference) in figure::differences(earlier, &readings[place]) {
-                        changes.entry(figure).or_insert(difference);
-                    }
-                    if changes.len() == readings[place].len() {
-                        break;
-                    }
-                }
+            .rev()
+            .map(|outcome| {
+                let readings = figure::readings(&outcome.spec, outcome.measurement.as_ref());
+                let changes = figure::differences(&latest, &readings);
+                let figures = figure::distributions(&readings);
+                // What has no logarithm is nothing to hold a later result against.
+                let comparable =
+                    readings.into_iter().filter(|(_, of)| of.iter().any(|x| x.is_finite() && *x > 0.0));
+                latest.extend(comparable);
                 PastResult {
-                    figures: figure::distributions(&readings[place]),
+                    figures,
                     changes,
                     device: outcome.device_name(),
                     driver: outcome.driver(),
@@ -170,6 +167,8 @@ impl CaseHistory {
                 }
             })
             .collect();
+        results.reverse();
+        results.truncate(limit);
         let next = results
             .last()
             .filter(|_| has_more)

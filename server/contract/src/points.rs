@@ -46,8 +46,6 @@ pub struct CaseDetail {
     pub quality: Option<Quality>,
     /// The edge that it searched.
     pub edge: Option<Edge>,
-    /// Whether it is a training step.
-    pub training: bool,
 }
 
 impl CasePoint {
@@ -107,6 +105,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::explore::Task;
     use crate::ids::{CaseId, MachineId, RunId, UnixMillis};
 
     fn point() -> CasePoint {
@@ -117,6 +116,8 @@ mod tests {
                 run_id: RunId(Uuid::nil()),
                 machine_id: MachineId(Uuid::nil()),
                 model: "m".into(),
+                task: Task::Inference,
+                training: None,
                 precision: "bf16".into(),
                 variant: text(),
                 attention: text(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
+use crate::explore::CaseLine;
 use crate::ids::{JobId, MachineId, RunId, UnixMillis};
 use crate::machine::Machine;
 use crate::sweep::Sweep;
@@ -145,6 +146,47 @@ pub struct RunDetail {
     pub machine: Machine,
     /// Its cases that ended, by position.
     pub cases: Vec<Case>,
+}
+
+/// What the cases of a run come to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RunFigures {
+    /// Cases that ended.
+    pub done: u64,
+    /// Cases that ended well.
+    pub ok: u64,
+    /// Highest median decode rate, in tokens per second over the whole batch.
+    pub best_decode_tokens_per_second: Option<f64>,
+    /// Largest peak of allocated bytes.
+    pub largest_peak: Option<planner::Bytes>,
+    /// How far estimates are from peaks on average, as a share of the peaks, whatever the sign.
+    pub mean_error: Option<f64>,
+    /// Cases that this is of.
+    pub estimated: u64,
+}
+
+/// Cases of a run that a page shows.
+pub const CASES_OF_PAGE: u32 = 50;
+/// Most cases of a run that its plots are drawn from; of more the first that ended.
+pub const MAX_PLOTTED: usize = 1000;
+
+/// A page of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunPage {
+    /// The run.
+    pub run: Run,
+    /// Where it ran.
+    pub machine: Machine,
+    /// What all its cases come to.
+    pub figures: RunFigures,
+    /// What its plots are drawn from, at most [`MAX_PLOTTED`].
+    pub lines: Vec<CaseLine>,
+    /// Some of its cases, by position, at most [`CASES_OF_PAGE`].
+    pub cases: Vec<Case>,
+    /// The position that the page before begins at; none on the first.
+    pub previous: Option<u32>,
+    /// The position that the next page begins at; none on the last.
+    pub next: Option<u32>,
 }
 
 /// Filters of the list of runs; each left out admits all.

@@ -12,7 +12,7 @@ use contract::ids::CaseId;
 use contract::run::Page;
 use serde::Deserialize;
 
-use super::compare::separated;
+use super::compare::{file, separated};
 use crate::extract::{Filter, Id};
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -83,12 +83,14 @@ pub(super) async fn history(
 
 /// List cases of all runs on one line each, filtered, ordered, with the counts of every filter.
 ///
-/// A facet may be given as often as it has values to admit: `model`, `precision`, `attention`, `variant`, `cache`, `kv_cache`,
+/// A facet may be given as often as it has values to admit: `model`, `task` (`inference`, `training`,
+/// `embedding`), `method` (`full`, `lora`, `qlora`; `none`), `precision`, `attention`, `variant`, `cache`, `kv_cache`,
 /// `engine`, `device`, `machine` (an id), `status`, `batch`, `prompt`, `generate`; what a case leaves to the engine is
 /// `default`.
 #[utoipa::path(get, path = "/api/v1/case-lines", operation_id = "list_case_lines", tag = "cases",
     params(
         ("model" = Option<Vec<String>>, Query, description = "Models; the other facets likewise"),
+        ("run" = Option<contract::ids::RunId>, Query, description = "The run they belong to"),
         ("q" = Option<String>, Query, description = "A part of the model's name"),
         ("since" = Option<i64>, Query, description = "Not before, in milliseconds since 1970-01-01T00:00:00Z"),
         ("until" = Option<i64>, Query, description = "Before, likewise"),
@@ -129,6 +131,8 @@ pub(super) async fn lines_csv(
             line.run_id.to_string(),
             line.machine_id.to_string(),
             line.model.clone(),
+            line.task.as_str().to_owned(),
+            line.training.clone().unwrap_or_default(),
             line.precision.clone(),
             line.variant.clone(),
             line.attention.clone(),
@@ -148,15 +152,17 @@ pub(super) async fn lines_csv(
             line.finished_at.0.to_string(),
         ]);
     }
-    separated(&records, "plimsoll-cases.csv")
+    Ok(file(separated(&records)?, "plimsoll-cases.csv"))
 }
 
 /// The columns of the comma-separated lines, by the names of the contract.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 23] = [
     "id",
     "run_id",
     "machine_id",
     "model",
+    "task",
+    "training",
     "precision",
     "variant",
     "attention",

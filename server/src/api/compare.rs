@@ -1,6 +1,8 @@
 //! Results side by side.
 
-use axum::Json;
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -9,6 +11,8 @@ use contract::compare::{CompareQuery, Comparison};
 use contract::error::ApiError;
 use contract::figure::Figure;
 
+use super::json;
+use crate::beside::beside;
 use crate::compare::compare;
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -16,7 +20,7 @@ use crate::state::AppState;
 /// Hold runs, or what a choice makes of the same cases, side by side.
 ///
 /// Either two to six runs (`a`, `b`, …), or an axis (`by`) with the filters of /api/v1/case-lines; of the cases that pass the
-/// newest 500 are taken. Differences are from the first column, in percent, with a 95 % interval; `methods` says how.
+/// newest 500 are taken, and of a run at most 1000 (those that another of the runs has too); `left_out` counts the others. Differences are from the first column, in percent, with a 95 % interval; `methods` says how.
 #[utoipa::path(get, path = "/api/v1/compare", operation_id = "compare", tag = "cases",
     params(
         ("a" = Option<contract::ids::RunId>, Query, description = "The run that the others are held against"),
@@ -30,8 +34,9 @@ use crate::state::AppState;
 pub(super) async fn one(
     State(state): State<AppState>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Comparison>, Problem> {
-    asked(&state, query.as_deref()).await.map(Json)
+) -> Result<impl IntoResponse, Problem> {
+    let compared = asked(&state, query.as_deref()).await?;
+    beside(move || json(&*compared)).await
 }
 
 /// The same as comma-separated values (RFC 4180): a line for each figure of each case in each column.
@@ -45,10 +50,11 @@ pub(super) async fn csv(
     RawQuery(query): RawQuery,
 ) -> Result<impl IntoResponse, Problem> {
     let compared = asked(&state, query.as_deref()).await?;
-    separated(&records(&compared), "plimsoll-comparison.csv")
+    let text = beside(move || separated(&records(&compared))).await?;
+    Ok(file(text, "plimsoll-comparison.csv"))
 }
 
-async fn asked(state: &AppState, query: Option<&str>) -> Result<Comparison, Problem> {
+async fn asked(state: &AppState, query: Option<&str>) -> Result<Arc<Comparison>, Problem> {
     let bad = |said: String| Problem::new(StatusCode::BAD_REQUEST, "bad-field", said);
     let pairs: Vec<_> = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
     let (query, errors) = CompareQuery::read(pairs.iter().map(|(name, value)| (&**name, &**value)));
@@ -111,23 +117,49 @@ fn records(compared: &Comparison) -> Vec<Vec<String>> {
     records
 }
 
-/// Comma-separated values as a file of this name.
+/// Comma-separated values. A text that a spreadsheet would take for a formula has an apostrophe before it
+/// (OWASP, CSV injection).
 ///
 /// # Errors
 /// Where they cannot be written; not for want of space, they are in memory.
-pub(super) fn separated(records: &[Vec<String>], name: &str) -> Result<impl IntoResponse + use<>, Problem> {
+pub(super) fn separated(records: &[Vec<String>]) -> Result<Vec<u8>, Problem> {
     let unwritable = |error: &dyn std::fmt::Display| {
         let said = format!("the lines cannot be written: {error}");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", said)
     };
     let mut writer = ::csv::Writer::from_writer(Vec::new());
     for record in records {
-        writer.write_record(record).map_err(|e| unwritable(&e))?;
+        writer
+            .write_record(record.iter().map(|cell| guarded(cell).into_owned()))
+            .map_err(|e| unwritable(&e))?;
     }
-    let text = writer.into_inner().map_err(|e| unwritable(&e))?;
+    writer.into_inner().map_err(|e| unwritable(&e))
+}
+
+/// A cell that no spreadsheet computes; numbers stay as they are.
+fn guarded(cell: &str) -> Cow<'_, str> {
+    let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && cell.parse::<f64>().is_err();
+    if is_formula { Cow::Owned(format!("'{cell}")) } else { Cow::Borrowed(cell) }
+}
+
+/// Comma-separated values as a file of this name.
+pub(super) fn file(text: Vec<u8>, name: &str) -> impl IntoResponse + use<> {
     let headers = [
         (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
         (CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
     ];
-    Ok((headers, text))
+    (headers, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::separated;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        let cells =
+            ["=1+1", "+cmd", "-x", "@sum", "\tx", "-1.5", "+2e3", "a=b", ""].map(str::to_owned).to_vec();
+        let text = String::from_utf8(separated(&[cells]).unwrap()).unwrap();
+        assert_eq!(text, "'=1+1,'+cmd,'-x,'@sum,'\tx,-1.5,+2e3,a=b,\n");
+    }
 }

@@ -9,9 +9,10 @@ mod machines;
 mod plans;
 mod plots;
 mod protocol;
-mod runs;
+pub(crate) mod runs;
 
 use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -66,6 +67,15 @@ pub(crate) fn router() -> Router<AppState> {
         .fallback(unknown)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+}
+
+/// A long answer as JSON, to be made beside the requests.
+fn json(answer: &impl serde::Serialize) -> Result<Response, Problem> {
+    let text = serde_json::to_vec(answer).map_err(|error| {
+        let said = format!("the answer cannot be written: {error}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", said)
+    })?;
+    Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 /// An address that is not there.

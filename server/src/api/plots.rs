@@ -39,6 +39,13 @@ enum Format {
             heat also `peak`"),
         ("series" = Option<String>, Query, description = "What tells series apart: a facet, `precision` where left out; \
             pareto also `quality`, its own where left out"),
+        ("unit" = Option<String>, Query, description = "memory and residual: `MiB` or `GiB`, what peaks are counted in; what suits \
+            the largest where left out"),
+        ("x_from" = Option<f64>, Query, description = "Least value of the horizontal axis that is drawn, in the units of its label; \
+            where the data ends where left out. Without effect on components and heat, as the next three"),
+        ("x_to" = Option<f64>, Query, description = "Largest value of the horizontal axis that is drawn; above `x_from`"),
+        ("y_from" = Option<f64>, Query, description = "Least value of the vertical axis that is drawn"),
+        ("y_to" = Option<f64>, Query, description = "Largest value of the vertical axis that is drawn; above `y_from`"),
         ("theme" = Option<String>, Query, description = "`light` (where left out) or `dark`"),
         ("width" = Option<u32>, Query, description = "Pixels, 320 to 4000; 1200 where left out"),
         ("model" = Option<Vec<String>>, Query, description = "Models; the other facets likewise")),
@@ -58,7 +65,13 @@ pub(super) async fn draw(
     let Some(chart) = &plot.chart else {
         return Err(Problem::unprocessable(
             "nothing-to-plot",
-            format!("no case that matches can be plotted: {} Take filters away", plot.counted()),
+            match plot.zoomed {
+                Some(_) => format!(
+                    "nothing lies in this range: {} Widen x_from to x_to and y_from to y_to",
+                    plot.counted()
+                ),
+                None => format!("no case that matches can be plotted: {} Take filters away", plot.counted()),
+            },
         ));
     };
     let (theme, width) = (asked.theme, asked.width);

@@ -1,5 +1,6 @@
 //! Runs.
 
+use app::islands::CaseLine;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -11,6 +12,8 @@ use contract::ids::RunId;
 use contract::run::{Page, RunDetail, RunFilter, RunSummary};
 use serde::Deserialize;
 
+use super::json;
+use crate::beside::beside;
 use crate::extract::{Filter, Id};
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -41,14 +44,15 @@ pub(super) async fn list(
 pub(super) async fn one(
     State(state): State<AppState>,
     Id(id): Id<RunId>,
-) -> Result<Json<RunDetail>, Problem> {
-    find(&state, id).await.map(Json)
+) -> Result<impl IntoResponse, Problem> {
+    let run = find(&state, id).await?;
+    beside(move || json(&run)).await
 }
 
 /// Which of a run's cases.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct From {
+pub(crate) struct From {
     /// The first position that is asked for.
     from: u32,
 }
@@ -63,10 +67,23 @@ pub(super) async fn cases(
     State(state): State<AppState>,
     Id(id): Id<RunId>,
     Filter(From { from }): Filter<From>,
-) -> Result<Json<Vec<Case>>, Problem> {
-    let mut cases = find(&state, id).await?.cases;
-    cases.retain(|case| case.position >= from);
-    Ok(Json(cases))
+) -> Result<impl IntoResponse, Problem> {
+    let cases = ended(&state, id, from).await?;
+    beside(move || json(&cases)).await
+}
+
+/// The same in the few figures that a job's page shows, for that page's script.
+pub(crate) async fn lines(
+    State(state): State<AppState>,
+    Id(id): Id<RunId>,
+    Filter(From { from }): Filter<From>,
+) -> Result<Json<Vec<CaseLine>>, Problem> {
+    let cases = ended(&state, id, from).await?;
+    Ok(Json(cases.iter().map(CaseLine::of).collect()))
+}
+
+async fn ended(state: &AppState, id: RunId, from: u32) -> Result<Vec<Case>, Problem> {
+    state.store.cases_of_run(id, from).await?.ok_or_else(|| Problem::not_found("run", id))
 }
 
 /// Export a run as measurement rows, one JSON document a line, for `bench-runner validate`.
@@ -78,14 +95,18 @@ pub(super) async fn rows(
     State(state): State<AppState>,
     Id(id): Id<RunId>,
 ) -> Result<impl IntoResponse, Problem> {
-    let mut lines = String::new();
-    for row in export::rows(&find(&state, id).await?) {
-        if let Ok(line) = serde_json::to_string(&row) {
-            lines.push_str(&line);
-            lines.push('\n');
+    let run = find(&state, id).await?;
+    let write = move || {
+        let mut lines = String::new();
+        for row in export::rows(&run) {
+            if let Ok(line) = serde_json::to_string(&row) {
+                lines.push_str(&line);
+                lines.push('\n');
+            }
         }
-    }
-    Ok(([(CONTENT_TYPE, "application/jsonl")], lines))
+        Ok::<_, Problem>(lines)
+    };
+    Ok(([(CONTENT_TYPE, "application/jsonl")], beside(write).await?))
 }
 
 async fn find(state: &AppState, id: RunId) -> Result<RunDetail, Problem> {

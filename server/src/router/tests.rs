@@ -218,6 +218,33 @@ async fn a_login_cannot_be_tried_for_ever() {
 }
 
 #[tokio::test]
+async fn wrong_bearer_tokens_are_tries_too() {
+    let server = Server::with(Some(ADMIN)).await;
+    let show = |path: &str, token: &str| {
+        let request = Request::post(path)
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {token}"))
+            .extension(axum::extract::ConnectInfo(std::net::SocketAddr::from(([192, 0, 2, 1], 4000))))
+            .body(Body::from(plan().to_string()))
+            .unwrap();
+        server.send(request)
+    };
+    let claim = "/api/v1/runners/00000000-0000-7000-8000-000000000000/claim";
+    for n in 0..5 {
+        for path in ["/api/v1/plans", claim] {
+            assert_eq!(show(path, &format!("guess {n} {path}")).await.status, 401, "{n} {path}");
+        }
+    }
+    for (path, token) in [("/api/v1/plans", ADMIN), (claim, RUNNER), (claim, "guess")] {
+        let refused = show(path, token).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "30"));
+        assert_eq!(refused.problem().1, "too-many-attempts");
+    }
+    server.pass(30_000);
+    assert_eq!(show("/api/v1/plans", ADMIN).await.status, 201);
+}
+
+#[tokio::test]
 async fn a_login_lets_a_browser_write() {
     let server = Server::with(Some(ADMIN)).await;
     server.register().await;

@@ -1,14 +1,16 @@
 //! Cases: written once, whole, and never changed.
 
-use contract::case::{Case, CaseFilter};
+use std::collections::HashMap;
+
+use contract::case::Case;
+use contract::history::Attempt;
 use contract::ids::{CaseId, RunId, UnixMillis};
 use contract::machine::Machine;
-use contract::run::{Page, Run};
+use contract::run::Run;
 use contract::statistics::CaseSpeed;
-use sqlx::{QueryBuilder, SqliteConnection, SqliteExecutor};
+use sqlx::{SqliteConnection, SqliteExecutor};
 
-use crate::row::Paging;
-use crate::{Store, StoreError, explore, machines, runs, value};
+use crate::{Store, StoreError, beside, explore, machines, runs, value};
 
 #[derive(sqlx::FromRow)]
 struct CaseRow {
@@ -87,6 +89,22 @@ impl Store {
         .collect()
     }
 
+    /// Attempts at a case that a later one took the place of, the first first.
+    pub(crate) async fn attempts(&self, case: CaseId) -> Result<Vec<Attempt>, StoreError> {
+        let case = case.to_string();
+        let attempts =
+            sqlx::query_scalar!("SELECT document FROM superseded_cases WHERE id = ? ORDER BY attempt", case);
+        let documents = attempts.fetch_all(&self.pool).await?;
+        let attempt = |text: &String| Ok(value::json::<Case>("superseded_cases.document", text)?.into());
+        documents.iter().map(attempt).collect()
+    }
+
+    /// What a case has in common with others of the same; none where there is no such case.
+    pub(crate) async fn key(&self, case: CaseId) -> Result<Option<String>, StoreError> {
+        let case = case.to_string();
+        Ok(sqlx::query_scalar!("SELECT key FROM cases WHERE id = ?", case).fetch_optional(&self.pool).await?)
+    }
+
     /// One case.
     ///
     /// # Errors
@@ -110,45 +128,6 @@ impl Store {
         // Foreign keys hold both in place.
         Ok(run.zip(machine).map(|(run, machine)| (case, run, machine)))
     }
-
-    /// A page of cases of all runs, newest first.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn cases(&self, filter: &CaseFilter) -> Result<Page<Case>, StoreError> {
-        let paging = Paging::new(filter.page, filter.per_page);
-        let mut read = self.pool.begin().await?;
-
-        let mut count = QueryBuilder::new("SELECT COUNT(*) FROM cases");
-        push_filter(&mut count, filter);
-        let total: i64 = count.build_query_scalar().fetch_one(&mut *read).await?;
-
-        let mut page = QueryBuilder::new(
-            "SELECT id, run_id, position, spec, engine, plan, estimate, status, error, measurement, finished_at \
-             FROM cases",
-        );
-        push_filter(&mut page, filter);
-        page.push(" ORDER BY finished_at DESC, id DESC LIMIT ").push_bind(paging.limit());
-        page.push(" OFFSET ").push_bind(paging.offset());
-        let rows: Vec<CaseRow> = page.build_query_as().fetch_all(&mut *read).await?;
-        paging.page(rows.into_iter().map(Case::try_from).collect::<Result<_, _>>()?, total)
-    }
-}
-
-fn push_filter<'a>(query: &mut QueryBuilder<'a, sqlx::Sqlite>, filter: &'a CaseFilter) {
-    query.push(" WHERE 1 = 1");
-    if let Some(run) = filter.run {
-        query.push(" AND run_id = ").push_bind(run.to_string());
-    }
-    if let Some(model) = &filter.model {
-        query.push(" AND model LIKE ").push_bind(value::containing(model)).push(" ESCAPE '\\'");
-    }
-    if let Some(precision) = &filter.precision {
-        query.push(" AND precision = ").push_bind(precision);
-    }
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str());
-    }
 }
 
 async fn find(db: impl SqliteExecutor<'_>, id: CaseId) -> Result<Option<Case>, StoreError> {
@@ -166,18 +145,45 @@ async fn find(db: impl SqliteExecutor<'_>, id: CaseId) -> Result<Option<Case>, S
 }
 
 pub(crate) async fn of_run(db: impl SqliteExecutor<'_>, run: RunId) -> Result<Vec<Case>, StoreError> {
+    of_run_from(db, run, 0, u32::MAX).await
+}
+
+/// Cases of a run from a position on, at most `limit`.
+pub(crate) async fn of_run_from(
+    db: impl SqliteExecutor<'_>,
+    run: RunId,
+    from: u32,
+    limit: u32,
+) -> Result<Vec<Case>, StoreError> {
     let run = run.to_string();
-    sqlx::query_as!(
+    let rows = sqlx::query_as!(
         CaseRow,
         "SELECT id, run_id, position, spec, engine, plan, estimate, status, error, measurement, finished_at
-         FROM cases WHERE run_id = ? ORDER BY position, key",
-        run
-    )
-    .fetch_all(db)
-    .await?
-    .into_iter()
-    .map(Case::try_from)
-    .collect()
+         FROM cases WHERE run_id = ? AND position >= ? ORDER BY position, key LIMIT ?",
+        run,
+        from,
+        limit
+    );
+    read(rows.fetch_all(db).await?).await
+}
+
+/// The cases with these ids, in their order; one that is not there is left out.
+pub(crate) async fn with_ids(db: impl SqliteExecutor<'_>, ids: &[CaseId]) -> Result<Vec<Case>, StoreError> {
+    let listed = value::to_json("the cases", &ids.to_vec())?;
+    let rows = sqlx::query_as!(
+        CaseRow,
+        "SELECT id, run_id, position, spec, engine, plan, estimate, status, error, measurement, finished_at
+         FROM cases WHERE id IN (SELECT value FROM json_each(?))",
+        listed
+    );
+    let cases = read(rows.fetch_all(db).await?).await?;
+    let mut cases: HashMap<CaseId, Case> = cases.into_iter().map(|case| (case.id, case)).collect();
+    Ok(ids.iter().filter_map(|id| cases.remove(id)).collect())
+}
+
+/// Reads the documents of cases.
+async fn read(rows: Vec<CaseRow>) -> Result<Vec<Case>, StoreError> {
+    beside(move || rows.into_iter().map(Case::try_from).collect()).await
 }
 
 pub(crate) async fn keys_of_run(db: impl SqliteExecutor<'_>, run: RunId) -> Result<Vec<String>, StoreError> {

@@ -25,8 +25,9 @@ mod views;
 
 pub use error::StoreError;
 pub use facets::Facets;
+pub use outcomes::RunResults;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use tokio::sync::RwLock;
@@ -37,6 +38,8 @@ pub struct Store {
     pool: SqlitePool,
     /// The lines of all cases, as far as they were asked for.
     columns: Arc<RwLock<explore::Columns>>,
+    /// What plots read of cases' documents, as far as they were asked for.
+    details: Arc<Mutex<explore::Details>>,
 }
 
 /// A transaction that holds the write lock from its start, so that what it reads is still so when it writes.
@@ -56,6 +59,13 @@ impl Store {
             Err(_) => Err(sqlx::Error::WorkerCrashed.into()),
         }
     }
+}
+
+/// Computes on a thread that serves no requests: what takes milliseconds of a core.
+async fn beside<T: Send + 'static>(
+    compute: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(compute).await.map_err(|_| sqlx::Error::WorkerCrashed)?
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ impl Store {
             .await
             .map_err(|source| not_opened(path, source))?;
         migrate(&pool, path).await?;
-        Ok(Self { pool, columns: Arc::default() })
+        Ok(Self { pool, columns: Arc::default(), details: Arc::default() })
     }
 
     /// A database that lives as long as the store.
@@ -55,7 +55,7 @@ impl Store {
             .connect_with(SqliteConnectOptions::new().in_memory(true).foreign_keys(true))
             .await?;
         migrate(&pool, Path::new(":memory:")).await?;
-        Ok(Self { pool, columns: Arc::default() })
+        Ok(Self { pool, columns: Arc::default(), details: Arc::default() })
     }
 
     /// Closes the connections, after which every clone's calls fail. The last to close a file folds its

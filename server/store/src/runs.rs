@@ -1,5 +1,6 @@
 //! Runs and the list of them.
 
+use contract::case::Case;
 use contract::ids::{MachineId, RunId, UnixMillis};
 use contract::run::{Page, Run, RunDetail, RunFilter, RunStatus, RunSummary};
 use planner::Bytes;
@@ -45,6 +46,17 @@ impl Store {
         Ok(machine.map(|machine| RunDetail { run, machine, cases }))
     }
 
+    /// A run's cases from a position on; none where there is no such run.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn cases_of_run(&self, id: RunId, from: u32) -> Result<Option<Vec<Case>>, StoreError> {
+        if !self.has_run(id).await? {
+            return Ok(None);
+        }
+        cases::of_run_from(&self.pool, id, from, u32::MAX).await.map(Some)
+    }
+
     /// Whether there is such a run.
     ///
     /// # Errors
@@ -66,15 +78,11 @@ impl Store {
         push_filter(&mut count, filter);
         let total: i64 = count.build_query_scalar().fetch_one(&mut *read).await?;
 
-        // The figures are summed for this page's rows only.
         let mut page = QueryBuilder::new(
             "SELECT r.id, r.name, r.job_id, r.machine_id, r.sweep, r.runner, r.status, r.origin, r.started_at, \
              r.finished_at, r.cases_total, m.name AS machine_name, m.cpu, m.gpus, \
-             (SELECT COUNT(*) FROM cases c WHERE c.run_id = r.id) AS cases_done, \
-             (SELECT COUNT(*) FROM cases c WHERE c.run_id = r.id AND c.status = 'ok') AS cases_ok, \
-             (SELECT MAX(c.decode_tokens_per_second) FROM cases c WHERE c.run_id = r.id) AS best_decode, \
-             (SELECT MAX(c.peak_bytes) FROM cases c WHERE c.run_id = r.id) AS largest_peak \
-             FROM runs r JOIN machines m ON m.id = r.machine_id",
+             COALESCE(f.done, 0) AS cases_done, COALESCE(f.ok, 0) AS cases_ok, f.best_decode, f.largest_peak \
+             FROM runs r JOIN machines m ON m.id = r.machine_id LEFT JOIN run_figures f ON f.run_id = r.id",
         );
         push_filter(&mut page, filter);
         page.push(" ORDER BY r.started_at DESC, r.id DESC LIMIT ").push_bind(paging.limit());

@@ -32,7 +32,7 @@ impl ParetoPoint {
     }
 
     /// At least as good in everything, and better in something.
-    fn beats(&self, other: &Self) -> bool {
+    pub(crate) fn beats(&self, other: &Self) -> bool {
         let speed = |p: &Self| p.tokens_per_second.unwrap_or(0.0);
         let as_good = self.needed_bytes <= other.needed_bytes
             && speed(self) >= speed(other)

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::case::CaseStatus;
-use contract::explore::{CaseLine, Facet};
+use contract::explore::{CaseLine, Facet, Task};
 use contract::points::{CasePoint, CasePoints};
 use contract::statistics::Distribution;
+use planner::Bytes;
 
-use super::{Across, By, Plot, PlotQuery, Table};
+use super::{Across, By, Plot, PlotQuery, Table, Zoomed};
 use crate::charts::chart::{Area, Axis, Chart, MOST_SERIES, Marks, Point, Scale, Series, Tile};
-use crate::charts::run::{short_model, spread};
+use crate::charts::run::{Unit, case_href, short_model, spread};
 use crate::format;
 
 /// Width and height of the drawing.
@@ -28,6 +29,7 @@ pub(super) struct Group<'a, T> {
 
 pub(super) struct Draft<'a> {
     pub(super) asked: &'a PlotQuery,
+    settled: PlotQuery,
     pub(super) points: &'a CasePoints,
     machines: &'a BTreeMap<String, String>,
     left_out: Vec<(String, u64)>,
@@ -41,8 +43,9 @@ impl<'a> Draft<'a> {
         points: &'a CasePoints,
         machines: &'a BTreeMap<String, String>,
     ) -> Self {
+        let (settled, left_out) = (asked.clone(), Vec::new());
         let mut draft =
-            Self { asked, points, machines, left_out: Vec::new(), notes: Vec::new(), links: BTreeMap::new() };
+            Self { asked, settled, points, machines, left_out, notes: Vec::new(), links: BTreeMap::new() };
         let newest = points.items.len();
         draft.leave_out(
             &format!(
@@ -78,15 +81,16 @@ impl<'a> Draft<'a> {
         found
     }
 
-    /// The same of cases that were measured and are no training steps.
+    /// The same of cases that were measured. Training steps stand by themselves: they are shown where nothing else is asked for.
     pub(super) fn measured<T>(
         &mut self,
         pick: impl Fn(&CasePoint) -> Result<T, &'static str>,
     ) -> Found<'a, T> {
+        let is_training = self.asked.is_training();
         self.gather(|point| {
             if point.line.status != CaseStatus::Ok {
                 Err("ended without a measurement")
-            } else if point.detail.training {
+            } else if point.line.task == Task::Training && !is_training {
                 Err("are training steps")
             } else {
                 pick(point)
@@ -128,14 +132,23 @@ impl<'a> Draft<'a> {
     }
 
     /// What lies along x: what is asked, or what has more values.
-    pub(super) fn across<T>(&self, found: &Found<'_, T>) -> Across {
+    pub(super) fn across<T>(&mut self, found: &Found<'_, T>) -> Across {
         let values = |across: Across| {
             found.iter().map(|(point, _)| across.of(point).to_bits()).collect::<BTreeSet<u64>>().len()
         };
         let wider = || {
             if values(Across::Context) > values(Across::Batch) { Across::Context } else { Across::Batch }
         };
-        self.asked.x.unwrap_or_else(wider)
+        let across = self.asked.x.unwrap_or_else(wider);
+        self.settled.x = Some(across);
+        across
+    }
+
+    /// What peaks are counted in: what is asked, or what suits the largest.
+    pub(super) fn unit(&mut self, largest: Option<Bytes>) -> Unit {
+        let unit = self.asked.unit.unwrap_or_else(|| Unit::of(largest.unwrap_or_default()));
+        self.settled.unit = Some(unit);
+        unit
     }
 
     fn name(&self, facet: Facet, value: &str) -> String {
@@ -145,6 +158,7 @@ impl<'a> Draft<'a> {
             Facet::Batch => format!("{value} at once"),
             Facet::Prompt => format!("prompt {value}"),
             Facet::Generate => format!("{value} generated"),
+            Facet::Method if value == "none" => "no training".to_owned(),
             Facet::Attention | Facet::Variant | Facet::Cache | Facet::KvCache if value == "default" => {
                 "the engine's own".to_owned()
             }
@@ -153,14 +167,28 @@ impl<'a> Draft<'a> {
     }
 
     /// The plot of `n` cases; none of it where there is nothing to draw.
-    pub(super) fn done(self, n: usize, chart: Chart, mut table: Table) -> Plot {
+    pub(super) fn done(self, n: usize, mut chart: Chart, mut table: Table) -> Plot {
         let mut notes = self.notes;
+        let (mut is_empty, mut zoomed) = (n == 0, None);
+        if self.asked.kind.is_zoomable() {
+            chart.window = Some(self.asked.window);
+        }
+        if !self.asked.window.is_whole() {
+            let (within, outside) = chart.parted();
+            is_empty |= within.is_empty();
+            zoomed = Some(Zoomed { outside: outside.len(), marks: within.len() + outside.len() });
+            // What the table has is what is seen.
+            let seen: BTreeSet<&str> = within.iter().filter_map(|point| point.href.as_deref()).collect();
+            table.rows.retain(|(href, _)| href.as_deref().is_some_and(|href| seen.contains(href)));
+        }
         if table.rows.len() > MOST_ROWS {
             table.rows.truncate(MOST_ROWS);
             notes.push(format!("The table has the first {MOST_ROWS} rows."));
         }
         Plot {
-            chart: (n > 0).then_some(chart),
+            chart: (!is_empty).then_some(chart),
+            settled: self.settled,
+            zoomed,
             n,
             total: self.points.total,
             left_out: self.left_out,
@@ -174,7 +202,7 @@ impl<'a> Draft<'a> {
 /// A chart of marks and lines; other kinds of content are put into it.
 pub(super) fn chart(title: String, x: Axis, y: Axis, series: Vec<Series>) -> Chart {
     let (areas, tiles): (Vec<Area>, Vec<Tile>) = (Vec::new(), Vec::new());
-    Chart { title, size: SIZE, x, y, areas, tiles, series }
+    Chart { title, size: SIZE, x, y, window: None, areas, tiles, series }
 }
 
 /// An axis of a figure, by factors where its values are far apart.
@@ -207,6 +235,7 @@ pub(super) fn said(line: &CaseLine, batch: u64, context: u64, figures: &str) -> 
 pub(super) fn how(line: &CaseLine) -> String {
     [&line.variant, &line.attention, &line.cache, &line.kv_cache]
         .into_iter()
+        .chain(&line.training)
         .map(String::as_str)
         .filter(|word| *word != "default")
         .collect::<Vec<_>>()
@@ -217,10 +246,6 @@ pub(super) fn how(line: &CaseLine) -> String {
 pub(super) fn mark(point: &CasePoint, x: f64, y: f64, figures: &str) -> Point {
     let said = said(&point.line, point.batch(), point.context(), figures);
     Point { x, y, said, href: Some(case_href(&point.line)) }
-}
-
-pub(super) fn case_href(line: &CaseLine) -> String {
-    format!("/cases/{}", line.id)
 }
 
 /// For each x the median of the figures there.

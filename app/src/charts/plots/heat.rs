@@ -67,7 +67,7 @@ pub(super) fn draw(mut draft: Draft<'_>) -> Plot {
             colour: Colour::series(0),
             opacity: LAID_ON.0 + along * (LAID_ON.1 - LAID_ON.0),
             text: vec![figure.clone(), format!("n = {}", of.n)],
-            said: format!("{precision}, {}: {figure} {}, median of {}", own(attention), y.unit(), of.n),
+            said: format!("{precision}, {}, median {}: {figure}, n = {}", own(attention), y.unit(), of.n),
             href: href.clone(),
         });
         table.rows.push((href, vec![precision.clone(), own(attention), figure, of.n.to_string()]));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use contract::case::{Case, CaseStatus};
 use contract::edge::EdgeAxis;
-use contract::explore::CaseLine;
+use contract::explore::{CaseLine, Task};
 use contract::ids::CaseId;
 use contract::points::{CasePoint, CasePoints};
 use planner::solve::{self, LoadPoint};
@@ -47,7 +47,7 @@ impl Outcome {
 
     fn of(point: &CasePoint) -> Result<Self, &'static str> {
         match point.line.status {
-            _ if point.detail.training => Err("are training steps"),
+            _ if point.line.task == Task::Training => Err("are training steps"),
             CaseStatus::Ok => Ok(Self::Fit),
             CaseStatus::OutOfMemory => Ok(Self::DidNotFit),
             CaseStatus::PredictedOutOfMemory => Ok(Self::Predicted),

@@ -3,7 +3,6 @@
 use super::Plot;
 use super::draft::{Draft, axis_of, chart, mark, medians, swept, table_of};
 use crate::charts::chart::{Line, Mark, Series};
-use crate::charts::run::unit_of;
 use crate::format;
 
 pub(super) fn draw(mut draft: Draft<'_>) -> Plot {
@@ -17,7 +16,8 @@ pub(super) fn draw(mut draft: Draft<'_>) -> Plot {
     });
     let (n, x) = (found.len(), draft.across(&found));
     let largest = found.iter().flat_map(|(p, peak)| [Some(*peak), p.line.estimated]).flatten().max();
-    let (unit, in_unit) = unit_of(largest.unwrap_or_default());
+    let unit = draft.unit(largest);
+    let (in_unit, unit) = (|bytes| unit.figure(bytes), unit.as_str());
     let said = |bytes| format!("{} {unit}", format::figure(in_unit(bytes)));
     let figures = [format!("Measured, {unit}"), format!("Estimated, {unit}"), "Residual".to_owned()];
     let table = table_of(&found, &figures.each_ref().map(String::as_str), |point, peak| {

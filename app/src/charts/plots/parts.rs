@@ -6,10 +6,10 @@ use planner::Bytes;
 use planner::document::estimate::Components;
 
 use super::Plot;
-use super::draft::{Draft, Found, case_href, chart, how, said, table_of};
+use super::draft::{Draft, Found, chart, how, said, table_of};
 use crate::charts::chart::{Axis, Line, Mark, Marks, Point, Scale, Series, Tile};
 use crate::charts::palette::Colour;
-use crate::charts::run::short_model;
+use crate::charts::run::{case_href, short_model};
 use crate::{components, format};
 
 /// Cases shown at most.

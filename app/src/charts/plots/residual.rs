@@ -6,7 +6,6 @@ use super::Plot;
 use super::draft::{Draft, axis_of, chart, mark, table_of};
 use crate::charts::chart::{Area, Axis, Line, Mark, Marks, Scale, Series};
 use crate::charts::palette::Colour;
-use crate::charts::run::unit_of;
 use crate::format;
 
 /// What is shown of a case: its peak in bytes, the residual and the band, as shares of the measured peak.
@@ -24,7 +23,8 @@ pub(super) fn draw(mut draft: Draft<'_>) -> Plot {
         Ok(Off { peak, residual, band: point.residual_band() })
     });
     let n = found.len();
-    let (unit, in_unit) = unit_of(found.iter().map(|(_, off)| off.peak).max().unwrap_or_default());
+    let unit = draft.unit(found.iter().map(|(_, off)| off.peak).max());
+    let (in_unit, unit) = (|bytes| unit.figure(bytes), unit.as_str());
     let figures = [format!("Measured, {unit}"), "Residual".to_owned(), "Band".to_owned()];
     let table = table_of(&found, &figures.each_ref().map(String::as_str), |_, off| {
         let band = off.band.map_or_else(|| "–".to_owned(), |(low, high)| between(low, high));

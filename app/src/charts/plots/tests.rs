@@ -1,6 +1,6 @@
 use contract::case::{Case, CaseSpec, CaseStatus, Device};
 use contract::edge::{Edge, EdgeAxis};
-use contract::explore::CaseLine;
+use contract::explore::{CaseLine, Task};
 use contract::ids::{CaseId, MachineId, RunId, UnixMillis};
 use contract::measurement::Quality;
 use contract::points::CaseDetail;
@@ -20,6 +20,8 @@ fn line(number: u128, precision: &str, attention: &str, batch: u32, prompt: u64)
         run_id: RunId(Uuid::from_u128(7)),
         machine_id: MachineId(Uuid::from_u128(9)),
         model: MODEL.to_owned(),
+        task: Task::Inference,
+        training: None,
         precision: precision.to_owned(),
         variant: standard(),
         attention: attention.to_owned(),
@@ -95,7 +97,7 @@ fn points() -> CasePoints {
     let mut failed = line(100, "bf16", "flash", 64, 4096);
     failed.status = CaseStatus::OutOfMemory;
     let mut trained = measured(line(101, "bf16", "flash", 1, 448), 15.0);
-    trained.detail.training = true;
+    trained.line.task = Task::Training;
     items.push(CasePoint { line: failed, detail: CaseDetail::default() });
     items.push(trained);
     CasePoints { items, total: 3000, facets: BTreeMap::new() }
@@ -238,4 +240,46 @@ fn the_load_line_is_the_solvers_within_its_band() {
     }
     let none = draw(&asked(Kind::Load, &[]), &points(), &BTreeMap::new(), None);
     assert!(none.notes.iter().any(|note| note.contains("There is no line")), "{:?}", none.notes);
+}
+
+#[test]
+fn a_part_shows_what_lies_in_it_and_counts_the_rest() {
+    let range = [("x", "batch"), ("x_from", "2"), ("x_to", "4")];
+    let (whole, part) = (drawn(Kind::Speed, &[]), drawn(Kind::Speed, &range));
+    assert_eq!((part.n, part.zoomed), (16, Some(Zoomed { outside: 8, marks: 16 })));
+    assert!(part.counted().ends_with(" 8 of 16 points are outside this range."), "{}", part.counted());
+    assert_eq!((whole.zoomed, whole.table.rows.len(), part.table.rows.len()), (None, 16, 8));
+    assert!(
+        part.table.rows.iter().all(|(_, cells)| ["2", "4"].contains(&cells[2].as_str())),
+        "{:?}",
+        part.table
+    );
+    insta::assert_snapshot!("plot_speed_zoomed", part.chart.unwrap().svg().unwrap());
+
+    let beyond = drawn(Kind::Speed, &[("y_from", "1e9")]);
+    assert_eq!((&beyond.chart, beyond.zoomed), (&None, Some(Zoomed { outside: 16, marks: 16 })));
+    let no_range = drawn(Kind::Heat, &[("x_from", "9"), ("x_to", "10")]);
+    assert_eq!(no_range.chart, drawn(Kind::Heat, &[]).chart, "its axes are names");
+}
+
+#[test]
+fn what_a_plot_settles_keeps_its_axes() {
+    for (kind, settled) in [
+        (Kind::Speed, "x=batch"),
+        (Kind::Memory, "x=batch&unit=GiB"),
+        (Kind::Residual, "unit=GiB"),
+        (Kind::Pareto, ""),
+        (Kind::Load, ""),
+    ] {
+        let plot = drawn(kind, &[]);
+        assert_eq!(
+            address::with("", &plot.settled.choices(), &[]).trim_start_matches('?'),
+            settled,
+            "{kind:?}"
+        );
+        let again = draw(&plot.settled, &points(), &BTreeMap::new(), Some(&planned()));
+        assert_eq!(again.chart, plot.chart, "{kind:?}");
+    }
+    let mib = drawn(Kind::Memory, &[("unit", "MiB")]).chart.unwrap();
+    assert_eq!(mib.y.label, "peak, MiB");
 }

@@ -1,14 +1,15 @@
 //! The controls: a plain GET form over the table of fields, live in the browser.
 
-use ::planner::agent::presets::{self, PRESETS, Preset, PresetKind};
-use ::planner::document::plan::Plan;
-use ::planner::{Model, PlanError};
+use ::planner::agent::presets::{PRESETS, Preset, PresetKind};
+use ::planner::{Plan, PlanError};
 use leptos::prelude::*;
 use serde_json::Value;
 
+use super::engine::{self, Engine};
 use super::inputs::input;
 use super::own_model::OwnModel;
 use super::starts::starts;
+use crate::engine::Answer;
 use crate::fields::{Field, GROUPS, Group, document};
 use crate::{fields, link};
 
@@ -25,24 +26,27 @@ pub(super) struct Board {
     pub(super) against: StoredValue<Option<Plan>>,
     /// The longest sequence that its model takes.
     pub(super) longest: Memo<u64>,
+    /// What changes it.
+    pub(super) engine: Engine,
     /// What was typed last and is no plan.
     refused: RwSignal<Option<PlanError>>,
 }
 
 impl Board {
-    /// The board of a plan and of the one it is compared with; `answered` is what its estimate failed with.
+    /// The board of a plan, of the one it is compared with, and of its answer.
     pub(super) fn new(
         plan: RwSignal<Plan>,
         against: StoredValue<Option<Plan>>,
-        answered: Memo<Option<PlanError>>,
+        answer: Memo<Answer>,
+        engine: Engine,
     ) -> Self {
         let refused = RwSignal::new(None::<PlanError>);
         let document = Memo::new(move |_| plan.with(document::of));
-        let error = Memo::new(move |_| refused.get().or_else(|| answered.get()));
-        let longest = Memo::new(move |_| {
-            plan.with(|plan| Model::from_ref(&plan.model).map_or(131_072, |model| model.max_tokens.0))
+        let error = Memo::new(move |_| {
+            refused.get().or_else(|| answer.with(|answer| answer.estimate.as_ref().err().cloned()))
         });
-        Self { plan, document, error, against, longest, refused }
+        let longest = Memo::new(move |_| answer.with(|answer| answer.longest));
+        Self { plan, document, error, against, longest, engine, refused }
     }
 
     /// Sets a field to what was typed or chosen.
@@ -55,13 +59,15 @@ impl Board {
 
     /// Sets a field.
     pub(super) fn set(self, field: &'static Field, value: Value) {
-        match self.plan.with_untracked(|plan| document::changed(plan, field, value)) {
-            Ok(plan) => {
-                self.refused.set(None);
-                self.plan.set(plan);
+        self.engine.then(move || {
+            match self.plan.with_untracked(|plan| engine::set(plan, field.path, value)) {
+                Ok(plan) => {
+                    self.refused.set(None);
+                    self.plan.set(plan);
+                }
+                Err(error) => self.refused.set(Some(error)),
             }
-            Err(error) => self.refused.set(Some(error)),
-        }
+        });
     }
 
     /// What is wrong with a field.
@@ -145,11 +151,11 @@ fn presets(kind: PresetKind, workload: &'static str, board: Board) -> AnyView {
     let choose = move |event| {
         let name = event_target_value(&event);
         chosen.set(PRESETS.iter().find(|preset| preset.name == name));
-        let applied = presets::fields(&name)
-            .and_then(|change| board.plan.with_untracked(|plan| document::applied(plan, &change)));
-        if let Some(plan) = applied {
-            board.plan.set(plan);
-        }
+        board.engine.then(move || {
+            if let Ok(plan) = board.plan.with_untracked(|plan| engine::preset(plan, &name)) {
+                board.plan.set(plan);
+            }
+        });
     };
     let options = move || {
         let of_kind = PRESETS.iter().filter(|preset| preset.kind == kind);

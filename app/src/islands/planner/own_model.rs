@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::controls::Board;
-use crate::fields::document;
+use super::engine;
 use crate::{import, link};
 
 /// A model by its `config.json`, pasted, or by files that are chosen or dropped here.
@@ -20,7 +20,7 @@ pub(super) fn OwnModel(board: Board) -> impl IntoView {
         #[cfg(feature = "hydrate")]
         {
             if let Some(files) = event_target::<web_sys::HtmlInputElement>(&event).files() {
-                files::take(&files, board, wrong);
+                take(&files, board, wrong);
             }
         }
         #[cfg(not(feature = "hydrate"))]
@@ -31,7 +31,7 @@ pub(super) fn OwnModel(board: Board) -> impl IntoView {
         #[cfg(feature = "hydrate")]
         {
             if let Some(files) = event.data_transfer().and_then(|transfer| transfer.files()) {
-                files::take(&files, board, wrong);
+                take(&files, board, wrong);
             }
         }
     };
@@ -41,14 +41,13 @@ pub(super) fn OwnModel(board: Board) -> impl IntoView {
             wrong.set(None);
             return;
         }
-        match link::pasted(&text) {
-            Ok(model) => {
+        board.engine.then(move || match board.plan.with_untracked(|plan| engine::configured(plan, &text)) {
+            Ok(plan) => {
                 wrong.set(None);
-                let suited = board.plan.with_untracked(|plan| document::with_model(plan, model));
-                board.plan.set(suited);
+                board.plan.set(plan);
             }
             Err(error) => wrong.set(Some(import::told(&error))),
-        }
+        });
     };
     view! {
         <details
@@ -86,66 +85,22 @@ pub(super) fn OwnModel(board: Board) -> impl IntoView {
     .into_any()
 }
 
-/// Files of the reader's own, of which the browser reads the beginning.
+/// Plans for the model of files that the reader has, or says what is wrong with them.
 #[cfg(feature = "hydrate")]
-mod files {
-    use ::planner::document::plan::ModelRef;
-    use ::planner::gguf::HeaderError;
-    use leptos::prelude::*;
-    use wasm_bindgen_futures::JsFuture;
-    use web_sys::js_sys::Uint8Array;
-    use web_sys::{File, FileList};
-
-    use super::{Board, document, import};
-
-    /// Plans for the model of the files, or says what is wrong with them.
-    pub(super) fn take(list: &FileList, board: Board, wrong: RwSignal<Option<String>>) {
-        // The list is the event's, and empty when that is over.
-        let files: Vec<File> = (0..list.length()).filter_map(|at| list.get(at)).collect();
-        if files.is_empty() {
-            return;
-        }
-        leptos::task::spawn_local(async move {
-            match model(files).await {
-                Ok(model) => {
-                    wrong.set(None);
-                    board.plan.set(board.plan.with_untracked(|plan| document::with_model(plan, model)));
-                }
-                Err(said) => wrong.set(Some(said)),
+fn take(list: &web_sys::FileList, board: Board, wrong: RwSignal<Option<String>>) {
+    // The list is the event's, and empty when that is over.
+    let files = web_sys::js_sys::Array::from(list);
+    if files.length() == 0 {
+        return;
+    }
+    board.engine.load();
+    leptos::task::spawn_local(async move {
+        match engine::files(&board.plan.get_untracked(), &files).await {
+            Ok(plan) => {
+                wrong.set(None);
+                board.plan.set(plan);
             }
-        });
-    }
-
-    async fn model(files: Vec<File>) -> Result<ModelRef, String> {
-        let mut heads = Vec::new();
-        for file in files {
-            let head = head(&file).await.map_err(|said| format!("{}: {said}.", file.name()))?;
-            heads.push((file.name(), head));
+            Err(said) => wrong.set(Some(said)),
         }
-        import::model(heads)
-    }
-
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the size of a file is a whole number that a float holds"
-    )]
-    async fn head(file: &File) -> Result<import::Head, String> {
-        let len = file.size() as u64;
-        let mut take = import::FIRST.min(len);
-        loop {
-            let slice = file.slice_with_f64_and_f64(0.0, take as f64);
-            let buffer = match slice {
-                Ok(slice) => JsFuture::from(slice.array_buffer()).await,
-                Err(error) => Err(error),
-            };
-            let bytes = Uint8Array::new(&buffer.map_err(|_| "the browser could not read it")?).to_vec();
-            match import::read(&bytes, len) {
-                Err(HeaderError::NeedMore { bytes }) if take < len && bytes <= import::MOST => {
-                    take = bytes.max(2 * take).min(len);
-                }
-                head => return head.map_err(|error| error.to_string()),
-            }
-        }
-    }
+    });
 }

@@ -4,11 +4,12 @@ use contract::case::Case;
 use leptos::prelude::*;
 use planner::{Bytes, Estimate};
 
+use crate::backend::Today;
 use crate::components::{Basis, WhereItGoes, components};
 use crate::format;
 
 /// The estimate by component as it was stored, and today's beside it where that is another.
-pub(super) fn cards(case: &Case) -> AnyView {
+pub(super) fn cards(case: &Case, today: Option<&Today>) -> AnyView {
     let stored = case.estimate.clone().map(|estimate| {
         view! {
             <WhereItGoes estimate=estimate.clone() />
@@ -17,15 +18,18 @@ pub(super) fn cards(case: &Case) -> AnyView {
     });
     view! {
         {stored}
-        {today(case)}
+        {then_and_today(case, today)}
     }
     .into_any()
 }
 
-fn today(case: &Case) -> Option<AnyView> {
-    let plan = case.plan.as_ref()?;
-    let answer = planner::estimate(plan);
-    let (stored, today) = match (case.estimate.as_ref(), &answer) {
+fn then_and_today(case: &Case, today: Option<&Today>) -> Option<AnyView> {
+    case.plan.as_ref()?;
+    let Some(answer) = today else {
+        let said = "Today's planner is still being asked; load the page again to see whether it says something else.";
+        return Some(view! { <p class="muted basis" data-test="asked">{said}</p> }.into_any());
+    };
+    let (stored, today) = match (case.estimate.as_ref(), answer.as_ref()) {
         (Some(stored), Ok(today)) if stored.per_gpu == today.per_gpu && stored.totals == today.totals => {
             return None;
         }

@@ -8,6 +8,7 @@ use planner::Bytes;
 
 use crate::format;
 use crate::pages::run::cases::estimated_phase;
+use crate::pages::sentence;
 
 /// A figure over the repetitions: its name, its distribution, how a value of it is written.
 type Spread = (&'static str, Distribution, fn(f64) -> String);
@@ -57,7 +58,7 @@ fn card(title: &'static str, note: String, method: &str, rows: Vec<Spread>) -> O
     if rows.is_empty() {
         return None;
     }
-    let method = method.to_owned();
+    let method = sentence(method);
     let rows: Vec<_> = rows
         .into_iter()
         .map(|(name, d, write)| {
@@ -99,7 +100,7 @@ fn card(title: &'static str, note: String, method: &str, rows: Vec<Spread>) -> O
                     <tbody class="num">{rows}</tbody>
                 </table>
             </div>
-            <p class="muted basis inset">{format!("{method}. Percentiles interpolate between the closest ranks.")}</p>
+            <p class="muted basis inset">{format!("{method} Percentiles interpolate between the closest ranks.")}</p>
         </section>
     };
     Some(view.into_any())

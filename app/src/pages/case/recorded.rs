@@ -11,6 +11,7 @@ use planner::Bytes;
 use super::figures::phase_title;
 use crate::components::{State, Tone};
 use crate::format;
+use crate::pages::sentence;
 
 /// The search for an edge: everything that was tried, in order.
 pub(super) fn edge(edge: &Edge) -> AnyView {
@@ -85,7 +86,8 @@ pub(super) fn quality(measurement: &Measurement) -> Option<AnyView> {
         ("KL divergence, p99", format!("{:.5} nats", quality.kl_p99)),
         ("Predicted tokens", format!("{}, in windows of {}", format::count(quality.tokens), quality.window)),
     ];
-    let basis = format!("Text: {}. Reference: {}. {}.", quality.text, quality.reference, quality.method);
+    let basis =
+        format!("Text: {}. Reference: {}. {}", quality.text, quality.reference, sentence(&quality.method));
     Some(sizes("Quality", "how well it predicts text", pairs.to_vec(), basis))
 }
 

@@ -123,6 +123,7 @@ fn chart(trace: &MemoryTrace) -> Option<Chart> {
         size: (480, 300),
         x: axis("seconds since loading began"),
         y: axis("allocated, MiB"),
+        window: None,
         areas: Vec::new(),
         tiles: Vec::new(),
         series,

@@ -15,6 +15,7 @@ use crate::format;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {
     How,
+    Training,
     Precision,
     Variant,
     Attention,
@@ -38,8 +39,9 @@ pub(super) enum Column {
 
 impl Column {
     /// All of them, in the order that they stand in.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::How,
+        Self::Training,
         Self::Precision,
         Self::Variant,
         Self::Attention,
@@ -79,6 +81,7 @@ impl Column {
     const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::How => ("how", "How"),
+            Self::Training => ("training", "Training"),
             Self::Precision => ("precision", "Precision"),
             Self::Variant => ("variant", "Decoder"),
             Self::Attention => ("attention", "Attention"),
@@ -156,6 +159,7 @@ impl Column {
                 </td>
             }
             .into_any(),
+            Self::Training => text(&trained(case).unwrap_or_else(none)),
             Self::Precision => text(&case.precision),
             Self::Variant => text(&case.variant),
             Self::Attention => text(&case.attention),
@@ -180,7 +184,7 @@ impl Column {
             }
             .into_any(),
             Self::Where => view! {
-                <td>
+                <td class="where">
                     {machine.to_owned()} <small>{case.device.clone()}</small>
                 </td>
             }
@@ -204,13 +208,17 @@ fn none() -> String {
     "–".to_owned()
 }
 
-/// What was chosen of the engine, or the engine where nothing was.
+/// What is trained and how, where anything is: `lora8 · adamw`.
+fn trained(case: &CaseLine) -> Option<String> {
+    let name = case.training.as_deref()?;
+    Some(name.strip_prefix("train:").unwrap_or(name).replace(':', " · "))
+}
+
+/// What is trained and was chosen of the engine, or the engine where nothing was.
 fn how(case: &CaseLine) -> String {
-    let chosen: Vec<&str> = [&case.variant, &case.attention, &case.cache, &case.kv_cache]
-        .into_iter()
-        .map(String::as_str)
-        .filter(|word| *word != "default")
-        .collect();
+    let words = [&case.variant, &case.attention, &case.cache, &case.kv_cache].into_iter().cloned();
+    let chosen = words.filter(|word| *word != "default");
+    let chosen: Vec<String> = trained(case).into_iter().chain(chosen).collect();
     if chosen.is_empty() { case.engine.clone() } else { chosen.join(" · ") }
 }
 

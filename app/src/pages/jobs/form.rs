@@ -19,7 +19,7 @@ pub(super) fn NewJob(
     if runners.is_empty() {
         return view! {
             <p>"No runner is online, so nothing could execute a sweep. On the machine to measure, start one:"</p>
-            <pre>"bench-runner daemon --server http://HOST:PORT --token TOKEN"</pre>
+            <pre tabindex="0">"bench-runner daemon --server http://HOST:PORT --token TOKEN"</pre>
             <p class="muted">
                 "The token is the server's --runner-token; without one it is in the file DATABASE.runner-token. "
                 <a href="/docs/operating">"More on runners"</a>

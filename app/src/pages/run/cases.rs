@@ -1,30 +1,48 @@
 //! The table of a run's cases.
 
+use std::collections::HashMap;
+
 use contract::case::{Case, CaseSpec, CaseStatus};
 use contract::command::{FOLDER, case_command};
 use contract::edge::Edge;
+use contract::ids::CaseId;
 use contract::measurement::{Measurement, Phase};
 use contract::statistics::{CaseSpeed, Distribution};
 use leptos::prelude::*;
 use planner::{Bytes, Estimate};
 
 use super::residual_percent;
+use crate::backend::Today;
 use crate::components::{State, Tone};
 use crate::format;
 use crate::islands::CopyButton;
 
 /// Every case that ended, estimate beside measurement.
 #[component]
-pub(super) fn Cases(cases: Vec<Case>) -> impl IntoView {
+pub(super) fn Cases(
+    cases: Vec<Case>,
+    /// What today's planner says, as far as it is known.
+    today: HashMap<CaseId, Today>,
+    /// Links to others.
+    pages: Option<AnyView>,
+) -> impl IntoView {
     if cases.is_empty() {
         return view! { <p class="notice">"No case has ended yet."</p> }.into_any();
     }
     let peak = |case: &Case| case.measurement.as_ref().and_then(Measurement::peak_allocated);
     let estimate = |case: &Case| case.estimate.as_ref().map(|e| e.totals.allocated);
     let largest = cases.iter().filter_map(|case| peak(case).max(estimate(case))).max().unwrap_or(Bytes(1));
-    let rows = cases.into_iter().map(|case| row(case, largest)).collect_view();
+    let unknown = cases.iter().filter(|case| case.plan.is_some() && !today.contains_key(&case.id)).count();
+    let unknown = (unknown > 0).then(|| {
+        let said = format!(
+            "Today's planner is still being asked about {unknown} of these cases; load the page again to see whether it says \
+             something else."
+        );
+        view! { <p class="muted basis inset" data-test="asked">{said}</p> }
+    });
+    let rows = cases.into_iter().map(|case| row(case, &today, largest)).collect_view();
     view! {
-        <section class="card flush">
+        <section class="card flush" id="cases">
             <header>
                 <h2>"Cases"</h2>
                 <small>"± is one standard deviation · residual is measured less estimated, of measured"</small>
@@ -48,14 +66,15 @@ pub(super) fn Cases(cases: Vec<Case>) -> impl IntoView {
                     <tbody class="num">{rows}</tbody>
                 </table>
             </div>
+            {unknown} {pages}
         </section>
     }
     .into_any()
 }
 
-fn row(case: Case, largest: Bytes) -> impl IntoView {
+fn row(case: Case, today: &HashMap<CaseId, Today>, largest: Bytes) -> impl IntoView + use<> {
     let residual = residual_percent(&case);
-    let today = today(case.plan.as_ref(), case.estimate.as_ref()).map(Today::line);
+    let today = today.get(&case.id).and_then(|today| other(today, case.estimate.as_ref())).map(Other::line);
     let predicts = case.measurement.as_ref().and_then(predicts);
     let edge = case.measurement.as_ref().and_then(|m| m.edge.as_ref()).map(edge_line);
     let spec = match &case.measurement {
@@ -155,7 +174,7 @@ fn trained(spec: &CaseSpec, measurement: Option<&Measurement>) -> Option<impl In
 
 /// What today's planner says of a case, where it is not what was stored with it.
 #[derive(Debug, PartialEq)]
-enum Today {
+enum Other {
     /// Another peak.
     Otherwise { today: Bytes, stored: Bytes },
     /// A peak, where none was stored.
@@ -164,19 +183,19 @@ enum Today {
     Nothing { stored: Bytes, why: String },
 }
 
-/// Asks the planner anew; the stored answer stays what the case is held against.
-fn today(plan: Option<&planner::Plan>, stored: Option<&Estimate>) -> Option<Today> {
+/// What today's planner says otherwise; the stored answer stays what the case is held against.
+fn other(today: &Today, stored: Option<&Estimate>) -> Option<Other> {
     let stored = stored.map(|estimate| estimate.totals.allocated);
-    match (planner::estimate(plan?).map(|estimate| estimate.totals.allocated), stored) {
+    match (today.as_ref().as_ref().map(|estimate| estimate.totals.allocated), stored) {
         (Ok(today), Some(stored)) if today == stored => None,
-        (Ok(today), Some(stored)) => Some(Today::Otherwise { today, stored }),
-        (Ok(today), None) => Some(Today::Now(today)),
-        (Err(error), Some(stored)) => Some(Today::Nothing { stored, why: error.to_string() }),
+        (Ok(today), Some(stored)) => Some(Other::Otherwise { today, stored }),
+        (Ok(today), None) => Some(Other::Now(today)),
+        (Err(error), Some(stored)) => Some(Other::Nothing { stored, why: error.to_string() }),
         (Err(_), None) => None,
     }
 }
 
-impl Today {
+impl Other {
     fn line(self) -> AnyView {
         let (said, title) = match self {
             Self::Otherwise { today, stored } => (
@@ -277,7 +296,7 @@ fn actions(
         <details class="quiet">
             <summary>"Command"</summary>
             <div class="command">
-                <code>{command.clone()}</code>
+                <code tabindex="0">{command.clone()}</code>
                 <CopyButton text=command label="Copy".to_owned() />
             </div>
             {incomplete
@@ -285,7 +304,7 @@ fn actions(
         </details>
     };
     view! {
-        <div class="stack" style="gap:4px">
+        <div class="stack on-screen" style="gap:4px">
             {plan
                 .map(|plan| {
                     view! {
@@ -307,20 +326,20 @@ mod tests {
     fn today_is_told_where_it_differs() {
         let plan = crate::link::first_plan().unwrap();
         let now = planner::estimate(&plan).unwrap();
-        assert_eq!(today(Some(&plan), Some(&now)), None, "the same answer is not told twice");
+        let today = Today::new(Ok(now.clone()));
+        assert_eq!(other(&today, Some(&now)), None, "the same answer is not told twice");
         let mut before = now.clone();
         before.totals.allocated = Bytes(7);
         assert_eq!(
-            today(Some(&plan), Some(&before)),
-            Some(Today::Otherwise { today: now.totals.allocated, stored: Bytes(7) })
+            other(&today, Some(&before)),
+            Some(Other::Otherwise { today: now.totals.allocated, stored: Bytes(7) })
         );
-        assert_eq!(today(Some(&plan), None), Some(Today::Now(now.totals.allocated)));
-        assert_eq!(today(None, Some(&now)), None, "there is nothing to ask");
+        assert_eq!(other(&today, None), Some(Other::Now(now.totals.allocated)));
         let mut unknown = plan.clone();
         unknown.gpu.id = "no-such-gpu".to_owned();
         assert!(matches!(
-            today(Some(&unknown), Some(&before)),
-            Some(Today::Nothing { stored: Bytes(7), why }) if why.contains("no-such-gpu") || why.contains("gpu.id")
+            other(&Today::new(planner::estimate(&unknown)), Some(&before)),
+            Some(Other::Nothing { stored: Bytes(7), why }) if why.contains("no-such-gpu") || why.contains("gpu.id")
         ));
     }
 }

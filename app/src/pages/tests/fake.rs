@@ -1,11 +1,12 @@
 //! A backend of made-up rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use contract::case::{Case, CaseSpec, CaseStatus, Device};
 use contract::compare::{CompareQuery, Comparison};
 use contract::edge::{Edge, EdgeAxis, EdgeProbe, EdgeSpec};
-use contract::explore::{CaseLine, CaseListing, CaseQuery, Facet, FacetValue};
+use contract::explore::{CaseLine, CaseListing, CaseQuery, Facet, FacetValue, Task};
 use contract::history::{Attempt, Before, CaseHistory};
 use contract::ids::{CaseId, JobId, RunId, UnixMillis};
 use contract::job::{Job, JobState, Progress};
@@ -15,16 +16,19 @@ use contract::measurement::{Measurement, Methods, Phase, PhaseMemory, Quality, S
 use contract::outcome::Outcome;
 use contract::points::{self, CasePoint, CasePoints};
 use contract::protocol::{AdvertisedModel, Registration, Runner, WeightSource};
-use contract::run::{Page, Run, RunDetail, RunFilter, RunOrigin, RunStatus, RunSummary, RunnerBuild};
+use contract::run::{
+    Page, Run, RunDetail, RunFigures, RunFilter, RunOrigin, RunPage, RunStatus, RunSummary, RunnerBuild,
+};
 use contract::statistics::CaseSpeed;
 use contract::sweep::Sweep;
 use contract::telemetry::{MemoryTrace, PhaseEnergy, Spread, Telemetry, TraceSpan};
 use contract::training::Training;
 use contract::view::SavedView;
+use planner::answers::{Reader, Topic, answer};
 use planner::document::plan::TrainMethod;
-use planner::{Bytes, Tokens};
+use planner::{Bytes, Plan, Tokens};
 
-use crate::backend::{Answer, Backend, BackendError, CaseDetail, Facets, Site};
+use crate::backend::{Answer, Asked, Backend, BackendError, CaseDetail, Facets, Site, Today};
 use crate::link;
 
 pub(super) const ID: &str = "018f5b0e-0000-7000-8000-000000000001";
@@ -88,9 +92,20 @@ impl Backend for Fake {
         self.answer(Ok(Page { total, items, page, per_page: 50 }))
     }
 
-    fn run(&self, id: RunId) -> Answer<'_, RunDetail> {
-        let known = id.to_string() == ID;
-        self.answer(if known { Ok(detail()) } else { Err(missing("run", &id)) })
+    fn run(&self, id: RunId, from: u32) -> Answer<'_, RunPage> {
+        let RunDetail { run, machine, cases } = detail();
+        let lines: Vec<CaseLine> = cases.iter().map(case_line).collect();
+        let figures = RunFigures {
+            done: 1200,
+            ok: 8,
+            best_decode_tokens_per_second: Some(61.3),
+            largest_peak: Some(Bytes::from_mib(812)),
+            mean_error: Some(0.012),
+            estimated: 8,
+        };
+        let previous = (from > 0).then_some(0);
+        let page = RunPage { run, machine, figures, lines, cases, previous, next: Some(50) };
+        self.answer(if id.to_string() == ID { Ok(page) } else { Err(missing("run", &id)) })
     }
 
     fn cases(&self, query: CaseQuery) -> Answer<'_, CaseListing> {
@@ -112,7 +127,7 @@ impl Backend for Fake {
         }))
     }
 
-    fn points(&self, query: CaseQuery) -> Answer<'_, CasePoints> {
+    fn points(&self, query: CaseQuery, _detailed: bool) -> Answer<'_, CasePoints> {
         let point = |case: &Case| {
             let estimate = case.estimate.as_ref();
             let detail = points::CaseDetail {
@@ -136,6 +151,17 @@ impl Backend for Fake {
         let found = cases.into_iter().chain(special_cases()).find(|case| case.id == id);
         let answer = found.map(|case| CaseDetail { case, run, machine });
         self.answer(answer.ok_or_else(|| missing("case", &id)))
+    }
+
+    fn today(&self, plans: Vec<(CaseId, Plan)>) -> Answer<'_, HashMap<CaseId, Today>> {
+        // The last is not known yet.
+        let known = plans.len().saturating_sub(usize::from(plans.len() > 1));
+        let today = |(id, plan): (CaseId, Plan)| (id, Arc::new(planner::estimate(&plan)));
+        self.answer(Ok(plans.into_iter().take(known).map(today).collect()))
+    }
+
+    fn ask(&self, topic: Topic, reader: Reader) -> Answer<'_, Arc<Asked>> {
+        self.answer(Ok(Arc::new(answer(topic, &reader))))
     }
 
     fn history(&self, id: CaseId, before: Option<Before>) -> Answer<'_, CaseHistory> {
@@ -224,6 +250,8 @@ fn case_line(case: &Case) -> CaseLine {
         run_id: case.run_id,
         machine_id: detail().machine.id,
         model: case.spec.model.clone(),
+        task: Task::of(case),
+        training: case.spec.training.as_ref().map(Training::name),
         precision: case.spec.precision.clone(),
         variant: standard(),
         attention: standard(),

@@ -248,8 +248,8 @@ async fn cases_of_all_runs_are_listed_by_the_address() {
     let csv = server.get("/api/v1/case-lines.csv?model=tiny").await.text;
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(lines.len(), 3);
-    assert!(lines[0].starts_with("id,run_id,machine_id,model,precision"), "{}", lines[0]);
-    assert!(lines.iter().all(|line| line.split(',').count() == 21), "{csv}");
+    assert!(lines[0].starts_with("id,run_id,machine_id,model,task,training,precision"), "{}", lines[0]);
+    assert!(lines.iter().all(|line| line.split(',').count() == 23), "{csv}");
 
     let problem = server.get("/api/v1/case-lines?order=size").await.problem();
     assert_eq!(problem, (400, "bad-field".into(), Some("order".into())));

@@ -56,6 +56,25 @@ async fn a_plots_filters_choose_its_cases() {
 }
 
 #[tokio::test]
+async fn a_range_is_drawn_by_itself() {
+    let server = with_examples().await;
+    let marks = |svg: &str| svg.matches("<title>").count();
+    let all = server.get("/api/v1/plots/speed.svg?x=batch").await.text;
+    let part = server.get("/api/v1/plots/speed.svg?x=batch&x_from=1.5&x_to=100").await.text;
+    assert!(marks(&part) > 0 && marks(&part) < marks(&all), "{} of {}", marks(&part), marks(&all));
+    let told = format!("{} of {} points are outside this range.", marks(&all) - marks(&part), marks(&all));
+    // The note is broken into lines, each an element.
+    let texts: Vec<&str> = part.split('<').filter_map(|part| Some(part.split_once('>')?.1)).collect();
+    let text = texts.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(&told), "{told:?} is not in {text}");
+    let (status, png) = bytes(&server, "/api/v1/plots/speed.png?x=batch&x_from=1.5&x_to=100&width=640").await;
+    assert_eq!((status, Pixmap::decode_png(&png).unwrap().width()), (200, 640));
+    // What has no range is the same with one.
+    let heat = server.get("/api/v1/plots/heat.svg?x_from=1&x_to=2").await.text;
+    assert_eq!(heat, server.get("/api/v1/plots/heat.svg").await.text);
+}
+
+#[tokio::test]
 async fn what_cannot_be_drawn_is_a_problem_that_says_where() {
     let server = with_examples().await;
     for (path, status, code, field) in [
@@ -67,6 +86,13 @@ async fn what_cannot_be_drawn_is_a_problem_that_says_where() {
         ("speed.png?theme=blue", 400, "bad-field", Some("theme")),
         ("speed.svg?x=moon", 400, "bad-field", Some("x")),
         ("speed.svg?colour=red", 400, "bad-field", Some("colour")),
+        ("memory.svg?unit=MB", 400, "bad-field", Some("unit")),
+        ("speed.svg?x_from=8&x_to=1", 400, "bad-field", Some("x_to")),
+        ("speed.png?y_from=2&y_to=2", 400, "bad-field", Some("y_to")),
+        ("pareto.svg?x_from=wide", 400, "bad-field", Some("x_from")),
+        ("speed.svg?y_to=inf", 400, "bad-field", Some("y_to")),
+        ("heat.svg?y_to=NaN", 400, "bad-field", Some("y_to")),
+        ("speed.svg?y_from=1e12", 422, "nothing-to-plot", None),
         ("speed.svg?model=none", 422, "nothing-to-plot", None),
     ] {
         let problem = server.get(&format!("/api/v1/plots/{path}")).await.problem();

@@ -1,11 +1,12 @@
 //! Lines of cases in the database: written with their case, read in the order they came.
 
 use contract::case::{Case, Device};
+use contract::explore::Task;
 use contract::machine::{Cpu, GpuDevice};
 use contract::statistics::{CaseSpeed, Distribution};
 use sqlx::SqliteConnection;
 
-use crate::{Store, StoreError, value};
+use crate::{Store, StoreError, beside, value};
 
 /// Lines read at once.
 const CHUNK: i64 = 20_000;
@@ -17,6 +18,8 @@ pub(super) struct Line {
     pub run_id: String,
     pub machine_id: String,
     pub model: String,
+    pub task: String,
+    pub training: Option<String>,
     pub precision: String,
     pub attention: String,
     pub variant: String,
@@ -42,19 +45,16 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub(super) async fn read_new_lines(&self) -> Result<(), StoreError> {
-        let newest = sqlx::query_scalar!(r#"SELECT MAX(n) AS "n: i64" FROM case_lines"#)
-            .fetch_one(&self.pool)
-            .await?
-            .unwrap_or(0);
+        let newest = self.newest_result().await?;
         if self.columns.read().await.newest() >= newest {
             return Ok(());
         }
-        let mut columns = self.columns.write().await;
+        let mut columns = self.columns.clone().write_owned().await;
         loop {
             let after = columns.newest();
             let lines = sqlx::query_as!(
                 Line,
-                "SELECT n, case_id, run_id, machine_id, model, precision, attention, variant, cache, kv_cache, engine,
+                "SELECT n, case_id, run_id, machine_id, model, task, training, precision, attention, variant, cache, kv_cache, engine,
                         device, status, batch, prompt_tokens, generate_tokens, decode_tokens_per_second,
                         prefill_tokens_per_second, ttft_ms, peak_bytes, estimated_bytes, finished_at
                  FROM case_lines WHERE n > ? ORDER BY n LIMIT ?",
@@ -63,11 +63,19 @@ impl Store {
             )
             .fetch_all(&self.pool)
             .await?;
-            if lines.is_empty() {
+            let done = lines.is_empty();
+            columns = beside(move || {
+                for line in lines {
+                    columns.push(line)?;
+                }
+                if done {
+                    columns.settle();
+                }
+                Ok(columns)
+            })
+            .await?;
+            if done {
                 return Ok(());
-            }
-            for line in lines {
-                columns.push(&line)?;
             }
         }
     }
@@ -86,6 +94,8 @@ pub(crate) async fn insert(db: &mut SqliteConnection, case: &Case) -> Result<(),
     // A search of an edge stands as the case that its figures belong to.
     let spec = &case.measurement.as_ref().map_or_else(|| case.spec.clone(), |m| case.spec.measured(m));
     let standard = || "default".to_owned();
+    let task = Task::of(case).as_str();
+    let training = spec.training.as_ref().map(contract::training::Training::name);
     let attention = spec.attention.as_ref().map_or_else(standard, contract::case::attention_word);
     let variant = spec.variant.map_or_else(standard, |v| v.as_str().to_owned());
     let cache = spec.cache.map_or_else(standard, |c| c.as_str().to_owned());
@@ -103,15 +113,17 @@ pub(crate) async fn insert(db: &mut SqliteConnection, case: &Case) -> Result<(),
     let estimated = case.estimate.as_ref().map(|e| e.totals.allocated.0);
     let estimated = estimated.map(|bytes| value::to_integer("the estimate", bytes)).transpose()?;
     sqlx::query!(
-        "INSERT INTO case_lines (case_id, run_id, machine_id, model, precision, attention, variant, cache, kv_cache,
-                                 engine, device, status, batch, prompt_tokens, generate_tokens,
+        "INSERT INTO case_lines (case_id, run_id, machine_id, model, task, training, precision, attention, variant, cache,
+                                 kv_cache, engine, device, status, batch, prompt_tokens, generate_tokens,
                                  decode_tokens_per_second, prefill_tokens_per_second, ttft_ms, peak_bytes,
                                  estimated_bytes, finished_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         id,
         run,
         place.machine_id,
         spec.model,
+        task,
+        training,
         spec.precision,
         attention,
         variant,

@@ -1,12 +1,13 @@
-use contract::case::{Case, CaseSpec, CaseStatus, Device};
+use contract::case::{Case, CaseFilter, CaseSpec, CaseStatus, Device};
 use contract::edge::{Edge, EdgeAxis, EdgeSpec};
 use contract::explore::{CaseLine, CaseListing, CaseQuery, Facet, Order};
 use contract::ids::{CaseId, UnixMillis};
 use contract::measurement::Measurement;
 use contract::points::CaseDetail;
-use contract::run::Run;
+use contract::run::{CASES_OF_PAGE, Run, RunFilter};
+use contract::training::Training;
 use planner::document::estimate::EngineVersion;
-use planner::document::plan::{Attention, CacheKind, EngineName};
+use planner::document::plan::{Attention, CacheKind, EngineName, Lora, TrainMethod};
 use planner::{Bytes, Estimate, Tokens};
 
 use crate::Store;
@@ -29,6 +30,10 @@ impl Draw {
     }
 }
 
+fn lora() -> Lora {
+    Lora { rank: 8, targets: vec!["q_proj".to_owned()], train_embeddings: false }
+}
+
 fn case(run: &Run, position: u32, draw: &mut Draw) -> Case {
     let attentions = [
         None,
@@ -46,6 +51,7 @@ fn case(run: &Run, position: u32, draw: &mut Draw) -> Case {
         batch: draw.of(&[1, 2, 16]),
         prompt_tokens: Tokens(16),
         generate_tokens: Tokens(4),
+        training: draw.of(&[None, None, Some(Training::of(TrainMethod::Lora, Some(lora())))]),
         // Each a case of its own.
         repetitions: position + 1,
         ..CaseSpec::default()
@@ -93,6 +99,7 @@ fn query(pairs: &[(&str, &str)]) -> CaseQuery {
 fn passes(line: &CaseLine, query: &CaseQuery, but: Option<Facet>) -> bool {
     query.facets.iter().all(|(facet, values)| Some(*facet) == but || values.contains(&line.value(*facet)))
         && query.search.as_ref().is_none_or(|q| line.model.to_lowercase().contains(&q.to_lowercase()))
+        && query.run.is_none_or(|run| line.run_id == run)
         && query.since.is_none_or(|t| line.finished_at >= t)
         && query.until.is_none_or(|t| line.finished_at < t)
 }
@@ -123,6 +130,9 @@ async fn lists_are_what_filtering_and_sorting_every_case_gives() {
         &[("since", "1000010"), ("until", "1000030"), ("status", "ok"), ("order", "ttft")],
         &[("cache", "default"), ("device", "cuda:9"), ("order", "error")],
         &[("model", "no such")],
+        &[("task", "training"), ("method", "lora"), ("order", "peak")],
+        &[("run", "00000000-0000-0000-0000-000000000002"), ("until", "1000020")],
+        &[("run", "00000000-0000-0000-0000-000000000003")],
     ] {
         let query = CaseQuery { limit: 7, ..query(pairs) };
         let mut want: Vec<&CaseLine> = everything.items.iter().filter(|l| passes(l, &query, None)).collect();
@@ -203,7 +213,7 @@ async fn another_programs_cases_are_seen() {
 /// The migration fills the lines of cases stored before it; they are those that writing the cases gives.
 #[tokio::test]
 async fn the_migration_gives_older_cases_the_same_lines() {
-    const LINES: &str = "SELECT case_id, run_id, machine_id, model, precision, attention, variant, cache, kv_cache, engine, \
+    const LINES: &str = "SELECT case_id, run_id, machine_id, model, task, training, precision, attention, variant, cache, kv_cache, engine, \
                          device, status, batch, prompt_tokens, generate_tokens, decode_tokens_per_second, \
                          round(prefill_tokens_per_second, 6), ttft_ms, peak_bytes, estimated_bytes, finished_at \
                          FROM case_lines ORDER BY case_id";
@@ -212,13 +222,27 @@ async fn the_migration_gives_older_cases_the_same_lines() {
         let json = json.replacen(" FROM", ") FROM", 1);
         sqlx::query_scalar(&json).fetch_all(&store.pool).await.unwrap()
     }
+    async fn figures(store: &Store) -> Vec<String> {
+        let json = "SELECT json_array(run_id, done, ok, best_decode, largest_peak) FROM run_figures";
+        sqlx::query_scalar(json).fetch_all(&store.pool).await.unwrap()
+    }
     let (_folder, store) = filled(60).await;
     let written = lines(&store).await;
+    assert!(written.iter().any(|line| line.contains("\"train:lora8(q_proj):adamw\"")), "{written:?}");
     let migration = include_str!("../../../../migrations/0004_case_lines.sql");
     let fill = &migration[migration.find("INSERT INTO case_lines").unwrap()..];
+    let summed = figures(&store).await;
     sqlx::query("DELETE FROM case_lines").execute(&store.pool).await.unwrap();
+    sqlx::query("DELETE FROM run_figures").execute(&store.pool).await.unwrap();
+    sqlx::query("DROP TRIGGER run_figures_of_new_lines").execute(&store.pool).await.unwrap();
     sqlx::query(fill).execute(&store.pool).await.unwrap();
+    let migration = include_str!("../../../../migrations/0006_pages_of_many_cases.sql");
+    for start in ["UPDATE case_lines", "INSERT INTO run_figures\nSELECT"] {
+        let fill = &migration[migration.find(start).unwrap()..];
+        sqlx::query(&fill[..=fill.find(';').unwrap()]).execute(&store.pool).await.unwrap();
+    }
     assert_eq!(lines(&store).await, written);
+    assert_eq!(figures(&store).await, summed);
 }
 
 #[tokio::test]
@@ -297,11 +321,11 @@ async fn points_are_the_lines_with_what_the_documents_hold() {
     for query in [query(&[]), query(&[("batch", "16")]), query(&[("model", "no such")])] {
         let listing = store.explore(&CaseQuery { limit: 1000, ..query.clone() }).await.unwrap();
         // A place and a limit are those of a list, not of a plot.
-        let points = store.points(&CaseQuery { limit: 3, ..query }).await.unwrap();
+        let points = store.points(&CaseQuery { limit: 3, ..query }, true).await.unwrap();
         let lines: Vec<CaseLine> = points.items.iter().map(|point| point.line.clone()).collect();
         assert_eq!((lines, points.total, points.facets), (listing.items, listing.total, listing.facets));
     }
-    let points = store.points(&CaseQuery::default()).await.unwrap();
+    let points = store.points(&CaseQuery::default(), true).await.unwrap();
     let newest = &points.items[0];
     let want = CaseDetail {
         parts: Some(estimate.per_gpu),
@@ -315,4 +339,54 @@ async fn points_are_the_lines_with_what_the_documents_hold() {
         points.items[1..].iter().all(|point| point.detail == CaseDetail::default()),
         "no estimate, no search"
     );
+}
+
+#[tokio::test]
+async fn a_run_has_pages_and_sums() {
+    let (_folder, store) = filled(120).await;
+    let run = run(2, &machine(1, "desk"), sweep("tiny")).id;
+    let mut seen: Vec<u32> = Vec::new();
+    let mut from = 0;
+    let whole = store.run(run).await.unwrap().unwrap();
+    loop {
+        let page = store.run_page(run, from).await.unwrap().unwrap();
+        assert_eq!(page.previous, (from > 0).then(|| from - CASES_OF_PAGE));
+        seen.extend(page.cases.iter().map(|case| case.position));
+        let ok = whole.cases.iter().filter(|case| case.status == CaseStatus::Ok);
+        let peaks = ok.clone().filter_map(|case| case.measurement.as_ref()?.peak_allocated());
+        assert_eq!((page.figures.done, page.figures.ok), (120, ok.clone().count() as u64));
+        assert_eq!(page.figures.largest_peak, peaks.max());
+        assert_eq!((page.lines.len(), page.run.id), (120, run));
+        let listed = &store.runs(&RunFilter::default()).await.unwrap().items[0];
+        let of_list = (listed.cases_done.into(), listed.cases_ok.into(), listed.largest_peak);
+        assert_eq!(of_list, (page.figures.done, page.figures.ok, page.figures.largest_peak));
+        assert_eq!(listed.best_decode_tokens_per_second, page.figures.best_decode_tokens_per_second);
+        match page.next {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    assert_eq!(seen, (0..120).collect::<Vec<u32>>());
+    assert_eq!(store.run_page(contract::ids::RunId(crate::testing::uuid(77)), 0).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn pages_of_whole_cases_are_those_of_their_lines() {
+    let (_folder, store) = filled(130).await;
+    let filter = |page| CaseFilter {
+        model: Some("smol".to_owned()),
+        status: Some(CaseStatus::Ok),
+        page: Some(page),
+        per_page: Some(20),
+        ..CaseFilter::default()
+    };
+    let query = query(&[("q", "smol"), ("status", "ok"), ("limit", "1000")]);
+    let lines = store.explore(&query).await.unwrap();
+    let mut ids: Vec<CaseId> = Vec::new();
+    for page in 1..=7 {
+        let page = store.cases(&filter(page)).await.unwrap();
+        assert_eq!(page.total, lines.total);
+        ids.extend(page.items.iter().map(|case| case.id));
+    }
+    assert_eq!(ids, lines.items.iter().map(|line| line.id).collect::<Vec<_>>());
 }

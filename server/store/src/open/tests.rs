@@ -2,6 +2,7 @@ use std::fs;
 
 use contract::case::CaseStatus;
 use contract::ids::RunId;
+use contract::run::RunFilter;
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
@@ -31,7 +32,7 @@ async fn a_newer_database_is_refused_by_name_and_version() {
     let before = fs::read(&path).unwrap();
 
     let error = Store::open(&path).await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 9999, known: 5, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 9999, known: 6, .. }), "{error:?}");
     let sentence = error.to_string();
     assert!(sentence.contains("future.db") && sentence.contains("upgrade"), "{sentence}");
     assert_eq!(fs::read(&path).unwrap(), before, "a refused database is left as it was");
@@ -109,6 +110,7 @@ async fn every_earlier_schema_is_brought_up_to_date() {
         (3, include_str!("../../../../migrations/0003_predicted_and_superseded_cases.sql")),
         (4, include_str!("../../../../migrations/0004_case_lines.sql")),
         (5, include_str!("../../../../migrations/0005_saved_views.sql")),
+        (6, include_str!("../../../../migrations/0006_pages_of_many_cases.sql")),
     ];
     assert_eq!(
         earlier.map(|(version, _)| version).to_vec(),
@@ -169,11 +171,14 @@ async fn every_earlier_schema_is_brought_up_to_date() {
                 "cases_by_age",
                 "cases_by_key",
                 "cases_by_model",
+                "cases_by_run",
                 "sqlite_autoindex_cases_1",
                 "sqlite_autoindex_cases_2"
             ],
             "schema {upto}"
         );
+        let summary = store.runs(&RunFilter::default()).await.unwrap().items.remove(0);
+        assert_eq!((summary.cases_done, summary.cases_ok), (2, 1), "schema {upto}: sums of the run");
         let orphan = case(RunId(uuid(99)), &sweep, 0);
         assert!(store.insert_case(&orphan).await.is_err(), "schema {upto}: a case belongs to a run");
     }

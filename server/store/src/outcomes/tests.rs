@@ -99,15 +99,20 @@ async fn attempts_that_were_superseded_are_told_apart_from_results() {
 async fn results_are_read_by_run_and_by_id() {
     let (_folder, store) = filled().await;
     let run = |n: u128| contract::ids::RunId(uuid(10 + n));
-    let outcomes = store.outcomes_of_runs(&[run(2), run(5)]).await.unwrap();
+    let outcomes = store.outcomes_of_runs(&[run(2), run(5)], 4).await.unwrap();
     assert_eq!(outcomes.len(), 8);
     assert!(outcomes.iter().all(|o| o.spec.device == Device::Cpu && [run(2), run(5)].contains(&o.run_id)));
     assert_eq!(outcomes.iter().filter(|o| o.status == CaseStatus::OutOfMemory).count(), 1);
+    let three = store.outcomes_of_runs(&[run(2), run(5)], 3).await.unwrap();
+    let keys: Vec<String> = three.iter().map(|o| o.spec.key()).collect();
+    assert_eq!((keys.len(), &keys[..3]), (6, &keys[3..]), "the same cases of each");
+    let results = store.results_of_runs(&[run(2), contract::ids::RunId(uuid(99))]).await.unwrap();
+    assert_eq!(results.iter().map(|of| (of.run, of.results)).collect::<Vec<_>>(), [(run(2), 4)]);
     let ids = [first_case_of(1), first_case_of(4), CaseId(uuid(99))];
     let found = store.outcomes(&ids).await.unwrap();
     assert_eq!(found.len(), 2, "what is not there is left out");
     assert_eq!(store.outcomes(&[]).await.unwrap(), []);
-    assert_eq!(store.outcomes_of_runs(&[]).await.unwrap(), []);
+    assert_eq!(store.outcomes_of_runs(&[], 4).await.unwrap(), []);
 }
 
 /// However many cases there are: SQLite finds those of a key by the index.

@@ -1,0 +1,166 @@
+//! What the planner's board asks of the planner: documents in, documents out. The server calls these functions; in the browser
+//! they are a module of their own (`app/hydrate/src/bin/planner.rs`), which is loaded when a reader turns to the controls.
+
+use planner::agent::presets;
+use planner::document::plan::{ModelRef, Plan};
+use planner::solve::{self, LoadPoint};
+use planner::{Estimate, Model, PlanError};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::fields::{self, document};
+use crate::link;
+
+/// A plan with everything that the board shows of it, but for its load line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The plan.
+    pub plan: Plan,
+    /// Its estimate, or why it has none.
+    pub estimate: Result<Estimate, PlanError>,
+    /// Parameters of its model; 0 where its configuration is not known.
+    pub parameters: u64,
+    /// The longest sequence that its model takes.
+    pub longest: u64,
+    /// The most sequences at once that fit.
+    pub most_sequences: Option<u64>,
+    /// The longest sequences that fit, in tokens.
+    pub longest_context: Option<u64>,
+}
+
+impl Answer {
+    /// Of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let estimate = planner::estimate(plan);
+        let fits = estimate.is_ok();
+        Self {
+            parameters: parameters(&plan.model),
+            longest: Model::from_ref(&plan.model).map_or(131_072, |model| model.max_tokens.0),
+            most_sequences: fits.then(|| solve::largest_batch(plan).ok()).flatten(),
+            longest_context: fits.then(|| solve::longest_context(plan).ok()).flatten().map(|tokens| tokens.0),
+            plan: plan.clone(),
+            estimate,
+        }
+    }
+
+    /// The plan with its estimate, where it has one.
+    #[must_use]
+    pub fn whole(&self) -> Option<(Plan, Estimate)> {
+        Some((self.plan.clone(), self.estimate.clone().ok()?))
+    }
+}
+
+/// Parameters of a model; 0 where its configuration is not known.
+#[must_use]
+pub fn parameters(model: &ModelRef) -> u64 {
+    Model::from_ref(model).map_or(0, |model| model.parameters().total)
+}
+
+/// The load line of a plan at some batches, where it has one.
+#[must_use]
+pub fn load_line(plan: &Plan, batches: &[u64]) -> Option<Vec<LoadPoint>> {
+    solve::load_line(plan, batches).ok()
+}
+
+/// The plan for another model, asked only what that model can do.
+#[must_use]
+pub fn with_model(plan: &Plan, model: ModelRef) -> Plan {
+    document::with_model(plan, model)
+}
+
+/// What the board asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// What a plan takes: an [`Answer`].
+    Answer(Plan),
+    /// The load line of a plan at some batches: an `Option<Vec<LoadPoint>>`.
+    LoadLine(Plan, Vec<u64>),
+    /// The plan with the field at a path set, and with it whatever depends on it: a `Result<Plan, PlanError>`.
+    Set(Plan, String, Value),
+    /// The plan with the settings of a known system: a `Result<Plan, PlanError>`.
+    Preset(Plan, String),
+    /// The plan for the model of a `config.json`: a `Result<Plan, PlanError>`.
+    Configured(Plan, String),
+}
+
+/// The answer to a question.
+#[must_use]
+pub fn reply(question: Question) -> Value {
+    match question {
+        Question::Answer(plan) => serde_json::to_value(Answer::of(&plan)),
+        Question::LoadLine(plan, batches) => serde_json::to_value(load_line(&plan, &batches)),
+        Question::Set(plan, path, value) => serde_json::to_value(set(&plan, &path, value)),
+        Question::Preset(plan, name) => serde_json::to_value(preset(&plan, &name)),
+        Question::Configured(plan, config) => {
+            serde_json::to_value(link::pasted(&config).map(|model| with_model(&plan, model)))
+        }
+    }
+    .unwrap_or_default()
+}
+
+fn set(plan: &Plan, path: &str, value: Value) -> Result<Plan, PlanError> {
+    let field = fields::all()
+        .find(|field| field.path == path)
+        .ok_or_else(|| PlanError::invalid(path, "is no field of a plan", "reload the page"))?;
+    document::changed(plan, field, value)
+}
+
+fn preset(plan: &Plan, name: &str) -> Result<Plan, PlanError> {
+    presets::fields(name)
+        .and_then(|change| document::applied(plan, &change))
+        .ok_or_else(|| PlanError::invalid("preset", "does not go with this plan", "choose another"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// As the browser's module is asked.
+    fn asked<T: serde::de::DeserializeOwned>(question: &Question) -> T {
+        let question = serde_json::to_string(question).unwrap();
+        serde_json::from_value(reply(serde_json::from_str(&question).unwrap())).unwrap()
+    }
+
+    fn plan(query: &str) -> Plan {
+        link::read(query).unwrap()
+    }
+
+    #[test]
+    fn a_question_is_answered_as_the_planner_answers_it() {
+        for query in
+            ["batch=4", "engine=vllm&context=3072", "gpu=cpu&model=HuggingFaceTB/SmolLM2-135M", "batch=0"]
+        {
+            let plan = plan(query);
+            let answer: Answer = asked(&Question::Answer(plan.clone()));
+            assert_eq!(answer.estimate, planner::estimate(&plan), "{query}");
+            assert_eq!(answer, Answer::of(&plan), "{query}");
+            let line: Option<Vec<LoadPoint>> = asked(&Question::LoadLine(plan.clone(), vec![1, 2, 64]));
+            assert_eq!(line, solve::load_line(&plan, &[1, 2, 64]).ok(), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_change_keeps_the_plan_whole() {
+        let before = plan("batch=4");
+        let set = |path: &str, value: Value| -> Result<Plan, PlanError> {
+            asked(&Question::Set(before.clone(), path.to_owned(), value))
+        };
+        assert_eq!(set("workload.concurrent_sequences", json!(8)).unwrap(), plan("batch=8"));
+        assert_eq!(
+            set("workload.concurrent_sequences", json!("x")).unwrap_err().field,
+            "workload.concurrent_sequences"
+        );
+        assert_eq!(set("no.field", json!(1)).unwrap_err().field, "no.field");
+        let preset: Result<Plan, PlanError> = asked(&Question::Preset(before.clone(), "nobody's".to_owned()));
+        assert_eq!(preset.unwrap_err().field, "preset");
+        let config = planner::catalogue::model("Qwen/Qwen3-0.6B").unwrap().config.to_string();
+        let own: Result<Plan, PlanError> = asked(&Question::Configured(before.clone(), config));
+        assert_eq!(own.unwrap().model.id, None);
+        let own: Result<Plan, PlanError> = asked(&Question::Configured(before.clone(), "{".to_owned()));
+        assert_eq!(own.unwrap_err().field, "model.config");
+    }
+}
