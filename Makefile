@@ -73,7 +73,7 @@ CASES ?= 1000000
 
 .PHONY: bench-pages
 bench-pages: build ## Time of every page over a database of a million cases, made once (PAGES_DB=, CASES=); 6 GB
-	test -e "$(PAGES_DB)" || cargo bench -p store --bench database -- "$(PAGES_DB)" $(CASES)
+	test -e "$(PAGES_DB)" || cargo bench --workspace --exclude hydrate --bench database -- "$(PAGES_DB)" $(CASES)
 	server/benches/pages.py --server $(BIN)/server --db "$(PAGES_DB)"
 
 .PHONY: bench

@@ -11,6 +11,12 @@
 )]
 #![allow(clippy::needless_pass_by_value, reason = "the properties of a component are its own")]
 
+// Views of one kind end in other markers than those of the other: where server and browser differ, no page comes to life.
+#[cfg(all(any(feature = "ssr", feature = "hydrate"), not(erase_components)))]
+compile_error!(
+    "build with `--cfg erase_components`: .cargo/config.toml says so, but RUSTFLAGS in the environment stand in its place; add it there"
+);
+
 #[cfg(feature = "ssr")]
 pub mod address;
 #[cfg(feature = "ssr")]

@@ -302,10 +302,13 @@ fn otherwise(estimate: &Estimate) -> AnyView {
             .collect::<Vec<_>>()
     };
     let totals = estimate.totals;
+    // A processor has no context of CUDA, and no nvidia-smi.
+    let on_gpu = estimate.per_gpu.context > Bytes::ZERO;
+    let process = if on_gpu { "The process, as nvidia-smi shows" } else { "The process" };
     let measured = pairs(&[
         ("Tensors alive at the peak", totals.allocated),
         ("The allocator's pool", totals.reserved),
-        ("The process, as nvidia-smi shows", totals.process),
+        (process, totals.process),
     ]);
     let host = estimate.host;
     let hosted = if host.total > Bytes::ZERO {

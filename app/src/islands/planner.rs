@@ -273,11 +273,13 @@ fn advice(answer: &Answer, board: Board) -> Option<AnyView> {
             })
         })
         .collect();
+    let enough = estimate.advice.iter().any(|advice| advice.fits);
+    let heading = if enough { "To make it fit, one of" } else { "What helps, and is not enough alone" };
     (!rows.is_empty()).then(|| {
         view! {
             <section class="card flush">
                 <header>
-                    <h2>"To make it fit, one of"</h2>
+                    <h2>{heading}</h2>
                     <small>"each computed anew"</small>
                 </header>
                 <div class="scroll" tabindex="0" role="region" aria-label="Advice">

@@ -76,15 +76,21 @@ fn told(problem: &str) -> &'static str {
     }
 }
 
-#[component]
-fn FirstBenchmark(runners: Vec<Runner>, may_write: bool) -> impl IntoView {
+/// The first runner that can do the first benchmark.
+pub(super) fn able(runners: &[Runner]) -> Option<&Runner> {
     let sweep = first_benchmark();
-    let able = runners.iter().find(|runner| {
+    runners.iter().find(|runner| {
         let registration = &runner.registration;
         registration.devices.contains(&sweep.device)
             && sweep.models.iter().all(|name| registration.models.iter().any(|model| model.name == *name))
-    });
-    let body = match able {
+    })
+}
+
+/// A card that starts the first benchmark, or says what that needs.
+#[component]
+pub(super) fn FirstBenchmark(runners: Vec<Runner>, may_write: bool) -> impl IntoView {
+    let sweep = first_benchmark();
+    let body = match able(&runners) {
         Some(runner) => view! {
             <p>
                 {format!(
@@ -107,8 +113,8 @@ fn FirstBenchmark(runners: Vec<Runner>, may_write: bool) -> impl IntoView {
             <p>"No runner is online. Start one on the machine to measure:"</p>
             <pre tabindex="0">"bench-runner daemon --server http://HOST:PORT --token TOKEN"</pre>
             <p class="muted">
-                "Or measure without the server, into its database: "
-                <code>{format!("bench-runner run --model {} --db plimsoll.db", sweep.models.join(","))}</code>
+                "Or measure without it, into the file that the server's --db names: "
+                <code>{format!("bench-runner run --model {} --db FILE", sweep.models.join(","))}</code>
             </p>
         }
         .into_any(),

@@ -10,6 +10,7 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::{use_location, use_query_map};
 
+use super::home::{FirstBenchmark, able};
 use super::runs::{beyond, models, unread_value};
 use super::{answered, backend, pager, set_status};
 use crate::backend::Site;
@@ -50,7 +51,18 @@ pub fn JobsPage() -> impl IntoView {
         let list = if page.items.is_empty() && page.total > 0 {
             beyond("/jobs", page.page).into_any()
         } else if page.items.is_empty() {
-            view! { <p class="notice">"No sweep has been asked for yet."</p> }.into_any()
+            let first = able(&runners).is_some().then(|| {
+                view! {
+                    <div class="cards even">
+                        <FirstBenchmark runners=runners.clone() may_write=site.may_write />
+                    </div>
+                }
+            });
+            view! {
+                <p class="notice">"No sweep has been asked for yet."</p>
+                {first}
+            }
+            .into_any()
         } else {
             view! { <JobTable jobs=page.items.clone() site=site.clone() /> }.into_any()
         };

@@ -78,7 +78,9 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), CliError> {
 fn tests(detail: &RunDetail) -> Vec<Test> {
     let (tests, left_out) = llama_bench::tests(detail);
     if left_out > 0 {
-        eprintln!("llama-bench has no field for more than one sequence at once; cases left out: {left_out}");
+        eprintln!(
+            "llama-bench has no field for more than one sequence at once, nor for training; cases left out: {left_out}"
+        );
     }
     tests
 }

@@ -136,7 +136,11 @@ pub(super) fn gpus(args: &GpusArgs) -> Result<(), CliError> {
         Column("bf16 TFLOP/s", Align::Right),
         Column("W", Align::Right),
     ];
-    let shown = |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), |v| v.to_string());
+    // A slice's figures are shares of its GPU's.
+    let shown = |value: Option<f64>| {
+        let digits = |v: f64| format!("{v:.1}").trim_end_matches(".0").to_owned();
+        value.map_or_else(|| "unknown".to_owned(), digits)
+    };
     let rows: Vec<Vec<String>> = list
         .iter()
         .map(|g| {

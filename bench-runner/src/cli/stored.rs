@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use contract::case::Case;
+use contract::case::{Case, key_in_words};
 use contract::ids::RunId;
-use contract::run::RunDetail;
+use contract::run::{RunDetail, RunStatus};
 
 use super::{CliError, output};
 use crate::report;
@@ -35,6 +35,10 @@ pub(super) fn show(args: &ShowArgs) -> Result<(), CliError> {
         machine.name,
         run.status.as_str()
     ))?;
+    if missing > 0 && run.status == RunStatus::Running {
+        // A process that was killed left no word.
+        output::line("If nothing runs it any more, the command that began it goes on with --resume.")?;
+    }
     let superseded = store.superseded(run.id)?;
     if superseded.is_empty() { Ok(()) } else { attempts(&superseded) }
 }
@@ -47,7 +51,7 @@ fn attempts(superseded: &[Case]) -> Result<(), CliError> {
     ))?;
     for case in superseded {
         let why = case.error.as_deref().unwrap_or("no reason given");
-        output::line(format_args!("{}: {}: {why}", case.spec.key(), case.status))?;
+        output::line(format_args!("{}: {}: {why}", key_in_words(&case.spec.key()), case.status))?;
     }
     Ok(())
 }

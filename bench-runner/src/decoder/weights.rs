@@ -1,7 +1,7 @@
 //! Where weights come from: safetensors, a GGUF file, or random numbers; each tensor in the type asked.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -89,7 +89,7 @@ impl<'a> Weights<'a> {
 
     /// Of an opened GGUF file.
     pub(super) fn gguf(
-        content: Content,
+        mut content: Content,
         reader: BufReader<&'a File>,
         model: &planner::Model,
         precision: Precision,
@@ -99,6 +99,8 @@ impl<'a> Weights<'a> {
         // llama.cpp's converter puts the halves of each head's rotation beside each other (`LlamaModel.permute`).
         let interleaved =
             matches!(model.architecture, Architecture::Llama | Architecture::Mistral | Architecture::Mixtral);
+        // The vocabulary and its merges: megabytes beside the weights, and not asked for again.
+        content.metadata = HashMap::new();
         let source = Source::Gguf { content, reader, interleaved };
         Self::new(source, model, precision, compute, device)
     }

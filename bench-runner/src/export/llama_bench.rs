@@ -2,7 +2,8 @@
 //! `test::get_fields`, `get_field_type` and the printers, at commit 0104b151).
 //!
 //! A case of one sequence is up to two of its tests: `pp`, the prompt; and `tg`, the tokens after the first, which follow a
-//! prompt of `n_depth` tokens. It has no field for more than one sequence at once: such cases are left out.
+//! prompt of `n_depth` tokens. It has no field for more than one sequence at once, nor any for training: such cases are left
+//! out.
 
 use std::fmt::Write;
 
@@ -83,12 +84,12 @@ pub struct Test {
     samples_ts: Vec<f64>,
 }
 
-/// The tests of a run, and how many measured cases were left out because they are of more than one sequence.
+/// The tests of a run, and how many measured cases were left out: of more than one sequence, or training steps.
 #[must_use]
 pub fn tests(detail: &RunDetail) -> (Vec<Test>, usize) {
     let (mut tests, mut left_out) = (Vec::new(), 0);
     for (case, measurement) in measured(detail) {
-        if case.spec.batch > 1 {
+        if case.spec.batch > 1 || case.spec.training.is_some() {
             left_out += 1;
             continue;
         }

@@ -106,6 +106,29 @@ pub fn gguf_reference(path: &Path) -> Result<ModelRef, LoadError> {
         .map_err(|e| LoadError::Header { path: path.to_owned(), problem: e.to_string() })
 }
 
+/// A folder of a model as a plan refers to it: its safetensors files, or where it has none its `config.json` alone.
+///
+/// # Errors
+/// Where a file cannot be read or its header is wrong.
+pub fn folder_reference(dir: &Path) -> Result<ModelRef, LoadError> {
+    match weight_files(dir) {
+        Ok(files) => {
+            let config = read_config(&dir.join("config.json"))?;
+            Ok(safetensors::model_ref(&name_of(dir), config, &headers(&files)?))
+        }
+        Err(LoadError::NotAModel { .. }) => config_reference(&dir.join("config.json")),
+        Err(error) => Err(error),
+    }
+}
+
+/// A `config.json` as a plan refers to it: the model's shape, and no checkpoint.
+///
+/// # Errors
+/// Where the file cannot be read or is no JSON.
+pub fn config_reference(path: &Path) -> Result<ModelRef, LoadError> {
+    Ok(ModelRef { config: Some(read_config(path)?), name: Some(name_of(path)), ..ModelRef::default() })
+}
+
 /// A safetensors file, or the index of several, as a plan refers to it; `config.json` lies beside it.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use error::{LoadError, UnknownModel};
-pub use header::{gguf_reference, safetensors_reference};
+pub use header::{config_reference, folder_reference, gguf_reference, safetensors_reference};
 
 use crate::engine::{self, GgufLayout, Precision};
 

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use contract::case::{Case, CaseStatus};
+use contract::case::{Case, CaseStatus, key_in_words};
 use contract::job::Progress;
 use contract::measurement::Phase;
 use contract::statistics::CaseSpeed;
@@ -73,9 +73,14 @@ impl Observer for Reporter {
     fn ended(&mut self, case: &Case, progress: &Progress) {
         if self.bar.is_none() {
             let (done, total) = (progress.done, progress.total);
-            self.note(&format!("[{done}/{total}] {}: {}{}", case.spec.key(), summary(case), left(progress)));
+            self.note(&format!(
+                "[{done}/{total}] {}: {}{}",
+                key_in_words(&case.spec.key()),
+                summary(case),
+                left(progress)
+            ));
         } else if case.status != CaseStatus::Ok {
-            self.note(&format!("{}: {}", case.spec.key(), summary(case)));
+            self.note(&format!("{}: {}", key_in_words(&case.spec.key()), summary(case)));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use contract::case::{Case, CaseSpec, CaseStatus};
+use contract::case::{Case, CaseSpec, CaseStatus, attention_word, key_in_words};
 use contract::edge::EdgeAxis;
 use contract::measurement::Phase;
 use contract::statistics::{CaseSpeed, Distribution, joules_per_token};
@@ -69,12 +69,13 @@ pub fn cases_table(cases: &[Case]) -> String {
         .iter()
         .filter(|c| c.status != CaseStatus::Ok)
         .map(|c| {
-            format!("{}: {}: {}", c.spec.key(), c.status, c.error.as_deref().unwrap_or("no reason given"))
+            let why = c.error.as_deref().unwrap_or("no reason given");
+            format!("{}: {}: {why}", key_in_words(&c.spec.key()), c.status)
         })
         .collect();
     failed.extend(cases.iter().filter_map(|case| {
         let why = case.measurement.as_ref()?.no_quality.as_ref()?;
-        Some(format!("{}: no quality: {why}", case.spec.key()))
+        Some(format!("{}: no quality: {why}", key_in_words(&case.spec.key())))
     }));
     if !failed.is_empty() {
         text.push_str("\n\n");
@@ -129,12 +130,20 @@ fn generations(cases: &[&Case]) -> String {
         Column("TTFT ms", Align::Right),
         Column("p50 ms", Align::Right),
         Column("p99 ms", Align::Right),
+        Column("load MiB", Align::Right),
         Column("prefill MiB", Align::Right),
         Column("decode MiB", Align::Right),
         Column("estimate MiB", Align::Right),
         Column("error %", Align::Right),
     ];
     let mut rows: Vec<Vec<String>> = cases.iter().copied().map(row).collect();
+    // What tells two rows apart stands beside their precision.
+    if cases.iter().any(|case| how(&case.spec) != how(&cases[0].spec)) {
+        columns.insert(2, Column("how", Align::Left));
+        for (row, case) in rows.iter_mut().zip(cases) {
+            row.insert(2, how(&case.spec));
+        }
+    }
     if cases.iter().any(|case| case.spec.quality.is_some()) {
         columns.extend(["perplexity", "KL mean", "KL p99", "top-1 %"].map(|name| Column(name, Align::Right)));
         for (row, case) in rows.iter_mut().zip(cases) {
@@ -227,15 +236,15 @@ fn edge_row(case: &Case) -> Option<Vec<String>> {
 
 /// What of the ways to compute a case was chosen.
 fn how(spec: &CaseSpec) -> String {
-    let attention = spec.attention.as_ref().map(|attention| {
-        let document = serde_json::to_value(attention).unwrap_or_default();
-        document["kind"].as_str().unwrap_or_default().to_owned()
-    });
     let chosen: Vec<String> = [
         spec.variant.map(|v| v.as_str().to_owned()),
-        attention,
+        spec.attention.as_ref().map(attention_word),
         spec.cache.map(|c| c.as_str().to_owned()),
         spec.kv_cache.map(|k| format!("kv {k}")),
+        spec.release_threshold.map(|t| format!("release {}", t.as_str())),
+        spec.event_tracking.map(|t| format!("events {}", t.as_str())),
+        // An edge's table has a column for it.
+        spec.memory_limit.filter(|_| spec.edge.is_none()).map(|limit| format!("limit {limit}")),
     ]
     .into_iter()
     .flatten()
@@ -256,7 +265,7 @@ fn row(case: &Case) -> Vec<String> {
     let estimate = case.estimate.as_ref().map(|e| e.totals.allocated);
     let Some(measurement) = measurement else {
         cells.push(case.status.to_string());
-        cells.resize(12, dash());
+        cells.resize(13, dash());
         cells.extend([mib(estimate), dash()]);
         return cells;
     };
@@ -272,6 +281,7 @@ fn row(case: &Case) -> Vec<String> {
         one(speed.ttft_ms, |d| d.p50),
         one(speed.token_ms, |d| d.p50),
         one(speed.token_ms, |d| d.p99),
+        mib(peak(Phase::Load)),
         mib(peak(Phase::Prefill)),
         mib(peak(Phase::Decode)),
         mib(estimate),
@@ -304,14 +314,15 @@ mod tests {
     use contract::ids::{CaseId, RunId, UnixMillis};
     use contract::measurement::{Measurement, Phase};
     use contract::telemetry::PhaseEnergy;
+    use planner::document::plan::Attention;
+    use planner::document::precision::CachePrecision;
     use planner::{Bytes, Tokens};
     use uuid::Uuid;
 
     use super::{Align, Column, cases_table, percent, render};
 
-    #[test]
-    fn energy_has_columns_where_it_was_measured() {
-        let mut case = Case {
+    fn blank() -> Case {
+        Case {
             id: CaseId(Uuid::from_u128(1)),
             run_id: RunId(Uuid::from_u128(2)),
             position: 0,
@@ -323,7 +334,26 @@ mod tests {
             error: None,
             measurement: Some(Measurement::default()),
             finished_at: UnixMillis(0),
-        };
+        }
+    }
+
+    #[test]
+    fn rows_that_differ_in_how_they_computed_say_so() {
+        let mut cases = [blank(), blank()];
+        assert!(!cases_table(&cases).contains(" how "), "nothing tells them apart");
+        cases[1].spec.attention = Some(Attention::SlidingWindow { window: 64 });
+        cases[1].spec.kv_cache = Some(CachePrecision::Fp8);
+        let table = cases_table(&cases);
+        assert!(table.contains(" how "), "{table}");
+        assert!(table.contains("default") && table.contains("sliding-window:64, kv fp8"), "{table}");
+        cases[1].status = CaseStatus::Failed;
+        let table = cases_table(&cases);
+        assert!(table.contains(" sliding-window:64 kv:fp8 b2"), "a reason's case is in words: {table}");
+    }
+
+    #[test]
+    fn energy_has_columns_where_it_was_measured() {
+        let mut case = blank();
         assert!(!cases_table(std::slice::from_ref(&case)).contains("J/tok"));
         let energy = PhaseEnergy { phase: Phase::Prefill, joules: 5.0, milliseconds: 1.0, times: 1 };
         case.measurement = Some(Measurement { energy: vec![energy], ..Measurement::default() });

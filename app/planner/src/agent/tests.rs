@@ -95,6 +95,24 @@ fn the_turn_at_which_memory_ends_is_the_first_that_does_not_fit() {
 }
 
 #[test]
+fn the_command_admits_the_longest_turn() {
+    let command = |turns: u32, max: Option<u64>| {
+        let plan = Plan::from_value(json!({
+            "schema": 1, "model": { "id": "meta-llama/Llama-3.1-8B" }, "gpu": { "id": "h100-sxm-80gb" },
+            "engine": { "name": "vllm" },
+            "workload": { "kind": "serve", "prompt_tokens": 512, "output_tokens": 1, "max_model_len": max },
+            "agent_memory": { "turns": turns, "tokens_per_turn": 1000, "policy": { "kind": "full-history" } }
+        }))
+        .unwrap();
+        estimate(&plan).unwrap().command.unwrap()
+    };
+    assert!(command(5, None).contains("--max-model-len 5000 "), "{}", command(5, None));
+    // The model takes 131072 tokens; what the plan says counts.
+    assert!(command(200, None).contains("--max-model-len 131000 "), "{}", command(200, None));
+    assert!(command(5, Some(2048)).contains("--max-model-len 2048 "), "{}", command(5, Some(2048)));
+}
+
+#[test]
 fn what_runs_on_the_gpu_beside_the_model_is_auxiliary() {
     let with = |agent: Value| {
         let plan = Plan::from_value(json!({

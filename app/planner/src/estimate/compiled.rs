@@ -166,7 +166,8 @@ impl Compiled {
             estimate.agent = Some(agent.estimate(|tokens| self.holds(Tokens(tokens))));
         }
         if estimate.fits {
-            estimate.command = self.policy.command(numbers);
+            let max_model_len = numbers.max_model_len.max(held(&estimate));
+            estimate.command = self.policy.command(&Numbers { max_model_len, ..*numbers });
         }
         self.policy.complete(numbers, &mut estimate)?;
         Ok(estimate)
@@ -221,6 +222,13 @@ impl Compiled {
         let max_model_len = limit.min(numbers.max_model_len.max(prompt + numbers.output));
         self.breakdown(&Numbers { prompt, max_model_len, ..numbers }).is_ok_and(|b| b.fits)
     }
+}
+
+/// The longest context of an agent before its memory runs out.
+fn held(estimate: &Estimate) -> Tokens {
+    let Some(agent) = &estimate.agent else { return Tokens(0) };
+    let turns = agent.exhausted_turn.map_or(usize::MAX, |turn| turn as usize - 1);
+    Tokens(agent.tokens_after_turn.iter().take(turns).max().copied().unwrap_or(0))
 }
 
 /// A share of a size.

@@ -1,6 +1,7 @@
 //! An estimate for a person.
 
-use planner::document::estimate::{AgentEstimate, Estimate, Speed};
+use planner::document::estimate::{Advice, AgentEstimate, Estimate, Speed};
+use serde_json::Value;
 
 use crate::report::{Align, Column, render};
 
@@ -30,9 +31,16 @@ pub(super) fn describe(estimate: &Estimate) -> String {
     }
     lines.extend(estimate.agent.as_ref().map(agent));
     lines.extend(estimate.speed.as_ref().map(speed));
-    lines.extend(
-        estimate.advice.iter().map(|a| format!("advice: {} → {}: {}", a.change, a.total_bytes, a.cost)),
-    );
+    lines.extend(estimate.energy.as_ref().map(|energy| {
+        format!(
+            "{:.0} W, {:.3} J a token, {:.4} kWh a million tokens: {}",
+            energy.watts, energy.joules_per_token, energy.kwh_per_million_tokens, energy.basis
+        )
+    }));
+    lines.extend(estimate.cost.as_ref().map(|cost| {
+        format!("costs {:.2} an hour, {:.3} a million tokens", cost.per_hour, cost.per_million_tokens)
+    }));
+    lines.extend(estimate.advice.iter().map(advice));
     lines.extend(estimate.warnings.iter().map(|w| format!("note: {}", w.message)));
     lines.extend(estimate.command.as_ref().map(|command| format!("run it: {command}")));
     lines.join("\n")
@@ -65,6 +73,31 @@ fn parts(estimate: &Estimate) -> String {
         Column("bytes", Align::Right),
     ];
     render(&columns, &rows)
+}
+
+/// What to add to the command, and what comes of it.
+fn advice(advice: &Advice) -> String {
+    let then = if advice.fits { "fits" } else { "helps, and does not fit yet" };
+    format!("{then}: {} → {}: {}", options(&advice.change, "").join(" "), advice.total_bytes, advice.cost)
+}
+
+/// A change of the plan as options, one for each field that it writes.
+fn options(change: &Value, path: &str) -> Vec<String> {
+    match change {
+        Value::Object(fields) if !fields.is_empty() => fields
+            .iter()
+            .flat_map(|(name, value)| {
+                let dot = if path.is_empty() { "" } else { "." };
+                options(value, &format!("{path}{dot}{name}"))
+            })
+            .collect(),
+        Value::String(word) => vec![format!("--set {path}={word}")],
+        other => {
+            let text = other.to_string();
+            let quote = if text.contains(['"', '[', '{', ' ']) { "'" } else { "" };
+            vec![format!("--set {quote}{path}={text}{quote}")]
+        }
+    }
 }
 
 fn verdict(estimate: &Estimate) -> String {
@@ -102,5 +135,29 @@ fn speed(speed: &Speed) -> String {
         )
     } else {
         format!("{:.1} ms a step, {:.1} tok/s", speed.step_ms, speed.tokens_per_second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::options;
+
+    #[test]
+    fn a_change_is_what_the_command_takes() {
+        for (change, want) in [
+            (json!({ "precision": { "weights": "int4" } }), "--set precision.weights=int4"),
+            (
+                json!({ "parallelism": { "data": 8, "zero_stage": 3 } }),
+                "--set parallelism.data=8 --set parallelism.zero_stage=3",
+            ),
+            (
+                json!({ "workload": { "lora": { "targets": ["q_proj"] } } }),
+                "--set 'workload.lora.targets=[\"q_proj\"]'",
+            ),
+        ] {
+            assert_eq!(options(&change, "").join(" "), want);
+        }
     }
 }

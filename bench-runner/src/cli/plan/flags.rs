@@ -12,7 +12,7 @@ use planner::document::precision::{ActivationPrecision, CachePrecision, WeightPr
 use serde_json::{Map, Value, json};
 
 use crate::cli::CliError;
-use crate::model::{gguf_reference, safetensors_reference};
+use crate::model::{config_reference, folder_reference, gguf_reference, safetensors_reference};
 use crate::{machine, sweep};
 
 /// Plan: what a model takes on a GPU or in host memory, without running it.
@@ -49,7 +49,7 @@ pub(in crate::cli) struct PlanArgs {
 /// A plan, by options or as a document.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PlanOptions {
-    /// A catalogue id, a .gguf file, a safetensors file or index (with config.json beside it)
+    /// A catalogue id, a .gguf file, a safetensors file or index (with config.json beside it), a model's folder, a config.json
     #[arg(short, long, env = "PLIMSOLL_MODEL", value_name = "MODEL", required_unless_present = "documents")]
     model: Option<String>,
     /// Settings of a known system by its name (`presets` lists them), an agent's memory or a training recipe; repeat it for
@@ -398,7 +398,11 @@ impl PlanOptions {
         match path.extension().and_then(|e| e.to_str()) {
             _ if planner::catalogue::model(&text).is_some() => Ok(ModelRef::catalogue(text)),
             Some("gguf") => gguf_reference(path).map_err(wrong),
+            Some("json") if path.file_name().is_some_and(|name| name == "config.json") => {
+                config_reference(path).map_err(wrong)
+            }
             Some("safetensors" | "json") => safetensors_reference(path).map_err(wrong),
+            _ if path.is_dir() => folder_reference(path).map_err(wrong),
             // The planner says which ids are near.
             _ => Ok(ModelRef::catalogue(text)),
         }
@@ -594,6 +598,23 @@ mod tests {
             let plan = serde_json::to_value(plan).unwrap();
             assert_eq!(plan.pointer(path), Some(&expected), "{line}");
         }
+    }
+
+    #[test]
+    fn a_folder_and_its_configuration_are_models() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.json");
+        let llama = planner::catalogue::model("HuggingFaceTB/SmolLM2-135M").unwrap();
+        std::fs::write(&config, serde_json::to_string(&llama.config).unwrap()).unwrap();
+        let of = |path: &Path| read(&format!("--model {} --gpu h100-sxm-80gb", path.display())).unwrap();
+        let (by_file, by_folder) = (of(&config), of(folder.path()));
+        assert_eq!(by_file, by_folder);
+        let by_id = read("--model HuggingFaceTB/SmolLM2-135M --gpu h100-sxm-80gb").unwrap();
+        let weights = |plan: &Plan| planner::estimate(plan).unwrap().per_gpu.weights;
+        assert_eq!(weights(&by_file), weights(&by_id));
+        std::fs::remove_file(&config).unwrap();
+        let error = read(&format!("--model {}", folder.path().display())).unwrap_err();
+        assert!(error.to_string().contains("config.json"), "{error}");
     }
 
     #[test]

@@ -116,9 +116,13 @@ fn llama_benchs_figures_are_the_samples() {
 }
 
 #[test]
-fn cases_of_more_than_one_sequence_have_no_place_in_llama_bench() {
+fn batches_and_training_have_no_place_in_llama_bench() {
     let mut run = run();
     run.cases[0].spec.batch = 2;
+    let (tests, left_out) = llama_bench::tests(&run);
+    assert_eq!((tests.len(), left_out), (2 * (run.cases.len() - 1), 1));
+    run.cases[0].spec.batch = 1;
+    run.cases[0].spec.training = Some(Training::of(TrainMethod::Full, None));
     let (tests, left_out) = llama_bench::tests(&run);
     assert_eq!((tests.len(), left_out), (2 * (run.cases.len() - 1), 1));
 }
