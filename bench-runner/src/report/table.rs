@@ -341,7 +341,7 @@ mod tests {
     fn rows_that_differ_in_how_they_computed_say_so() {
         let mut cases = [blank(), blank()];
         assert!(!cases_table(&cases).contains(" how "), "nothing tells them apart");
-        cases[1].spec.attention = Some(Attention::SlidingWindow { window: 64 });
+        cases[1].spec.attention = Some(Attention::SlidingWindow { window: Tokens(64) });
         cases[1].spec.kv_cache = Some(CachePrecision::Fp8);
         let table = cases_table(&cases);
         assert!(table.contains(" how "), "{table}");
