@@ -73,8 +73,9 @@ CASES ?= 1000000
 
 .PHONY: bench-pages
 bench-pages: build ## Time of every page over a database of a million cases, made once (PAGES_DB=, CASES=); 6 GB
-	test -e "$(PAGES_DB)" || cargo bench --workspace --exclude hydrate --bench database -- "$(PAGES_DB)" $(CASES)
-	server/benches/pages.py --server $(BIN)/server --db "$(PAGES_DB)"
+	test -e "$(PAGES_DB)" || { rm -f "$(PAGES_DB)".new*; \
+	  cargo bench --workspace --exclude hydrate --bench database -- "$(PAGES_DB).new" $(CASES); mv "$(PAGES_DB).new" "$(PAGES_DB)"; }
+	server/benches/pages.py --server $(BIN)/server --db "$(PAGES_DB)" --cases $(CASES)
 
 .PHONY: bench
 bench: tools ## Speed of the planner (criterion)

@@ -95,6 +95,8 @@ function zoom(svg, form, hide) {
   });
   svg.addEventListener("pointermove", (event) => {
     if (!begin) return;
+    // Let go outside, where the drawing is not told.
+    if (!(event.buttons & 1)) return drop();
     const end = place(event);
     sides = begin.map((from, axis) => [Math.min(from, end[axis]), Math.max(from, end[axis])]);
     // What is thin is a range of one axis only, and what is small is a click.
@@ -129,8 +131,8 @@ function zoom(svg, form, hide) {
   });
   svg.addEventListener("pointercancel", drop);
   document.addEventListener("keydown", (event) => event.key === "Escape" && drop());
-  // A mark is neither followed nor carried off by a drag.
-  svg.addEventListener("click", (event) => dragged && event.preventDefault(), true);
+  // A mark is neither followed nor carried off by a drag. A key's click has no number.
+  svg.addEventListener("click", (event) => dragged && event.detail && event.preventDefault(), true);
   svg.addEventListener("dragstart", (event) => event.preventDefault());
 }
 

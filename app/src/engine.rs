@@ -60,7 +60,36 @@ pub fn parameters(model: &ModelRef) -> u64 {
 /// The load line of a plan at some batches, where it has one.
 #[must_use]
 pub fn load_line(plan: &Plan, batches: &[u64]) -> Option<Vec<LoadPoint>> {
-    solve::load_line(plan, batches).ok()
+    line(plan, batches).ok()
+}
+
+/// Load lines that are kept, some kB each with their plans.
+#[cfg(feature = "ssr")]
+const KEPT: usize = 256;
+
+/// The load line of a plan at some batches. On a server the last ones are kept: the planner is pure and the same until the
+/// server starts anew, and a line is a hundred estimates.
+///
+/// # Errors
+/// Those of [`solve::load_line`].
+#[cfg(feature = "ssr")]
+pub fn line(plan: &Plan, batches: &[u64]) -> Result<Vec<LoadPoint>, PlanError> {
+    use crate::kept::Kept;
+
+    static LINES: Kept<(Plan, Vec<u64>), Vec<LoadPoint>> = Kept::new(KEPT);
+
+    let asked = (plan.clone(), batches.to_vec());
+    if let Some(known) = LINES.get(&asked) {
+        return Ok(known.to_vec());
+    }
+    let found = solve::load_line(plan, batches)?;
+    LINES.keep(asked, std::sync::Arc::new(found.clone()));
+    Ok(found)
+}
+
+#[cfg(not(feature = "ssr"))]
+fn line(plan: &Plan, batches: &[u64]) -> Result<Vec<LoadPoint>, PlanError> {
+    solve::load_line(plan, batches)
 }
 
 /// The plan for another model, asked only what that model can do.

@@ -37,6 +37,8 @@ pub mod forms;
 pub mod import;
 #[cfg(any(feature = "ssr", feature = "hydrate"))]
 pub mod islands;
+#[cfg(feature = "ssr")]
+pub mod kept;
 pub mod link;
 #[cfg(feature = "ssr")]
 pub mod pages;

@@ -153,13 +153,18 @@ def everything(client, draw):
 
 
 def ask(address, asked, found):
-    client = Client(address)
-    times = []
-    for name, path in asked:
-        began = time.perf_counter()
-        client.get(path)
-        times.append((name, (time.perf_counter() - began) * 1e3))
-    found.put(times)
+    times = None
+    try:
+        client = Client(address)
+        taken = []
+        for name, path in asked:
+            began = time.perf_counter()
+            client.get(path)
+            taken.append((name, (time.perf_counter() - began) * 1e3))
+        times = taken
+    finally:
+        # None where a page did not answer, which was said.
+        found.put(times)
 
 
 def measure(address, pages, times, clients, draw):
@@ -172,7 +177,10 @@ def measure(address, pages, times, clients, draw):
         worker.start()
     taken = {}
     for _ in workers:
-        for name, ms in found.get():
+        times = found.get()
+        if times is None:
+            sys.exit("not every page answered")
+        for name, ms in times:
             taken.setdefault(name, []).append(ms)
     for worker in workers:
         worker.join()
@@ -196,6 +204,7 @@ def main():
     options.add_argument("--times", type=int, default=200, help="requests of each page (default 200)")
     options.add_argument("--clients", default="1,8", help="clients at once, one number a round (default 1,8)")
     options.add_argument("--limit", type=float, default=50, help="most milliseconds of the 99th percentile (default 50)")
+    options.add_argument("--cases", type=int, default=0, help="fail where the database has fewer")
     options.add_argument("--only", default="", help="only pages with this in their names")
     options = options.parse_args()
     draw = random.Random(1)
@@ -212,6 +221,8 @@ def main():
         client = Client(address)
         total = client.json("/api/v1/case-lines", limit=1)["total"]
         read = time.monotonic() - began
+        if total < options.cases:
+            sys.exit(f"{options.db} has {total:,} cases, not {options.cases:,}: remove it, and it is made anew")
         after = memory(server)
         print(f"{total:,} cases. Listening after {listening:.1f} s, all lines read after {read:.1f} s; "
               f"memory {before:.0f} MiB before and {after:.0f} MiB after, {(after - before) * 2**20 / total:.0f} bytes a case")

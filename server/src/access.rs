@@ -6,6 +6,7 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, StatusCode};
+use sha2::{Digest, Sha256};
 
 pub use crate::secret::Secret;
 
@@ -28,12 +29,19 @@ impl Access {
     /// Whether a browser with these headers may write: always where no token is asked, else with the cookie of a login.
     #[must_use]
     pub fn may_write(&self, headers: &HeaderMap) -> bool {
-        self.admin.as_ref().is_none_or(|admin| logged_in(headers, admin))
+        self.session()
+            .is_none_or(|session| cookie(headers, COOKIE_NAME).is_some_and(|given| session.matches(given)))
     }
-}
 
-fn logged_in(headers: &HeaderMap, admin: &Secret) -> bool {
-    cookie(headers, COOKIE_NAME).is_some_and(|given| Secret::new(admin.session()).matches(given))
+    /// What a browser that has logged in keeps in place of the admin token; none where no token is asked. The runners' token is
+    /// in it, which a browser does not know: so nobody can try cookies in place of tokens, of which the tries are counted.
+    #[must_use]
+    pub fn session(&self) -> Option<Secret> {
+        let admin = self.admin.as_ref()?;
+        let text =
+            format!("plimsoll session, version 2:{}:{}", Secret::expose(&self.runner), Secret::expose(admin));
+        Some(Secret::new(format!("{:x}", Sha256::digest(text))))
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -90,7 +98,7 @@ impl FromRequestParts<AppState> for Writer {
             "this server asks for its admin token to write; send it as `Authorization: Bearer TOKEN`",
         );
         let Some(admin) = &state.access.admin else { return Ok(Self) };
-        if logged_in(&parts.headers, admin) {
+        if state.access.may_write(&parts.headers) {
             return Ok(Self);
         }
         check(parts, state, |given| admin.matches(given), refusal).map(|()| Self)

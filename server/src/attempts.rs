@@ -4,7 +4,7 @@
 //! a try comes back after a while (the generic cell rate algorithm: one time for each bucket, no counters to clear). A login
 //! that succeeds costs nothing. Behind a proxy all browsers have the proxy's address.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -41,6 +41,8 @@ impl Limit {
 struct Buckets {
     all: i64,
     peers: HashMap<IpAddr, Peer>,
+    /// Right bearer tokens that addresses have shown: as many as there are runners and programs.
+    right: HashSet<(IpAddr, [u8; 32])>,
 }
 
 /// An address that has tried.
@@ -76,7 +78,8 @@ impl Attempts {
 
     /// Whether a bearer token that `is_right` or not is let through. A wrong one is a try of the address, but not the one that
     /// it showed just before: a runner that was given a wrong token shows it for ever, and must not lock out others behind
-    /// the same address. A right one gives nothing back, for runners ask every second.
+    /// the same address. A right one gives nothing back, for runners ask every second; who has shown it once goes on with it
+    /// whatever others behind the address try, so that nobody can cost a runner its lease.
     ///
     /// # Errors
     /// Whole seconds to wait, at least 1, where the address has no try left.
@@ -91,8 +94,12 @@ impl Attempts {
         let digest: [u8; 32] = Sha256::digest(token).into();
         {
             let buckets = self.buckets();
+            if is_right && buckets.right.contains(&(network, digest)) {
+                return Ok(true);
+            }
             let known = buckets.peers.get(&network).filter(|peer| peer.whole > now.0);
-            if known.is_some_and(|peer| peer.digest == Some(digest)) {
+            // Wrong in one place, it may be right in another.
+            if !is_right && known.is_some_and(|peer| peer.digest == Some(digest)) {
                 return Ok(false);
             }
             let wait = known.map_or(0, |peer| PEER.wait_ms(peer.whole, now.0));
@@ -101,6 +108,7 @@ impl Attempts {
             }
         }
         if is_right {
+            self.buckets().right.insert((network, digest));
             return Ok(true);
         }
         self.take(peer, now)?;
@@ -186,11 +194,17 @@ mod tests {
             assert_eq!(show(&n.to_string(), n), Ok(false), "{n}");
         }
         assert_eq!(show("guess", 9), Err(30));
-        assert_eq!(show("right", 9), Err(30), "a guess would be told by it");
+        assert_eq!(show("right", 9), Ok(true), "who has shown it goes on");
+        let other = |token: &str| attempts.bearer(one, token, true, after(9));
+        assert_eq!(other("right elsewhere"), Err(30), "a guess would be told by it");
         assert_eq!(show("8", 9), Ok(false), "known to be wrong");
         assert_eq!(attempts.take(one, after(9)), Err(30), "a login is a try of the same");
         assert_eq!(attempts.bearer(Some(peer("192.0.2.2")), "right", true, after(9)), Ok(true));
         assert_eq!(show("right", 30_000), Ok(true));
+        // The token of one place, shown in another by mistake.
+        let two = Some(peer("192.0.2.3"));
+        assert_eq!(attempts.bearer(two, "runner", false, after(9)), Ok(false));
+        assert_eq!(attempts.bearer(two, "runner", true, after(10)), Ok(true));
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use app::kept::Kept;
 use contract::compare::{CompareQuery, Comparison};
 use contract::explore::{CaseQuery, Order};
 use contract::ids::RunId;
 
 use crate::beside::beside;
-use crate::kept::Kept;
 use crate::problem::Problem;
 use crate::state::AppState;
 
@@ -19,7 +19,8 @@ const MOST_OF_RUN: usize = 1000;
 /// Comparisons that are kept, some megabytes each.
 pub(crate) const KEPT: usize = 32;
 
-/// Comparisons that were asked for last. Results never change, so one is right until there are others.
+/// Comparisons that were asked for last. Results never change, so one is right until there are others,
+/// or a machine is registered anew, which may have another name or driver then.
 pub(crate) type Compared = Kept<Asked, Comparison>;
 
 /// What was asked, and the numbers of the newest results that there were.

@@ -233,7 +233,7 @@ async fn log_in(State(state): State<AppState>, request: Request) -> Result<Respo
         return Ok(Redirect::to(&format!("/login?{query}")).into_response());
     }
     state.logins.forget(peer);
-    let session = admin.session();
+    let session = state.access.session().map_or_else(String::new, |session| session.expose().to_owned());
     let cookie =
         format!("{COOKIE_NAME}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION_SECONDS}");
     Ok(([(SET_COOKIE, cookie)], Redirect::to(next)).into_response())

@@ -18,7 +18,6 @@ mod extract;
 mod forms;
 mod guard;
 mod jobs;
-mod kept;
 mod links;
 pub mod options;
 mod pages;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use app::backend::Asked;
+use app::kept::Kept;
 use planner::answers::{Reader, Topic, answer};
 
 use crate::beside::beside;
-use crate::kept::Kept;
 use crate::problem::Problem;
 
 /// Answers that are kept, some dozens of kB each. The planner is pure and the same until the server starts anew.

@@ -26,13 +26,6 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
-
-    /// What a browser keeps in place of the token: it proves that the token was known and does not give it
-    /// away.
-    #[must_use]
-    pub fn session(&self) -> String {
-        format!("{:x}", Sha256::digest(format!("plimsoll session, version 1:{}", self.0)))
-    }
 }
 
 impl fmt::Debug for Secret {
@@ -54,7 +47,5 @@ mod tests {
             assert_eq!(secret.matches(given), same, "{given:?}");
         }
         assert!(!format!("{secret:?}").contains("horse"));
-        assert!(!secret.session().contains("horse"));
-        assert_ne!(secret.session(), Secret::new("another").session());
     }
 }

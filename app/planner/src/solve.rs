@@ -52,7 +52,8 @@ pub fn largest_batch_of(compiled: &Compiled) -> Result<u64, PlanError> {
     let at = |sequences: u64| Numbers { sequences, ..numbers };
     let load = |n: u64| compiled.breakdown(&at(n)).ok().map(|b| load(&b));
     let one = compiled.breakdown(&at(1))?;
-    Ok(search::largest((1, self::load(&one)), MAX_SEQUENCES, one.capacity, load).unwrap_or(0))
+    let near = Some(numbers.sequences);
+    Ok(search::largest((1, self::load(&one)), MAX_SEQUENCES, one.capacity, near, load).unwrap_or(0))
 }
 
 /// The most tokens of a sequence, prompt (a shared prefix and images included) and output together, that fit, output and
@@ -72,10 +73,12 @@ pub fn longest_context(plan: &Plan) -> Result<Tokens, PlanError> {
 /// # Errors
 /// As [`longest_context`].
 pub fn longest_context_of(compiled: &Compiled) -> Result<Tokens, PlanError> {
-    longest_context_with(compiled, serving(compiled)?)
+    let numbers = serving(compiled)?;
+    longest_context_with(compiled, numbers, numbers.prompt + numbers.output)
 }
 
-fn longest_context_with(compiled: &Compiled, numbers: Numbers) -> Result<Tokens, PlanError> {
+/// `near` is a length that may be near the answer.
+fn longest_context_with(compiled: &Compiled, numbers: Numbers, near: Tokens) -> Result<Tokens, PlanError> {
     let at = |context: u64| Numbers {
         prompt: Tokens(context) - numbers.output,
         max_model_len: Tokens(context),
@@ -84,7 +87,8 @@ fn longest_context_with(compiled: &Compiled, numbers: Numbers) -> Result<Tokens,
     let shortest = numbers.output.0 + numbers.shared_prefix.0.max(1);
     let load = |n: u64| compiled.breakdown(&at(n)).ok().map(|b| load(&b));
     let least = compiled.breakdown(&at(shortest))?;
-    let most = search::largest((shortest, self::load(&least)), compiled.longest().0, least.capacity, load);
+    let (longest, near) = (compiled.longest().0, Some(near.0));
+    let most = search::largest((shortest, self::load(&least)), longest, least.capacity, near, load);
     Ok(Tokens(most.unwrap_or(0)))
 }
 
@@ -122,6 +126,8 @@ pub fn load_line(plan: &Plan, batches: &[u64]) -> Result<Vec<LoadPoint>, PlanErr
     let short = with_context(plan, shortest).and_then(|p| with_batch(&p, 1)).ok_or_else(no_serve)?;
     let compiled = Compiled::new(&short)?;
     let numbers = serving(&compiled)?;
+    // Twice the batch holds about half the context.
+    let mut before = LoadPoint { batch: 1, context: serve.prompt_tokens + serve.output_tokens };
     batches
         .iter()
         .map(|&batch| {
@@ -132,8 +138,10 @@ pub fn load_line(plan: &Plan, batches: &[u64]) -> Result<Vec<LoadPoint>, PlanErr
                     format!("give 1 to {MAX_SEQUENCES}"),
                 ));
             }
-            let context = longest_context_with(&compiled, Numbers { sequences: batch, ..numbers })?;
-            Ok(LoadPoint { batch, context })
+            let near = Tokens(before.context.0.saturating_mul(before.batch) / batch);
+            let context = longest_context_with(&compiled, Numbers { sequences: batch, ..numbers }, near)?;
+            before = LoadPoint { batch, context };
+            Ok(before)
         })
         .collect()
 }

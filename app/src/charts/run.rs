@@ -1,7 +1,10 @@
 //! The plots of a run.
 
+use std::collections::HashMap;
+
 use contract::case::CaseStatus;
 use contract::explore::CaseLine;
+use contract::ids::CaseId;
 use planner::Bytes;
 
 use super::chart::{Axis, Chart, Line, Mark, Marks, Point, Scale, Series};
@@ -150,6 +153,8 @@ struct Layout {
     numbers_vary: Vec<SweepAxis>,
     /// Names of series in the order of the cases.
     series: Vec<String>,
+    /// The series of each case.
+    places: HashMap<CaseId, usize>,
 }
 
 impl Layout {
@@ -180,7 +185,9 @@ impl Layout {
                 .filter(|a| *a != axis && distinct(*a).len() > 1)
                 .collect(),
             series: Vec::new(),
+            places: HashMap::with_capacity(cases.len()),
         };
+        let mut known = HashMap::new();
         for case in &cases {
             let place = if axis == SweepAxis::Names { &mut layout.names } else { &mut Vec::new() };
             let name = format!("{} {}", short_model(&case.model), precision(case));
@@ -188,9 +195,11 @@ impl Layout {
                 place.push(name);
             }
             let name = layout.series_name(case);
-            if !layout.series.contains(&name) {
-                layout.series.push(name);
-            }
+            let place = *known.entry(name).or_insert_with_key(|name| {
+                layout.series.push(name.clone());
+                layout.series.len() - 1
+            });
+            layout.places.insert(case.id, place);
         }
         Some(layout)
     }
@@ -241,10 +250,17 @@ impl Layout {
 
     fn series(&self, figures: &[(&CaseLine, f64)], unit: &str, mark: Mark, line: Line) -> Vec<Series> {
         let line = if self.axis == SweepAxis::Names && line == Line::Solid { Line::None } else { line };
-        let of = |name: &String| {
-            let mut points: Vec<Point> = figures
+        let mut by_series: Vec<Vec<(&CaseLine, f64)>> =
+            vec![Vec::new(); self.series.len().min(super::MOST_SERIES)];
+        for (case, y) in figures {
+            let place = self.places.get(&case.id).and_then(|place| by_series.get_mut(*place));
+            if let Some(series) = place {
+                series.push((*case, *y));
+            }
+        }
+        let of = |cases: &[(&CaseLine, f64)]| {
+            let mut points: Vec<Point> = cases
                 .iter()
-                .filter(|(case, _)| self.series_name(case) == *name)
                 .map(|(case, y)| Point {
                     said: said(case, *y, unit),
                     href: Some(case_href(case)),
@@ -256,15 +272,15 @@ impl Layout {
         };
         self.series
             .iter()
+            .zip(&by_series)
             .enumerate()
-            .take(super::MOST_SERIES)
-            .map(|(style, name)| Series {
+            .map(|(style, (name, cases))| Series {
                 name: name.clone(),
                 style,
                 colour: None,
                 mark,
                 line,
-                points: of(name),
+                points: of(cases),
             })
             .filter(|series| !series.points.is_empty())
             .collect()

@@ -60,7 +60,7 @@ pub fn RunPage() -> impl IntoView {
                 {unread.map(|place| runs::unread_value("from", &place))}
                 <Facts run=run.clone() figures=figures.clone() />
                 <Plots lines all=figures.done run=id />
-                <cases::Cases cases=cases.clone() today pages />
+                <cases::Cases cases=cases.clone() today all=figures.done pages />
                 <div class="cards">
                     <MachineCard machine run=run.clone() />
                     <MethodCard run cases />

@@ -40,6 +40,7 @@ pub(super) async fn register(
     check(&registration)?;
     let now = state.now();
     state.store.upsert_runner(id, &registration, now).await?;
+    state.compared.clear();
     tracing::info!(runner = %id, name = registration.name, models = registration.models.len(), "runner registered");
     Ok(Json(Runner { id, registration, last_seen_at: now, online: true }))
 }

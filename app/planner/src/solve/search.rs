@@ -6,11 +6,12 @@
 use crate::bytes::Bytes;
 
 /// The largest of `low..=high` whose total is within `capacity`; none where not even `low` is. `total` never shrinks; a
-/// number that has no total does not fit, and none above it does.
+/// number that has no total does not fit, and none above it does. `near` is a number that may be near the answer.
 pub(super) fn largest(
     (low, low_total): (u64, Bytes),
     high: u64,
     capacity: Bytes,
+    near: Option<u64>,
     total: impl Fn(u64) -> Option<Bytes>,
 ) -> Option<u64> {
     if low_total > capacity {
@@ -21,14 +22,23 @@ pub(super) fn largest(
     }
     // `high` is one too many until it is known to fit.
     let mut search = Search { low, high: high.saturating_add(1), points: vec![(low, low_total)], capacity };
-    // Doubling first: the answer is mostly far below the limit, where the curve at the limit says nothing.
-    loop {
-        let x = search.low.saturating_mul(2).max(search.low + 1).min(high);
-        if !search.fits(x, &total) {
-            break;
+    if let Some(near) = near.filter(|near| search.is_open(*near)) {
+        search.fits(near, &total);
+        // Where the curve says: a line through two points, then a parabola through three.
+        for _ in 0..2 {
+            if let Some(guess) = search.guess() {
+                search.fits(guess, &total);
+            }
         }
-        if x == high {
+    }
+    // Doubling: the answer is mostly far below the limit, where the curve at the limit says nothing.
+    loop {
+        if search.low == high {
             return Some(high);
+        }
+        let x = search.low.saturating_mul(2).max(search.low + 1).min(high);
+        if !search.is_open(x) || !search.fits(x, &total) {
+            break;
         }
     }
     let mut step = 1u64;
@@ -71,7 +81,8 @@ impl Search {
     /// Evaluates `x` and narrows the search.
     fn fits(&mut self, x: u64, total: &impl Fn(u64) -> Option<Bytes>) -> bool {
         let found = total(x);
-        if let Some(bytes) = found {
+        // What is beyond any capacity is on no curve.
+        if let Some(bytes) = found.filter(|bytes| bytes.0 < u64::MAX) {
             self.points.push((x, bytes));
         }
         let fits = found.is_some_and(|bytes| bytes <= self.capacity);
@@ -84,8 +95,11 @@ impl Search {
     }
 
     /// Where the parabola through the three known points nearest to the answer meets the capacity; through two of them
-    /// the line.
+    /// the line. None where too little is known, or nothing is left to ask.
     fn guess(&self) -> Option<u64> {
+        if self.high - self.low < 2 {
+            return None;
+        }
         let capacity = self.capacity.0 as f64;
         let mut near: Vec<(f64, f64)> =
             self.points.iter().map(|&(x, b)| (x as f64, b.0 as f64 - capacity)).collect();
@@ -133,16 +147,30 @@ mod tests {
         for (name, curve, most) in curves {
             for capacity in [0, 5, 1000, 1006, 1007, 1008, 1500, 9999, 123_456, 2_000_000] {
                 let slow = (1..=4096).take_while(|&x| curve(x).is_some_and(|b| b.0 <= capacity)).last();
-                let asked = Cell::new(0);
-                let counted = |x: u64| {
-                    asked.set(asked.get() + 1);
-                    curve(x)
-                };
                 let low = curve(1).unwrap();
-                assert_eq!(largest((1, low), 4096, Bytes(capacity), counted), slow, "{name} {capacity}");
-                assert!(asked.get() <= most, "{name} {capacity}: {} times", asked.get());
+                let right = slow.unwrap_or(1);
+                for near in [
+                    None,
+                    Some(right),
+                    Some(right / 2),
+                    Some(right * 2 / 3),
+                    Some(2 * right),
+                    Some(4096),
+                    Some(1),
+                ] {
+                    let asked = Cell::new(0);
+                    let counted = |x: u64| {
+                        asked.set(asked.get() + 1);
+                        curve(x)
+                    };
+                    let found = largest((1, low), 4096, Bytes(capacity), near, counted);
+                    assert_eq!(found, slow, "{name} {capacity} near {near:?}");
+                    // A guess may mislead, by a few questions.
+                    let most = if near.is_none() { most } else { most + 4 };
+                    assert!(asked.get() <= most, "{name} {capacity} near {near:?}: {} times", asked.get());
+                }
             }
         }
-        assert_eq!(largest((3, Bytes(1)), 3, Bytes(1), |_| None), Some(3));
+        assert_eq!(largest((3, Bytes(1)), 3, Bytes(1), None, |_| None), Some(3));
     }
 }

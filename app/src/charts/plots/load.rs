@@ -7,7 +7,7 @@ use contract::edge::EdgeAxis;
 use contract::explore::{CaseLine, Task};
 use contract::ids::CaseId;
 use contract::points::{CasePoint, CasePoints};
-use planner::solve::{self, LoadPoint};
+use planner::solve::LoadPoint;
 use planner::{Bytes, Compiled, Plan, PlanError};
 
 use super::draft::{Draft, chart, how, mark, said, swept, table_of};
@@ -16,6 +16,7 @@ use crate::charts::chart::{Area, Axis, Line, Mark, Marks, Point, Scale, Series};
 use crate::charts::palette::Colour;
 use crate::charts::run::short_model;
 use crate::components::batches;
+use crate::engine;
 
 /// How a case ended, as far as memory goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +181,7 @@ struct Edge {
 
 impl Edge {
     fn of(plan: &Plan, batches: &[u64]) -> Result<Self, PlanError> {
-        let line = solve::load_line(plan, batches)?;
+        let line = engine::line(plan, batches)?;
         let compiled = Compiled::new(plan)?;
         let (memory, estimate) = (compiled.numbers().memory, compiled.estimate()?);
         let (capacity, total) = (estimate.capacity_bytes, estimate.per_gpu.total);
@@ -196,7 +197,7 @@ impl Edge {
             )]
             let mib = (bytes / f64::from(1 << 20)).max(1.0) as u64;
             other.gpu.memory_mib = Some(mib);
-            solve::load_line(&other, batches)
+            engine::line(&other, batches)
         };
         let (low, high) = (estimate.error_band.low, estimate.error_band.high);
         // Where the memory of an end cannot be planned, there is no band; the line stands.

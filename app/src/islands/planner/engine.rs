@@ -44,8 +44,15 @@ impl Engine {
         }
     }
 
-    /// Loads the module, where it is not there.
+    /// Loads the module, where nobody has asked for it. One that did not come is the reader's to ask for again.
     pub(super) fn load(self) {
+        if self.module.get_untracked() == Module::Away {
+            self.fetch();
+        }
+    }
+
+    /// Loads the module, also again.
+    fn fetch(self) {
         if matches!(self.module.get_untracked(), Module::Loading | Module::Ready) {
             return;
         }
@@ -89,7 +96,7 @@ impl Engine {
                         "The planner could not be loaded: the answer is still that of the plan before. Your change is kept \
                          and made when it is there."
                     </p>
-                    <button type="button" class="button small" data-test="again" on:click=move |_| self.load()>
+                    <button type="button" class="button small" data-test="again" on:click=move |_| self.fetch()>
                         "Try again"
                     </button>
                 </div>

@@ -19,9 +19,12 @@ pub(super) fn OwnModel(board: Board) -> impl IntoView {
     let chosen = move |event: leptos::ev::Event| {
         #[cfg(feature = "hydrate")]
         {
-            if let Some(files) = event_target::<web_sys::HtmlInputElement>(&event).files() {
+            let input = event_target::<web_sys::HtmlInputElement>(&event);
+            if let Some(files) = input.files() {
                 take(&files, board, wrong);
             }
+            // The same files may be chosen again, after an error.
+            input.set_value("");
         }
         #[cfg(not(feature = "hydrate"))]
         let _ = event;

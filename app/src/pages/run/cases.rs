@@ -23,9 +23,20 @@ pub(super) fn Cases(
     cases: Vec<Case>,
     /// What today's planner says, as far as it is known.
     today: HashMap<CaseId, Today>,
+    /// Cases of the run that there are.
+    all: u64,
     /// Links to others.
     pages: Option<AnyView>,
 ) -> impl IntoView {
+    if cases.is_empty() && all > 0 {
+        return view! {
+            <p class="notice" id="cases">
+                {format!("The run's {} cases end before the one that the address asks for. ", crate::format::count(all))}
+                <a href="?from=0#cases">"The first of them"</a>
+            </p>
+        }
+        .into_any();
+    }
     if cases.is_empty() {
         return view! { <p class="notice">"No case has ended yet."</p> }.into_any();
     }

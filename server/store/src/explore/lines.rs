@@ -63,7 +63,7 @@ impl Store {
             )
             .fetch_all(&self.pool)
             .await?;
-            let done = lines.is_empty();
+            let done = i64::try_from(lines.len()).is_ok_and(|read| read < CHUNK);
             columns = beside(move || {
                 for line in lines {
                     columns.push(line)?;
@@ -81,7 +81,8 @@ impl Store {
     }
 }
 
-/// Writes the line of a case that was just stored, in the same transaction.
+/// Writes the line of a case that was just stored, in the same transaction. Its number is larger than that of any line before
+/// it, also of one that it takes the place of: what has read as far as that reads this one too.
 pub(crate) async fn insert(db: &mut SqliteConnection, case: &Case) -> Result<(), StoreError> {
     let (id, run) = (case.id.to_string(), case.run_id.to_string());
     let place = sqlx::query!(
@@ -113,11 +114,14 @@ pub(crate) async fn insert(db: &mut SqliteConnection, case: &Case) -> Result<(),
     let estimated = case.estimate.as_ref().map(|e| e.totals.allocated.0);
     let estimated = estimated.map(|bytes| value::to_integer("the estimate", bytes)).transpose()?;
     sqlx::query!(
-        "INSERT INTO case_lines (case_id, run_id, machine_id, model, task, training, precision, attention, variant, cache,
+        "INSERT INTO case_lines (n, case_id, run_id, machine_id, model, task, training, precision, attention, variant, cache,
                                  kv_cache, engine, device, status, batch, prompt_tokens, generate_tokens,
                                  decode_tokens_per_second, prefill_tokens_per_second, ttft_ms, peak_bytes,
                                  estimated_bytes, finished_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (1 + MAX (COALESCE ((SELECT MAX (n) FROM case_lines), 0),
+                          COALESCE ((SELECT newest FROM run_figures WHERE run_id = ?), 0)),
+                 ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        run,
         id,
         run,
         place.machine_id,

@@ -292,6 +292,34 @@ async fn an_attempt_that_is_superseded_is_listed_no_more() {
     }
 }
 
+/// The newest line goes with its case; the one in its place must not look as if it had been read.
+#[tokio::test]
+async fn the_newest_attempt_may_be_superseded() {
+    let (_folder, store) = filled(12).await;
+    let run = run(6, &machine(1, "desk"), sweep("tiny"));
+    store.create_run(&run).await.unwrap();
+    let mut failed = case(&run, 40, &mut Draw(3));
+    (failed.status, failed.measurement) = (CaseStatus::OutOfMemory, None);
+    assert!(store.insert_case(&failed).await.unwrap());
+    let status = async |store: &Store| {
+        let all = store.explore(&CaseQuery { run: Some(run.id), ..CaseQuery::default() }).await.unwrap();
+        assert_eq!(all.items.len(), 1);
+        (all.items[0].status, store.newest_result().await.unwrap())
+    };
+    let (before, first) = status(&store).await;
+    assert_eq!(before, CaseStatus::OutOfMemory);
+    let again = Case {
+        status: CaseStatus::Ok,
+        measurement: Some(measurement(5, 1.0)),
+        finished_at: UnixMillis(9_000_000),
+        ..failed
+    };
+    assert!(store.supersede_case(&again, UnixMillis(9_000_001)).await.unwrap());
+    let (after, second) = status(&store).await;
+    assert_eq!(after, CaseStatus::Ok);
+    assert!(second > first, "{second} is no later than {first}");
+}
+
 #[tokio::test]
 async fn points_are_the_lines_with_what_the_documents_hold() {
     let (_folder, store) = filled(30).await;

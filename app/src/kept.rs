@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The answers to the last questions; the one asked longest ago goes when there are too many.
 #[derive(Debug)]
-pub(crate) struct Kept<Q, A> {
+pub struct Kept<Q, A> {
     most: usize,
     answers: Mutex<VecDeque<(Q, Arc<A>)>>,
 }
 
 impl<Q: PartialEq, A> Kept<Q, A> {
     /// Of at most `most`.
-    pub fn new(most: usize) -> Self {
-        Self { most, answers: Mutex::default() }
+    #[must_use]
+    pub const fn new(most: usize) -> Self {
+        Self { most, answers: Mutex::new(VecDeque::new()) }
     }
 
     /// The answer to a question, if it is still known.
@@ -32,6 +33,11 @@ impl<Q: PartialEq, A> Kept<Q, A> {
         kept.retain(|(known, _)| *known != question);
         kept.push_front((question, answer));
         kept.truncate(self.most);
+    }
+
+    /// Forgets all of them.
+    pub fn clear(&self) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
