@@ -622,8 +622,10 @@ async fn cases_are_compared_by_an_axis() {
 #[tokio::test]
 async fn columns_are_chosen_by_the_address() {
     let (_, html) = get(Fake::default(), "/cases?columns=peak&columns=status&order=peak").await;
-    assert!(html.contains("out-of-memory") && html.contains(">Status<"));
-    assert!(!html.contains(">How<") && html.contains(r#"aria-sort="descending""#));
+    // Without the markers that a view leaves behind its texts.
+    let html = html.replace("<!>", "");
+    assert!(html.contains("out-of-memory") && html.contains(">Status</th>"));
+    assert!(!html.contains(">How</th>") && html.contains(r#"aria-sort="descending""#));
     assert!(html.contains("/cases?order=peak&amp;direction=ascending&amp;columns=peak%2Cstatus"));
     assert!(html.contains(&format!("href=\"/cases/{}\"", fake::cases()[0].id)));
     let (_, html) = get(Fake::default(), "/cases?columns=colour").await;
