@@ -134,7 +134,7 @@ def everything(client, draw):
         "api: a case": [f"/api/v1/cases/{case}" for case in cases[:20]],
         "api: history": [f"/api/v1/cases/{case}/history" for case in often[:8]],
         "api: jobs, machines, runners": ["/api/v1/jobs", "/api/v1/machines", "/api/v1/runners"],
-        "api: compare": [f"/api/v1/compare?a={a}&b={b}" for a, b in pairs(usual)[:10]],
+        APART + "api: compare, whole": [f"/api/v1/compare?a={a}&b={b}" for a, b in pairs(usual)[:10]],
         "api: models, GPUs, presets": ["/api/v1/models", "/api/v1/gpus", "/api/v1/presets"],
         APART + "compare two runs of 10,000, CSV": [f"/api/v1/compare.csv?a={a}&b={b}" for a, b in pairs(large)],
         APART + "a run of 10,000 cases whole, JSON": [f"/api/v1/runs/{large[0]['run']['id']}"],

@@ -21,7 +21,7 @@ use thirtyfour::prelude::*;
 const LIMIT_MS: f64 = 16.0;
 
 /// Plans that differ in what is computed.
-fn plans() -> [(&'static str, Value); 5] {
+fn plans() -> [(&'static str, Value); 6] {
     [
         (
             "chat on one GPU",
@@ -53,6 +53,14 @@ fn plans() -> [(&'static str, Value); 5] {
                 "schema": 1, "model": { "id": "meta-llama/Llama-3.1-8B" }, "gpu": { "id": "h100-sxm-80gb", "count": 8 },
                 "engine": { "name": "deepspeed" }, "parallelism": { "data": 8, "zero_stage": 3 },
                 "workload": { "kind": "train", "method": "full", "sequence_tokens": 4096, "micro_batch": 1 },
+            }),
+        ),
+        (
+            "our decoder, 8B on a GPU",
+            json!({
+                "schema": 1, "model": { "id": "meta-llama/Llama-3.1-8B" }, "gpu": { "id": "rtx-4090-24gb" },
+                "engine": { "name": "candle", "variant": "plimsoll" },
+                "workload": { "kind": "serve", "prompt_tokens": 2048, "output_tokens": 512, "concurrent_sequences": 4 },
             }),
         ),
         (
