@@ -28,6 +28,7 @@ fn breakdowns(criterion: &mut Criterion) {
         ("vllm, 61 layers of experts", "deepseek-ai/DeepSeek-V3", "vllm", 8),
         ("tensorrt-llm, 80 dense layers", "meta-llama/Llama-3.1-70B", "tensorrt-llm", 4),
         ("llama.cpp, 80 dense layers", "meta-llama/Llama-3.1-70B", "llama.cpp", 1),
+        ("candle, 32 dense layers", "meta-llama/Llama-3.1-8B", "candle", 1),
     ] {
         let Some(compiled) = plan(model, engine, tensor).and_then(|p| Compiled::new(&p).ok()) else {
             continue;
