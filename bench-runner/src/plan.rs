@@ -95,11 +95,7 @@ pub fn of_case(spec: &CaseSpec, model: &Model, prepared: &Prepared, machine: &Ma
         workload,
         compression: planner::document::plan::Compression::default(),
         agent_memory: None,
-        host: if on_cpu {
-            Host { isa: Some(machine.cpu.isa.clone()), threads: Some(threads) }
-        } else {
-            Host::default()
-        },
+        host: if on_cpu { crate::machine::host(machine, threads) } else { Host::default() },
     }
 }
 

@@ -48,6 +48,13 @@ pub(super) fn isa() -> &'static str {
     "generic"
 }
 
+/// A core's caches of levels 1 (data) to 3 in KiB, as the crate that multiplies for candle reads them: it cuts products by
+/// these, and each of its threads keeps a workspace as large as the second.
+pub(super) fn caches_kib() -> [Option<u32>; 3] {
+    gemm_common::cache::CACHE_INFO
+        .map(|cache| u32::try_from(cache.cache_bytes >> 10).ok().filter(|kib| *kib > 0))
+}
+
 /// Whether the kernel lists AMX tiles and their products of 8-bit integers (it does only where it lets programs use them).
 #[cfg(target_arch = "x86_64")]
 fn has_amx_int8() -> bool {

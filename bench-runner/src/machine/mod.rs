@@ -11,6 +11,7 @@ use std::fs;
 use contract::ids::MachineId;
 use contract::machine::{Cpu, Machine};
 use planner::Bytes;
+use planner::document::plan::Host;
 use uuid::Uuid;
 
 pub use free::free;
@@ -29,6 +30,19 @@ pub fn machine(name: Option<&str>) -> Machine {
         cpu,
         memory_bytes: host_memory(),
         gpus: gpu::gpus(),
+    }
+}
+
+/// What of this machine's processor the planner of Candle asks for, where `threads` compute.
+#[must_use]
+pub fn host(machine: &Machine, threads: u32) -> Host {
+    let [l1d_cache_kib, l2_cache_kib, l3_cache_kib] = cpu::caches_kib();
+    Host {
+        isa: Some(machine.cpu.isa.clone()),
+        threads: Some(threads),
+        l1d_cache_kib,
+        l2_cache_kib,
+        l3_cache_kib,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What Candle's memory model is asked, and what it answers.
 
 use crate::bytes::{Bytes, Tokens};
-use crate::document::plan::{Attention, CacheKind};
+use crate::document::plan::{Attention, CacheKind, Host};
 use crate::ggml::GgmlType;
 use crate::model::Dtype;
 
@@ -24,10 +24,8 @@ pub struct CandleRequest {
     pub generate: Tokens,
     /// Where it computes.
     pub device: Device,
-    /// Instruction set of the processor (`avx2`, `avx512`, `neon`, `generic`); none: not known.
-    pub isa: Option<String>,
-    /// Threads that compute; none: not known.
-    pub threads: Option<u32>,
+    /// Of the processor that computes, as far as it is known.
+    pub host: Host,
     /// Attention variant; none: the engine's default (eager).
     pub attention: Option<Attention>,
     /// Plimsoll's decoder, and what of it; none: candle-transformers' models.

@@ -7,7 +7,7 @@ use super::vllm::rotary;
 use crate::bytes::{Bytes, Tokens};
 use crate::catalogue::{self, CPU, Gpu, VisibleMemory};
 use crate::document::estimate::Warning;
-use crate::document::plan::{EngineName, GpuRef, Parallelism, Plan, SCHEMA, Serve, Train, Workload};
+use crate::document::plan::{EngineName, GpuRef, Host, Parallelism, Plan, SCHEMA, Serve, Train, Workload};
 use crate::error::PlanError;
 use crate::model::Model;
 
@@ -56,13 +56,7 @@ impl Resolved {
         let gpu = resolve_gpu(&plan.gpu)?;
         let gpus = check_layout(plan, gpu)?;
         plan.attention.as_ref().map_or(Ok(()), crate::pattern::check)?;
-        if plan.host.threads == Some(0) {
-            return Err(PlanError::invalid(
-                "host.threads",
-                "0 is out of range",
-                "give at least 1, or leave it out",
-            ));
-        }
+        check_host(&plan.host)?;
         let mut numbers = workload(plan, &model)?;
         if let Workload::Serve(serve) = &plan.workload
             && let Some(images) = serve.images.filter(|i| i.per_prompt > 0)
@@ -154,6 +148,23 @@ fn resolve_gpu(reference: &GpuRef) -> Result<Option<&'static Gpu>, PlanError> {
 }
 
 /// Numbers that must be numbers, whether the engine uses them or not.
+fn check_host(host: &Host) -> Result<(), PlanError> {
+    if host.threads == Some(0) {
+        return Err(out_of_range("host.threads", 0, "at least 1, or leave it out"));
+    }
+    let caches = [
+        ("host.l1d_cache_kib", host.l1d_cache_kib, 8, 1 << 10),
+        ("host.l2_cache_kib", host.l2_cache_kib, 64, 1 << 18),
+        ("host.l3_cache_kib", host.l3_cache_kib, 256, 1 << 22),
+    ];
+    for (field, size, least, most) in caches {
+        if let Some(size) = size.filter(|size| !(least..=most).contains(size)) {
+            return Err(out_of_range(field, size, &format!("{least} to {most}, or leave it out")));
+        }
+    }
+    Ok(())
+}
+
 fn check_gpu_facts(plan: &Plan) -> Result<(), PlanError> {
     for (field, value) in [("gpu.price_per_hour", plan.gpu.price_per_hour), ("gpu.power_w", plan.gpu.power_w)]
     {

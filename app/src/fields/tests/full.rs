@@ -143,7 +143,13 @@ fn plan(parts: &Parts, workload: Workload) -> Plan {
             }),
             embedding_model: Some(ModelRef::catalogue("")),
         }),
-        host: Host { isa: Some(String::new()), threads: Some(1) },
+        host: Host {
+            isa: Some(String::new()),
+            threads: Some(1),
+            l1d_cache_kib: Some(1),
+            l2_cache_kib: Some(1),
+            l3_cache_kib: Some(1),
+        },
     }
 }
 

@@ -428,8 +428,7 @@ impl PlanOptions {
         if on_cpu {
             let machine = machine::machine(None);
             memory_mib = memory_mib.or_else(|| Some(machine::memory_mib(&machine)));
-            document.put("host.isa", json!(machine.cpu.isa));
-            document.put("host.threads", json!(sweep::default_threads()));
+            document.put("host", json!(machine::host(&machine, sweep::default_threads())));
         }
         document.given("gpu.memory_mib", memory_mib);
         document.given("gpu.in_use_mib", self.place.in_use_mib);

@@ -14,14 +14,35 @@ pub(super) struct Cache {
     pub bytes: u64,
 }
 
-/// Caches of levels 1 to 3. A plan does not say them; sizes change how a product is cut, so the workspaces by fractions
-/// of a MiB beside models of hundreds. These are of the processors that the recorded cases ran on (AMD Milan) and close
-/// to what other server processors have.
-pub(super) const CACHES: [Cache; 3] = [
-    Cache { ways: 8, bytes: 32 << 10 },
-    Cache { ways: 8, bytes: 512 << 10 },
-    Cache { ways: 16, bytes: 32 << 20 },
-];
+/// Caches of levels 1 to 3, which decide how a product is cut, so the sizes of its workspaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Caches([Cache; 3]);
+
+impl Caches {
+    /// Sizes in KiB that are assumed where a plan does not say them: AMD Zen 2 and 3, close to other server processors.
+    const ASSUMED: [u32; 3] = [32, 512, 32 << 10];
+
+    /// Caches of these sizes in KiB, levels 1 (data), 2 and 3.
+    ///
+    /// A plan has no ways. A level 1 cache of x86 has 64 sets, for its index lies within a page of 4 KiB; of level 2, 1024
+    /// sets are AMD's since Zen and Intel's of Skylake-SP and Ice Lake-SP; level 3 is taken to have 16 ways.
+    pub(super) fn of(sizes: [Option<u32>; 3]) -> Self {
+        let mut sizes =
+            sizes.into_iter().zip(Self::ASSUMED).map(|(said, assumed)| u64::from(said.unwrap_or(assumed)));
+        let mut next = || sizes.next().unwrap_or(1).max(1);
+        let (l1, l2, l3) = (next().max(32), next(), next());
+        Self([
+            Cache { ways: (l1 / 4).clamp(2, 16), bytes: l1 << 10 },
+            Cache { ways: (l2 / 64).clamp(2, 32), bytes: l2 << 10 },
+            Cache { ways: 16, bytes: l3 << 10 },
+        ])
+    }
+
+    /// Bytes of one thread's slab.
+    pub(super) const fn slab(self) -> Bytes {
+        Bytes(self.0[1].bytes)
+    }
+}
 
 const LINE: u64 = 64;
 
@@ -82,9 +103,6 @@ pub(super) enum Slabs {
     Workers,
 }
 
-/// Bytes of one thread's slab.
-pub(super) const SLAB: Bytes = Bytes(CACHES[1].bytes);
-
 /// Work below which one thread computes (`DEFAULT_THREADING_THRESHOLD`).
 const THREADING_THRESHOLD: u64 = 48 * 48 * 256;
 /// `DEFAULT_RHS_PACKING_THRESHOLD`.
@@ -99,7 +117,13 @@ pub(super) enum Element {
 }
 
 /// The workspace of one product.
-pub(super) fn workspace(kernel: Kernel, element: Element, threads: u64, product: Product) -> Workspace {
+pub(super) fn workspace(
+    caches: Caches,
+    kernel: Kernel,
+    element: Element,
+    threads: u64,
+    product: Product,
+) -> Workspace {
     // The crate computes the transposed product when the result is row-major, as Candle's always is; a result of one
     // row counts as column-major already (`gemm/src/gemm.rs`, `do_transpose`: column stride 1 < row stride n).
     let Product { m, n, k, lhs, rhs } = product;
@@ -129,11 +153,11 @@ pub(super) fn workspace(kernel: Kernel, element: Element, threads: u64, product:
         let depth = k.min(512);
         Blocks {
             depth,
-            rows: (CACHES[1].bytes / 4 / depth) / kernel.rows * kernel.rows,
+            rows: (caches.slab().0 / 4 / depth) / kernel.rows * kernel.rows,
             columns: n.next_multiple_of(kernel.columns),
         }
     } else {
-        Blocks::new(kernel, m, n, k)
+        Blocks::new(caches, kernel, m, n, k)
     };
     // The f16 kernels always pack the right operand, for it is converted there.
     let pack_rhs = f16
@@ -169,15 +193,15 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn new(kernel: Kernel, m: u64, n: u64, k: u64) -> Self {
+    fn new(caches: Caches, kernel: Kernel, m: u64, n: u64, k: u64) -> Self {
         const SIZE: u64 = 4;
-        let [l1, l2, l3] = CACHES;
+        let Caches([l1, l2, l3]) = caches;
         let sets = l1.bytes / (LINE * l1.ways);
         let common = greatest_common_divisor(kernel.rows * SIZE, LINE * sets);
         let depth_0 = LINE * sets / common;
         let lhs_ways = kernel.rows * SIZE / common;
         let rhs_ways = kernel.columns * depth_0 * SIZE / (LINE * sets);
-        let multiplier = l1.ways / (lhs_ways + rhs_ways);
+        let multiplier = l1.ways / (lhs_ways + rhs_ways).max(1);
         let depth = (depth_0 * multiplier.next_power_of_two()).max(512).min(k);
         let depth = k.div_ceil(k.div_ceil(depth));
 
@@ -201,4 +225,27 @@ fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
         (a, b) = (b, a % b);
     }
     a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `kernel_params` computes it: 12 ways of a level 1 cache allow panels of 1024, 8 ways of 512.
+    #[test]
+    fn a_larger_level_1_cache_cuts_products_deeper() {
+        let (m, n, k) = (128, 4096, 4096);
+        let lhs = Strides { row: k, column: 1 };
+        let rhs = Strides { row: 1, column: k };
+        for (kib, depth) in [(None, 512), (Some(32), 512), (Some(48), 1024)] {
+            let caches = Caches::of([kib, None, None]);
+            let found = workspace(caches, Kernel::FMA, Element::F32, 2, Product { m, n, k, lhs, rhs });
+            let columns = m.next_multiple_of(6);
+            assert_eq!(
+                found,
+                Workspace { packed: Bytes(depth * columns * 4), slabs: Slabs::Workers },
+                "{kib:?}"
+            );
+        }
+    }
 }

@@ -32,12 +32,14 @@ mod training;
 pub(crate) use load::reads;
 pub(crate) use policy::prepare;
 
+use gemm::Caches;
 use quantized::Isa;
 use tensor::{Context, Element, Refused, Tensor};
 
 use super::request::{CandlePeaks, CandleRequest, CandleTask, Peak, PhaseOfPeak, WeightStorage};
 use super::tape::{Alive, Kind};
 use crate::bytes::Bytes;
+use crate::document::plan::Host;
 use crate::error::PlanError;
 use crate::model::{Architecture, Attention, DenseFeedForward, Layer, Model};
 
@@ -84,9 +86,7 @@ pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, Plan
             "give fewer sequences or shorter ones",
         ));
     }
-    let isa = isa_of(request.isa.as_deref())?;
-    let threads = u64::from(request.threads.unwrap_or(ASSUMED_THREADS));
-    let cx = Context::new(request.device, isa, threads);
+    let cx = Context::new(request.device, Processor::of(&request.host)?);
     let run = Run { cx: &cx, request };
     let mut loaded = match request.task {
         CandleTask::Generate => Loaded::Decoder(load(&cx, model, request)?),
@@ -125,12 +125,31 @@ pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, Plan
     })
 }
 
-/// The instruction set of that word, or what is assumed where there is none.
-fn isa_of(word: Option<&str>) -> Result<Isa, PlanError> {
-    let Some(word) = word else { return Ok(ASSUMED_ISA) };
-    Isa::from_word(word).ok_or_else(|| {
-        PlanError::invalid("host.isa", format!("\"{word}\" is unknown"), format!("accepted: {}", Isa::WORDS))
-    })
+/// What of a processor decides the memory of its kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Processor {
+    isa: Isa,
+    /// At least 1.
+    threads: u64,
+    caches: Caches,
+}
+
+impl Processor {
+    /// As the plan says, or as is assumed where it says nothing.
+    fn of(host: &Host) -> Result<Self, PlanError> {
+        let isa = match &host.isa {
+            None => ASSUMED_ISA,
+            Some(word) => Isa::from_word(word).ok_or_else(|| {
+                let why = format!("\"{word}\" is unknown");
+                PlanError::invalid("host.isa", why, format!("accepted: {}", Isa::WORDS))
+            })?,
+        };
+        Ok(Self {
+            isa,
+            threads: u64::from(host.threads.unwrap_or(ASSUMED_THREADS)).max(1),
+            caches: Caches::of([host.l1d_cache_kib, host.l2_cache_kib, host.l3_cache_kib]),
+        })
+    }
 }
 
 /// What a request runs.

@@ -91,8 +91,7 @@ pub(crate) fn prepare(resolved: &Resolved) -> Result<Box<dyn Policy>, PlanError>
         prompt: length(task, &numbers),
         generate: numbers.output,
         device,
-        isa: plan.host.isa.clone(),
-        threads: plan.host.threads,
+        host: plan.host.clone(),
         attention: plan.attention.clone(),
         decoder,
     };

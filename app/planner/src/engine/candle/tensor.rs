@@ -7,7 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::ops::{Add, Mul, Sub};
 use std::rc::Rc;
 
-use super::gemm::{self, Kernel, Product, Slabs, Strides};
+use super::Processor;
+use super::gemm::{self, Caches, Kernel, Product, Slabs, Strides};
 use super::quantized::Isa;
 use crate::bytes::Bytes;
 use crate::engine::request::Device;
@@ -27,6 +28,7 @@ pub(super) struct Inner {
     pub device: Device,
     pub isa: Isa,
     pub threads: u64,
+    caches: Caches,
     /// Quantised activations of the calling thread: capacity in elements of 8 bytes; it only grows.
     scratch: RefCell<Option<Block>>,
     caller_slab: RefCell<Option<Block>>,
@@ -42,12 +44,13 @@ impl std::ops::Deref for Context {
 }
 
 impl Context {
-    pub(super) fn new(device: Device, isa: Isa, threads: u64) -> Self {
+    pub(super) fn new(device: Device, Processor { isa, threads, caches }: Processor) -> Self {
         Self(Rc::new(Inner {
             tape: Tape::new(),
             device,
             isa,
-            threads: threads.max(1),
+            threads,
+            caches,
             scratch: RefCell::default(),
             caller_slab: RefCell::default(),
             worker_slabs: RefCell::default(),
@@ -82,14 +85,16 @@ impl Context {
             Isa::Generic => Kernel::SCALAR,
             _ => Kernel::FMA,
         };
-        let workspace = gemm::workspace(kernel, element, self.threads, product);
+        let workspace = gemm::workspace(self.caches, kernel, element, self.threads, product);
         let _packed = self.tape.alloc(Kind::Temporary, workspace.packed);
         let (place, count) = match workspace.slabs {
             Slabs::None => return,
             Slabs::Caller => (&self.caller_slab, 1),
             Slabs::Workers => (&self.worker_slabs, self.threads),
         };
-        place.borrow_mut().get_or_insert_with(|| self.tape.alloc(Kind::Temporary, gemm::SLAB * count));
+        place
+            .borrow_mut()
+            .get_or_insert_with(|| self.tape.alloc(Kind::Temporary, self.caches.slab() * count));
     }
 }
 

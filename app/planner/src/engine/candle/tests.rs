@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::peaks;
 use crate::bytes::{Bytes, Tokens};
+use crate::document::plan::Host;
 use crate::engine::{CandleRequest, CandleTask, Device, WeightStorage};
 use crate::ggml::GgmlType;
 use crate::model::{Dtype, Model, Role};
@@ -65,8 +66,7 @@ impl Recorded {
             prompt: Tokens(self.prompt),
             generate: Tokens(self.generate),
             device: Device::Cpu,
-            isa: Some("avx2".to_owned()),
-            threads: self.threads.or(Some(2)),
+            host: Host { isa: Some("avx2".to_owned()), threads: self.threads.or(Some(2)), ..Host::default() },
             attention: None,
             decoder: None,
         }
@@ -158,9 +158,22 @@ fn llama() -> (Model, CandleRequest) {
 fn each_thread_costs_a_slab() {
     let (model, request) = llama();
     let with = |threads| {
-        peaks(&model, &CandleRequest { threads: Some(threads), ..request.clone() }).unwrap().prefill_peak
+        let host = Host { threads: Some(threads), ..request.host.clone() };
+        peaks(&model, &CandleRequest { host, ..request.clone() }).unwrap().prefill_peak
     };
     assert_eq!(with(8) - with(4), Bytes(4 * (512 << 10)));
+}
+
+/// As `L2_SLAB` has it: what a thread keeps is as large as its level 2 cache.
+#[test]
+fn a_slab_is_as_large_as_the_cache() {
+    let (model, request) = llama();
+    let with = |l1d, l2| {
+        let host = Host { l1d_cache_kib: l1d, l2_cache_kib: l2, ..request.host.clone() };
+        peaks(&model, &CandleRequest { host, ..request.clone() }).unwrap().prefill_peak
+    };
+    assert_eq!(with(Some(32), Some(512)), with(None, None), "as is assumed");
+    assert_eq!(with(None, Some(1024)) - with(None, None), Bytes(2 * (512 << 10)), "two threads");
 }
 
 #[test]
@@ -187,7 +200,10 @@ fn instruction_sets_decide_what_is_repacked() {
     let case = Recorded::all().into_iter().find(|c| c.id == "wide.q8_0.p128").unwrap();
     let model = case.model();
     let request = case.request(&model);
-    let with = |isa: &str| peaks(&model, &CandleRequest { isa: Some(isa.to_owned()), ..request.clone() });
+    let with = |isa: &str| {
+        let host = Host { isa: Some(isa.to_owned()), ..request.host.clone() };
+        peaks(&model, &CandleRequest { host, ..request.clone() })
+    };
     // q8_0 has tiles of the same size as its blocks from AVX-VNNI on; its embedding is a table in f32 as well.
     let matrices: u64 = model
         .tensors()

@@ -3,10 +3,9 @@
 use super::load;
 use super::plimsoll::training::{Peaks, Step, is_trained, peaks};
 use super::policy::{CUDA_CONTEXT, CUDA_RUNTIME};
-use super::quantized::Isa;
 use super::storage::weights;
 use super::tensor::Context;
-use super::{ASSUMED_THREADS, CANDLE_VERSION, MAX_POSITIONS, isa_of};
+use super::{CANDLE_VERSION, MAX_POSITIONS, Processor};
 use crate::document::estimate::{Components, EngineVersion, Estimate, PhasePeak, Warning};
 use crate::document::plan::{
     Attention, Checkpointing, EngineName, Optimizer, Plan, Prune, Train, TrainMethod,
@@ -27,8 +26,7 @@ struct Trains {
     model: Model,
     step: Step,
     device: Device,
-    isa: Isa,
-    threads: u64,
+    processor: Processor,
     warnings: Vec<Warning>,
 }
 
@@ -57,9 +55,8 @@ pub(super) fn prepare(
         compute: load::element(compute),
         weights: held,
     };
-    let isa = isa_of(plan.host.isa.as_deref())?;
-    let threads = u64::from(plan.host.threads.unwrap_or(ASSUMED_THREADS));
-    Ok(Box::new(Trains { model: model.clone(), step, device, isa, threads, warnings }))
+    let processor = Processor::of(&plan.host)?;
+    Ok(Box::new(Trains { model: model.clone(), step, device, processor, warnings }))
 }
 
 fn check(plan: &Plan, train: &Train, model: &Model) -> Result<(), PlanError> {
@@ -187,7 +184,7 @@ impl Trains {
                 "give fewer sequences or shorter ones",
             ));
         }
-        let cx = Context::new(self.device, self.isa, self.threads);
+        let cx = Context::new(self.device, self.processor);
         peaks(&cx, &self.model, &self.step, (batch, tokens, numbers.gradient_accumulation))
     }
 }

@@ -1,7 +1,8 @@
 //! What candle keeps alive, by hand. Sizes are of whole tensors; records are left out by the size of the tensors.
 
 use super::{Node, Unary};
-use crate::engine::candle::quantized::Isa;
+use crate::document::plan::Host;
+use crate::engine::candle::Processor;
 use crate::engine::candle::tensor::{Context, Element, Tensor};
 use crate::engine::request::Device;
 use crate::engine::tape::Kind;
@@ -13,7 +14,8 @@ struct Bench(Context);
 
 impl Bench {
     fn new() -> Self {
-        Self(Context::new(Device::Cpu, Isa::Avx2, 1))
+        let host = Host { threads: Some(1), ..Host::default() };
+        Self(Context::new(Device::Cpu, Processor::of(&host).unwrap()))
     }
 
     fn tensor(&self) -> Tensor {
