@@ -115,9 +115,12 @@ pub fn Fact(
     /// Its unit, or what it holds for.
     #[prop(into, optional)]
     unit: String,
+    /// Whether it is of a plan before this one.
+    #[prop(optional)]
+    stale: bool,
 ) -> impl IntoView {
     view! {
-        <div>
+        <div class:stale=stale>
             <dt>{name}</dt>
             <dd>{value} " " <small>{unit}</small></dd>
         </div>

@@ -2,45 +2,39 @@
 //! they are a module of their own (`app/hydrate/src/bin/planner.rs`), which is loaded when a reader turns to the controls.
 
 use planner::agent::presets;
+use planner::document::estimate::Advice;
 use planner::document::plan::{ModelRef, Plan};
 use planner::solve::{self, LoadPoint};
-use planner::{Estimate, Model, PlanError};
+use planner::{Compiled, Estimate, Model, PlanError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::fields::{self, document};
 use crate::link;
 
-/// A plan with everything that the board shows of it, but for its load line.
+/// A plan with what the board shows of it at each change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The plan.
     pub plan: Plan,
-    /// Its estimate, or why it has none.
+    /// Its estimate, without advice, or why it has none.
     pub estimate: Result<Estimate, PlanError>,
     /// Parameters of its model; 0 where its configuration is not known.
     pub parameters: u64,
     /// The longest sequence that its model takes.
     pub longest: u64,
-    /// The most sequences at once that fit.
-    pub most_sequences: Option<u64>,
-    /// The longest sequences that fit, in tokens.
-    pub longest_context: Option<u64>,
 }
 
 impl Answer {
     /// Of a plan.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
-        let estimate = planner::estimate(plan);
-        let fits = estimate.is_ok();
+        let model = Model::from_ref(&plan.model);
         Self {
-            parameters: parameters(&plan.model),
-            longest: Model::from_ref(&plan.model).map_or(131_072, |model| model.max_tokens.0),
-            most_sequences: fits.then(|| solve::largest_batch(plan).ok()).flatten(),
-            longest_context: fits.then(|| solve::longest_context(plan).ok()).flatten().map(|tokens| tokens.0),
+            parameters: model.as_ref().map_or(0, |model| model.parameters().total),
+            longest: model.map_or(131_072, |model| model.max_tokens.0),
             plan: plan.clone(),
-            estimate,
+            estimate: Compiled::new(plan).and_then(|compiled| compiled.estimate()),
         }
     }
 
@@ -48,6 +42,36 @@ impl Answer {
     #[must_use]
     pub fn whole(&self) -> Option<(Plan, Estimate)> {
         Some((self.plan.clone(), self.estimate.clone().ok()?))
+    }
+}
+
+/// What of a plan takes tens of estimates: the board asks it when a change has come to rest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Solved {
+    /// The plan.
+    pub plan: Plan,
+    /// The most sequences at once that fit.
+    pub most_sequences: Option<u64>,
+    /// The longest sequences that fit, in tokens.
+    pub longest_context: Option<u64>,
+    /// Single changes that help where it does not fit.
+    pub advice: Vec<Advice>,
+}
+
+impl Solved {
+    /// Of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let nothing =
+            Self { plan: plan.clone(), most_sequences: None, longest_context: None, advice: Vec::new() };
+        let Ok(compiled) = Compiled::new(plan) else { return nothing };
+        let Ok(breakdown) = compiled.breakdown(&compiled.numbers()) else { return nothing };
+        Self {
+            most_sequences: solve::largest_batch_of(&compiled).ok(),
+            longest_context: solve::longest_context_of(&compiled).ok().map(|tokens| tokens.0),
+            advice: if breakdown.fits { Vec::new() } else { compiled.advice() },
+            ..nothing
+        }
     }
 }
 
@@ -104,6 +128,8 @@ pub fn with_model(plan: &Plan, model: ModelRef) -> Plan {
 pub enum Question {
     /// What a plan takes: an [`Answer`].
     Answer(Plan),
+    /// What of a plan takes tens of estimates: [`Solved`].
+    Solve(Plan),
     /// The load line of a plan at some batches: an `Option<Vec<LoadPoint>>`.
     LoadLine(Plan, Vec<u64>),
     /// The plan with the field at a path set, and with it whatever depends on it: a `Result<Plan, PlanError>`.
@@ -119,6 +145,7 @@ pub enum Question {
 pub fn reply(question: Question) -> Value {
     match question {
         Question::Answer(plan) => serde_json::to_value(Answer::of(&plan)),
+        Question::Solve(plan) => serde_json::to_value(Solved::of(&plan)),
         Question::LoadLine(plan, batches) => serde_json::to_value(load_line(&plan, &batches)),
         Question::Set(plan, path, value) => serde_json::to_value(set(&plan, &path, value)),
         Question::Preset(plan, name) => serde_json::to_value(preset(&plan, &name)),
@@ -160,13 +187,31 @@ mod tests {
 
     #[test]
     fn a_question_is_answered_as_the_planner_answers_it() {
-        for query in
-            ["batch=4", "engine=vllm&context=3072", "gpu=cpu&model=HuggingFaceTB/SmolLM2-135M", "batch=0"]
-        {
+        for query in [
+            "batch=4",
+            "engine=vllm&context=3072",
+            "engine=vllm&batch=500",
+            "gpu=cpu&model=HuggingFaceTB/SmolLM2-135M",
+            "engine=deepspeed&workload.kind=train&workload.method=full",
+            "batch=0",
+        ] {
             let plan = plan(query);
             let answer: Answer = asked(&Question::Answer(plan.clone()));
-            assert_eq!(answer.estimate, planner::estimate(&plan), "{query}");
+            let solved: Solved = asked(&Question::Solve(plan.clone()));
+            let whole = planner::estimate(&plan);
+            let advice = whole.as_ref().map_or(Vec::new(), |estimate| estimate.advice.clone());
+            let advised =
+                answer.estimate.clone().map(|estimate| Estimate { advice: advice.clone(), ..estimate });
+            assert_eq!(advised, whole, "{query}");
             assert_eq!(answer, Answer::of(&plan), "{query}");
+            let fits = |found: Option<u64>| whole.is_ok().then_some(found).flatten();
+            let expected = Solved {
+                plan: plan.clone(),
+                most_sequences: fits(solve::largest_batch(&plan).ok()),
+                longest_context: fits(solve::longest_context(&plan).ok().map(|tokens| tokens.0)),
+                advice,
+            };
+            assert_eq!(solved, expected, "{query}");
             let line: Option<Vec<LoadPoint>> = asked(&Question::LoadLine(plan.clone(), vec![1, 2, 64]));
             assert_eq!(line, solve::load_line(&plan, &[1, 2, 64]).ok(), "{query}");
         }

@@ -57,9 +57,11 @@ pub fn markdown(plan: &Plan, estimate: &Estimate, version: &str) -> String {
 
 /// The strip of facts, with what the solvers find.
 pub(crate) fn facts_of(plan: &Plan, estimate: &Estimate) -> Vec<facts::Told> {
-    let most = planner::solve::largest_batch(plan).ok();
-    let longest = planner::solve::longest_context(plan).ok().map(|tokens| tokens.0);
-    facts::told(plan, estimate, most, longest)
+    let sequences = planner::solve::largest_batch(plan).ok();
+    let context = planner::solve::longest_context(plan).ok().map(|tokens| tokens.0);
+    let mut told = facts::most(plan, sequences, context);
+    told.extend(facts::told(plan, estimate));
+    told
 }
 
 /// A text within a line of Markdown.

@@ -46,6 +46,7 @@ pub mod pages;
 pub mod preview;
 #[cfg(feature = "ssr")]
 mod shell;
+#[cfg(any(feature = "ssr", feature = "hydrate"))]
 mod words;
 
 #[cfg(feature = "ssr")]

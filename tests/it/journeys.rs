@@ -425,6 +425,12 @@ async fn plan(site: &Site, page: &WebDriver, query: &str) -> Result<u64> {
     planned_bytes(page).await
 }
 
+/// The facts of the plan that is shown, and its load line in words.
+async fn solved(page: &WebDriver) -> Result<(String, Option<String>)> {
+    let line = select(page, "svg[aria-label^='Load line']").await?;
+    Ok((text(page, "dl.facts").await?, line.attr("aria-label").await?))
+}
+
 /// Fails where the page was loaded anew since [`plan`].
 async fn still_the_same_page(page: &WebDriver) -> Result<()> {
     holds(page, "window.__same_document === true").await
@@ -480,9 +486,13 @@ async fn a_plan_is_changed_taken_back_helped_and_compared() -> Result<()> {
     let helped = other_bytes(&page, too_large).await?;
     holds(&page, "/Fits|fits/.test(document.querySelector('[data-test=verdict]').textContent)").await?;
     still_the_same_page(&page).await?;
+    // What takes longer follows: the most that fits and the load line, as the server answers the same plan.
+    holds(&page, "document.querySelector('.stale') === null").await?;
+    let solved = solved(&page).await?;
     let link = page.current_url().await?.to_string();
     page.goto(&link).await?;
     assert_eq!(planned_bytes(&page).await?, helped, "the address is the plan that was helped");
+    assert_eq!(self::solved(&page).await?, solved, "{link}");
 
     // A system's settings by its name.
     plan(&site, &page, "model=meta-llama/Llama-3.1-8B&gpu=h100-sxm-80gb&workload.kind=train").await?;

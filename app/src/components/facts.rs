@@ -6,6 +6,7 @@ use planner::document::plan::{Plan, Workload};
 use planner::{Bytes, Estimate};
 
 use super::Fact;
+use crate::engine::Solved;
 use crate::format;
 
 /// A fact: its name, its figure, its unit.
@@ -18,32 +19,34 @@ pub fn Facts(
     plan: Plan,
     /// What was answered.
     estimate: Estimate,
-    /// The most sequences at once, where it is known.
-    most_sequences: Option<u64>,
-    /// The longest sequence in tokens, where it is known.
-    longest_context: Option<u64>,
+    /// The most that fits: of the plan, or of one before it that has come to rest.
+    solved: Solved,
 ) -> impl IntoView {
-    let facts = told(&plan, &estimate, most_sequences, longest_context)
+    let stale = solved.plan != plan;
+    let most = most(&solved.plan, solved.most_sequences, solved.longest_context)
+        .into_iter()
+        .map(|(name, value, unit)| view! { <Fact name value unit stale /> })
+        .collect_view();
+    let facts = told(&plan, &estimate)
         .into_iter()
         .map(|(name, value, unit)| view! { <Fact name value unit /> })
         .collect_view();
-    view! { <dl class="facts">{facts}</dl> }.into_any()
+    view! { <dl class="facts">{most} {facts}</dl> }.into_any()
+}
+
+/// The most that fits.
+pub(crate) fn most(plan: &Plan, sequences: Option<u64>, context: Option<u64>) -> Vec<Told> {
+    let Workload::Serve(serve) = &plan.workload else { return Vec::new() };
+    let at_context = format!("at {} tokens", format::count(serve.sequence_tokens().0));
+    let at_batch = format!("tokens at {}", format::count(serve.concurrent_sequences));
+    let sequences = sequences.map(|n| ("Most sequences", format::count(n), at_context));
+    let context = context.map(|n| ("Longest context", format::count(n), at_batch));
+    sequences.into_iter().chain(context).collect()
 }
 
 /// What follows from a plan's answer, in the order of the strip.
-pub(crate) fn told(
-    plan: &Plan,
-    estimate: &Estimate,
-    most_sequences: Option<u64>,
-    longest_context: Option<u64>,
-) -> Vec<Told> {
+pub(crate) fn told(plan: &Plan, estimate: &Estimate) -> Vec<Told> {
     let mut told: Vec<Told> = Vec::new();
-    if let Workload::Serve(serve) = &plan.workload {
-        let at_context = format!("at {} tokens", format::count(serve.sequence_tokens().0));
-        let at_batch = format!("tokens at {}", format::count(serve.concurrent_sequences));
-        told.extend(most_sequences.map(|n| ("Most sequences", format::count(n), at_context)));
-        told.extend(longest_context.map(|n| ("Longest context", format::count(n), at_batch)));
-    }
     told.extend(speed(plan, estimate));
     told.extend(
         estimate

@@ -57,7 +57,7 @@ pub fn LoadLine(
     #[prop(optional)]
     measured: Vec<Measured>,
 ) -> impl IntoView {
-    let largest_batch = points.last().map_or(64, |p| p.batch).max(2);
+    let largest_batch = points.last().map_or(64, |p| p.batch).max(batch).max(2);
     let longest = points.iter().map(|p| p.context.0).max().unwrap_or(0).max(context).max(1024);
     let top = (longest as f64).log2().ceil();
     let shortest =

@@ -7,9 +7,12 @@ mod own_model;
 mod starts;
 mod undo;
 
+use std::time::Duration;
+
 use ::planner::document::plan::Workload;
 use ::planner::solve::LoadPoint;
 use ::planner::{Estimate, Plan};
+use leptos::leptos_dom::helpers::TimeoutHandle;
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,7 +20,7 @@ use serde_json::Value;
 use crate::components::{
     Agent, Basis, Costs, Difference, Facts, LoadLine, Measured, Summary, WhereItGoes, batches,
 };
-use crate::engine::Answer;
+use crate::engine::{Answer, Solved};
 use crate::fields::Offered;
 use crate::{fields, format, link, words};
 use controls::{Board, Controls};
@@ -31,6 +34,8 @@ use undo::Undo;
 pub struct Start {
     /// The plan, answered.
     answer: Answer,
+    /// The most that fits, and what would make it fit.
+    solved: Solved,
     /// Its load line.
     line: Option<Vec<LoadPoint>>,
     /// The plan that it is compared with.
@@ -48,6 +53,7 @@ impl Start {
         let (ground, batches) = ground(plan);
         Self {
             answer: Answer::of(plan),
+            solved: Solved::of(plan),
             line: crate::engine::load_line(&ground, &batches),
             against: against.map(Answer::of),
             measured,
@@ -78,7 +84,7 @@ pub fn PlannerBoard(
 }
 
 fn board(start: Start) -> AnyView {
-    let Start { answer: first, line: first_line, against, measured, models } = start;
+    let Start { answer: first, solved, line, against, measured, models } = start;
     fields::offer(models);
     // The cases are marked while the plan is of what they are of.
     let kind = |plan: &Plan| (plan.model.clone(), plan.gpu.id.clone(), plan.precision.weights);
@@ -86,20 +92,15 @@ fn board(start: Start) -> AnyView {
     let neighbours = move |plan: &Plan| {
         measured.with_value(|(of, cases)| if *of == kind(plan) { cases.clone() } else { Vec::new() })
     };
-    let first_ground = ground(&first.plan);
+    // The line is the same wherever on it the plan stands, so that it is drawn anew only when something else changes.
+    let rested = RwSignal::new(Rested { solved, ground: ground(&first.plan), line });
     let plan = RwSignal::new(first.plan.clone());
     let pinned = StoredValue::new(against.as_ref().and_then(Answer::whole));
     let second = StoredValue::new(against.map(|against| against.plan));
     let answer = Memo::new(move |_| {
         plan.with(|plan| if *plan == first.plan { first.clone() } else { engine::answer(plan) })
     });
-    // The line is the same wherever on it the plan stands, so that it is drawn anew only when something else changes.
-    let ground = Memo::new(move |_| plan.with(ground));
-    let line = Memo::new(move |_| {
-        ground.with(|ground| {
-            if *ground == first_ground { first_line.clone() } else { engine::load_line(&ground.0, &ground.1) }
-        })
-    });
+    follow(plan, rested);
     let query = Memo::new(move |_| plan.with(::planner::link::to_query));
     let href = Memo::new(move |_| {
         plan.with(|plan| second.with_value(|second| link::compare_href(plan, second.as_ref())))
@@ -134,14 +135,13 @@ fn board(start: Start) -> AnyView {
             </div>
             <div class="answer stack">
                 {move || Some(compared(answer.with(Answer::whole)?, pinned.get_value()?))}
-                {move || answer.with(facts)}
-                {move || answer.with(|answer| advice(answer, board))}
+                {move || answer.with(|answer| rested.with(|rested| facts(answer, &rested.solved)))}
+                {move || answer.with(|answer| rested.with(|rested| advice(answer, &rested.solved, board)))}
                 {move || estimate.get().and_then(|estimate| estimate.command).map(command)}
                 <div class="cards">
                     <div class="stack">
                         {move || {
-                            let points = line.get()?;
-                            Some(answer.with(|answer| load_line(&answer.plan, points, neighbours(&answer.plan))))
+                            plan.with(|plan| rested.with(|rested| load_line(plan, rested, neighbours(plan))))
                         }}
                         {move || estimate.get().map(|estimate| view! { <Agent estimate /> })}
                         {move || estimate.get().map(|estimate| view! { <Basis estimate /> })}
@@ -159,6 +159,42 @@ fn board(start: Start) -> AnyView {
         </main>
     }
     .into_any()
+}
+
+/// What is computed when a change has come to rest, for it takes tens of estimates: as it was for the last plan that rested.
+#[derive(Debug, Clone, PartialEq)]
+struct Rested {
+    solved: Solved,
+    /// What the line is drawn for.
+    ground: (Plan, Vec<u64>),
+    line: Option<Vec<LoadPoint>>,
+}
+
+/// How long a change stands before it has come to rest: longer than from one move of a slider to the next.
+const REST: Duration = Duration::from_millis(150);
+
+/// Computes what is computed at rest, in the browser.
+fn follow(plan: RwSignal<Plan>, rested: RwSignal<Rested>) {
+    let waiting = StoredValue::new(None::<TimeoutHandle>);
+    let solve = move || {
+        let now = plan.get_untracked();
+        if let Some(solved) = engine::solve(&now) {
+            rested.update(|rested| rested.solved = solved);
+        }
+        let ground = ground(&now);
+        if rested.with_untracked(|rested| rested.ground != ground) {
+            let line = engine::load_line(&ground.0, &ground.1);
+            rested.update(|rested| (rested.ground, rested.line) = (ground, line));
+        }
+    };
+    Effect::new(move |_| {
+        let is_known = plan.with(|plan| rested.with_untracked(|rested| rested.solved.plan == *plan));
+        if let Some(handle) = waiting.get_value() {
+            handle.clear();
+        }
+        let handle = (!is_known).then(|| set_timeout_with_handle(solve, REST).ok()).flatten();
+        waiting.set_value(handle);
+    });
 }
 
 /// The plan without its place on the load line, and the batches that the line is drawn for.
@@ -194,18 +230,19 @@ fn summary(answer: &Answer) -> AnyView {
     }
 }
 
-fn facts(answer: &Answer) -> Option<AnyView> {
+fn facts(answer: &Answer, solved: &Solved) -> Option<AnyView> {
     let estimate = answer.estimate.clone().ok()?;
-    let plan = answer.plan.clone();
-    let (most_sequences, longest_context) = (answer.most_sequences, answer.longest_context);
-    Some(view! { <Facts plan estimate most_sequences longest_context /> }.into_any())
+    let (plan, solved) = (answer.plan.clone(), solved.clone());
+    Some(view! { <Facts plan estimate solved /> }.into_any())
 }
 
-fn load_line(plan: &Plan, points: Vec<LoadPoint>, measured: Vec<Measured>) -> AnyView {
-    let Workload::Serve(serve) = &plan.workload else { return ().into_any() };
+fn load_line(plan: &Plan, rested: &Rested, measured: Vec<Measured>) -> Option<AnyView> {
+    let Workload::Serve(serve) = &plan.workload else { return None };
+    let points = rested.line.clone()?;
     let (batch, context) = (serve.concurrent_sequences, serve.sequence_tokens().0);
-    view! {
-        <figure class="card">
+    let stale = rested.ground != ground(plan);
+    let view = view! {
+        <figure class="card" class:stale=stale>
             <header>
                 <h2>"Load line"</h2>
                 <small>
@@ -214,8 +251,8 @@ fn load_line(plan: &Plan, points: Vec<LoadPoint>, measured: Vec<Measured>) -> An
             </header>
             <LoadLine points batch context measured />
         </figure>
-    }
-    .into_any()
+    };
+    Some(view.into_any())
 }
 
 /// The plan beside the one that it is compared with, and what can be done with both.
@@ -242,14 +279,19 @@ fn compared(a: (Plan, Estimate), b: (Plan, Estimate)) -> AnyView {
     .into_any()
 }
 
-/// Single changes that help: links, and in the browser buttons in place.
-fn advice(answer: &Answer, board: Board) -> Option<AnyView> {
+/// Single changes that help: links, and in the browser buttons in place. While a plan that does not fit is being changed, those of
+/// the plan before stand there and cannot be taken.
+fn advice(answer: &Answer, solved: &Solved, board: Board) -> Option<AnyView> {
     let estimate = answer.estimate.as_ref().ok()?;
-    let rows: Vec<_> = estimate
+    if estimate.fits {
+        return None;
+    }
+    let stale = answer.plan != solved.plan;
+    let rows: Vec<_> = solved
         .advice
         .iter()
         .filter_map(|advice| {
-            let advised = link::advised(&answer.plan, &advice.change)?;
+            let advised = link::advised(&solved.plan, &advice.change)?;
             let href = board.against.with_value(|against| link::compare_href(&advised, against.as_ref()));
             let take = move |event: leptos::ev::MouseEvent| {
                 event.prevent_default();
@@ -273,11 +315,11 @@ fn advice(answer: &Answer, board: Board) -> Option<AnyView> {
             })
         })
         .collect();
-    let enough = estimate.advice.iter().any(|advice| advice.fits);
+    let enough = solved.advice.iter().any(|advice| advice.fits);
     let heading = if enough { "To make it fit, one of" } else { "What helps, and is not enough alone" };
     (!rows.is_empty()).then(|| {
         view! {
-            <section class="card flush">
+            <section class="card flush" class:stale=stale inert=stale>
                 <header>
                     <h2>{heading}</h2>
                     <small>"each computed anew"</small>

@@ -94,7 +94,7 @@ pub enum Device {
 }
 
 /// What Candle takes, in bytes of tensors alive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CandlePeaks {
     /// What stays allocated after loading: parameters as held in memory (dequantised embeddings among them), rotary
     /// tables, masks that are kept.

@@ -4,7 +4,7 @@ use super::{energy, quality, speed, speed_train};
 use crate::agent::Agent;
 use crate::bytes::{Bytes, Tokens};
 use crate::compress;
-use crate::document::estimate::{ErrorBand, Estimate, Quality, Speed, Totals, Warning};
+use crate::document::estimate::{Advice, ErrorBand, Estimate, Quality, Speed, Totals, Warning};
 use crate::document::plan::{Parallelism, Plan};
 use crate::engine::resolved::Resolved;
 use crate::engine::{self, Breakdown, Fitted, Numbers, Policy, Pool, Spread};
@@ -171,6 +171,12 @@ impl Compiled {
         }
         self.policy.complete(numbers, &mut estimate)?;
         Ok(estimate)
+    }
+
+    /// Single changes that make it fit, or at least help, the cheapest of each kind: for a plan that does not fit.
+    #[must_use]
+    pub fn advice(&self) -> Vec<Advice> {
+        super::advice::advice(self)
     }
 
     fn fill_speed(&self, estimate: &mut Estimate) {

@@ -21,7 +21,7 @@ pub fn estimate(plan: &Plan) -> Result<Estimate, PlanError> {
     let compiled = Compiled::new(plan)?;
     let mut estimate = compiled.estimate()?;
     if !estimate.fits {
-        estimate.advice = advice::advice(&compiled);
+        estimate.advice = compiled.advice();
     }
     Ok(estimate)
 }

@@ -7,7 +7,7 @@ use leptos::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::engine::{Answer, Question};
+use crate::engine::{Answer, Question, Solved};
 
 /// How far the module is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,9 +115,12 @@ pub(super) fn answer(plan: &Plan) -> Answer {
         estimate: Err(silent()),
         parameters: 0,
         longest: 131_072,
-        most_sequences: None,
-        longest_context: None,
     })
+}
+
+/// What of a plan takes tens of estimates.
+pub(super) fn solve(plan: &Plan) -> Option<Solved> {
+    asked(&Question::Solve(plan.clone()))
 }
 
 /// The load line of a plan.
