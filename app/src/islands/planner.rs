@@ -100,7 +100,6 @@ fn board(start: Start) -> AnyView {
     let answer = Memo::new(move |_| {
         plan.with(|plan| if *plan == first.plan { first.clone() } else { engine::answer(plan) })
     });
-    follow(plan, rested);
     let query = Memo::new(move |_| plan.with(::planner::link::to_query));
     let href = Memo::new(move |_| {
         plan.with(|plan| second.with_value(|second| link::compare_href(plan, second.as_ref())))
@@ -108,15 +107,9 @@ fn board(start: Start) -> AnyView {
     let estimate = Memo::new(move |_| answer.with(|answer| answer.estimate.clone().ok()));
     let board = Board::new(plan, second, answer, Engine::new());
     let hydrated = RwSignal::new(false);
+    follow(plan, href, rested);
     #[cfg(feature = "hydrate")]
-    Effect::new(move |before: Option<String>| {
-        let now = href.get();
-        hydrated.set(true);
-        if before.is_some_and(|before| before != now) {
-            replace_address(&now);
-        }
-        now
-    });
+    Effect::new(move |_| hydrated.set(true));
     view! {
         <main id="main" class="two" data-hydrated=move || hydrated.get().then_some("true")>
             <h1 class="visually-hidden">{move || plan.with(words::line)}</h1>
@@ -173,27 +166,37 @@ struct Rested {
 /// How long a change stands before it has come to rest: longer than from one move of a slider to the next.
 const REST: Duration = Duration::from_millis(150);
 
-/// Computes what is computed at rest, in the browser.
-fn follow(plan: RwSignal<Plan>, rested: RwSignal<Rested>) {
+/// In the browser, at rest: makes the address the plan's link and computes what takes longer, in two parts, between which the
+/// next change can come.
+fn follow(plan: RwSignal<Plan>, href: Memo<String>, rested: RwSignal<Rested>) {
     let waiting = StoredValue::new(None::<TimeoutHandle>);
-    let solve = move || {
-        let now = plan.get_untracked();
-        if let Some(solved) = engine::solve(&now) {
-            rested.update(|rested| rested.solved = solved);
-        }
-        let ground = ground(&now);
+    let draw = move || {
+        let ground = plan.with_untracked(ground);
         if rested.with_untracked(|rested| rested.ground != ground) {
             let line = engine::load_line(&ground.0, &ground.1);
             rested.update(|rested| (rested.ground, rested.line) = (ground, line));
         }
     };
-    Effect::new(move |_| {
-        let is_known = plan.with(|plan| rested.with_untracked(|rested| rested.solved.plan == *plan));
-        if let Some(handle) = waiting.get_value() {
-            handle.clear();
+    let at_rest = move || {
+        #[cfg(feature = "hydrate")]
+        replace_address(&href.get_untracked());
+        let now = plan.get_untracked();
+        if rested.with_untracked(|rested| rested.solved.plan != now)
+            && let Some(solved) = engine::solve(&now)
+        {
+            rested.update(|rested| rested.solved = solved);
         }
-        let handle = (!is_known).then(|| set_timeout_with_handle(solve, REST).ok()).flatten();
-        waiting.set_value(handle);
+        waiting.set_value(set_timeout_with_handle(draw, Duration::ZERO).ok());
+    };
+    Effect::new(move |before: Option<String>| {
+        let now = href.get();
+        if before.is_some_and(|before| before != now) {
+            if let Some(handle) = waiting.get_value() {
+                handle.clear();
+            }
+            waiting.set_value(set_timeout_with_handle(at_rest, REST).ok());
+        }
+        now
     });
 }
 

@@ -38,7 +38,7 @@ use tensor::{Context, Element, Refused, Tensor};
 
 use super::request::{CandlePeaks, CandleRequest, CandleTask, Peak, PhaseOfPeak, WeightStorage};
 use super::tape::{Alive, Kind};
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, Tokens};
 use crate::document::plan::Host;
 use crate::error::PlanError;
 use crate::model::{Architecture, Attention, DenseFeedForward, Layer, Model};
@@ -69,23 +69,7 @@ trait Family {
 /// # Errors
 /// The field of the plan that Candle cannot do, and what it can; families whose forward pass is not walked here yet.
 pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, PlanError> {
-    let (sequences, length) = match request.task {
-        CandleTask::Generate => ("workload.concurrent_sequences", "workload.prompt_tokens"),
-        CandleTask::Embed => ("workload.batch", "workload.sequence_tokens"),
-    };
-    for (field, number) in [(sequences, request.batch), (length, request.prompt.0)] {
-        if number == 0 {
-            return Err(PlanError::invalid(field, "is 0", "give at least 1"));
-        }
-    }
-    let tokens = request.prompt.0.saturating_add(request.generate.0);
-    if request.batch.saturating_mul(tokens) > MAX_POSITIONS {
-        return Err(PlanError::invalid(
-            "workload",
-            format!("{} sequences of {tokens} tokens are more than 2^40 positions", request.batch),
-            "give fewer sequences or shorter ones",
-        ));
-    }
+    check(request)?;
     let cx = Context::new(request.device, Processor::of(&request.host)?);
     let run = Run { cx: &cx, request };
     let mut loaded = match request.task {
@@ -123,6 +107,41 @@ pub fn peaks(model: &Model, request: &CandleRequest) -> Result<CandlePeaks, Plan
         decode_peak: decode.total(),
         peak,
     })
+}
+
+/// The cache that is held once the prompt of `request` is computed, without the peaks on the way.
+///
+/// # Errors
+/// As [`peaks`].
+fn cache_held(model: &Model, request: &CandleRequest) -> Result<Bytes, PlanError> {
+    let request = &CandleRequest { generate: Tokens(0), ..request.clone() };
+    check(request)?;
+    let cx = Context::new(request.device, Processor::of(&request.host)?);
+    let mut family = load(&cx, model, request)?;
+    Run { cx: &cx, request }.generation(family.as_mut())?;
+    Ok(cx.tape.alive().cache)
+}
+
+/// That a request has a size.
+fn check(request: &CandleRequest) -> Result<(), PlanError> {
+    let (sequences, length) = match request.task {
+        CandleTask::Generate => ("workload.concurrent_sequences", "workload.prompt_tokens"),
+        CandleTask::Embed => ("workload.batch", "workload.sequence_tokens"),
+    };
+    for (field, number) in [(sequences, request.batch), (length, request.prompt.0)] {
+        if number == 0 {
+            return Err(PlanError::invalid(field, "is 0", "give at least 1"));
+        }
+    }
+    let tokens = request.prompt.0.saturating_add(request.generate.0);
+    if request.batch.saturating_mul(tokens) > MAX_POSITIONS {
+        return Err(PlanError::invalid(
+            "workload",
+            format!("{} sequences of {tokens} tokens are more than 2^40 positions", request.batch),
+            "give fewer sequences or shorter ones",
+        ));
+    }
+    Ok(())
 }
 
 /// What of a processor decides the memory of its kernels.

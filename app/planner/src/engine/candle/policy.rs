@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::storage::{Storage, storage, storage_of_decoder};
-use super::{CANDLE_VERSION, peaks};
+use super::{CANDLE_VERSION, cache_held, peaks};
 use crate::bytes::{Bytes, Tokens};
 use crate::document::estimate::{Components, EngineVersion, Estimate, PhasePeak, Warning};
 use crate::document::plan::{Attention, CacheKind, EngineName, Parallelism, Plan, Workload};
@@ -135,8 +135,8 @@ impl Candle {
     /// steps has spare room at its end, which is no cost of a token.
     fn kv_bytes_per_token(&self, numbers: &Numbers) -> Result<Bytes, PlanError> {
         let tokens = numbers.max_model_len.0.max(1);
-        let one = Numbers { sequences: 1, prompt: Tokens(tokens), output: Tokens(0), ..*numbers };
-        let held = self.peaks(&one)?.kv_cache_bytes;
+        let one = CandleRequest { batch: 1, prompt: Tokens(tokens), ..self.request.clone() };
+        let held = cache_held(&self.model, &one)?;
         // A scale for each head of a key and of a value beside 8-bit integers is less than a byte an element.
         let bytes = match self.request.decoder.map(|d| d.element) {
             None => self.request.activations.bytes(),
