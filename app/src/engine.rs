@@ -59,11 +59,16 @@ pub struct Solved {
 }
 
 impl Solved {
+    /// Of a plan of which nothing is known.
+    #[must_use]
+    pub fn nothing(plan: &Plan) -> Self {
+        Self { plan: plan.clone(), most_sequences: None, longest_context: None, advice: Vec::new() }
+    }
+
     /// Of a plan.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
-        let nothing =
-            Self { plan: plan.clone(), most_sequences: None, longest_context: None, advice: Vec::new() };
+        let nothing = Self::nothing(plan);
         let Ok(compiled) = Compiled::new(plan) else { return nothing };
         let Ok(breakdown) = compiled.breakdown(&compiled.numbers()) else { return nothing };
         Self {

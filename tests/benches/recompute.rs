@@ -23,7 +23,7 @@ use thirtyfour::prelude::*;
 const LIMIT_MS: f64 = 16.0;
 
 /// Plans that differ in what is computed.
-fn plans() -> [(&'static str, Value); 6] {
+fn plans() -> [(&'static str, Value); 7] {
     [
         (
             "chat on one GPU",
@@ -55,6 +55,17 @@ fn plans() -> [(&'static str, Value); 6] {
                 "schema": 1, "model": { "id": "meta-llama/Llama-3.1-8B" }, "gpu": { "id": "h100-sxm-80gb", "count": 8 },
                 "engine": { "name": "deepspeed" }, "parallelism": { "data": 8, "zero_stage": 3 },
                 "workload": { "kind": "train", "method": "full", "sequence_tokens": 4096, "micro_batch": 1 },
+            }),
+        ),
+        (
+            "an agent of 500 turns",
+            json!({
+                "schema": 1, "model": { "id": "meta-llama/Llama-3.1-8B" }, "gpu": { "id": "h100-sxm-80gb" },
+                "engine": { "name": "vllm" },
+                "workload": { "kind": "serve", "prompt_tokens": 2048, "output_tokens": 512, "concurrent_sequences": 4 },
+                "agent_memory": {
+                    "turns": 500, "tokens_per_turn": 350, "system_tokens": 1000, "policy": { "kind": "full-history" },
+                },
             }),
         ),
         (

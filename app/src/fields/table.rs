@@ -849,21 +849,21 @@ pub static GROUPS: [Group; 10] = [
             field(
                 "host.l1d_cache_kib",
                 "Level 1 data cache",
-                "KiB of a core; products are cut by it",
+                "KiB of a hardware thread; products are cut by it",
                 Kind::Optional,
                 &[is(GPU, &["cpu"])],
             ),
             field(
                 "host.l2_cache_kib",
                 "Level 2 cache",
-                "KiB of a core; each thread keeps as much",
+                "KiB of a hardware thread, which keeps as much",
                 Kind::Optional,
                 &[is(GPU, &["cpu"])],
             ),
             field(
                 "host.l3_cache_kib",
                 "Level 3 cache",
-                "KiB, as one core sees it",
+                "KiB, of all that share it",
                 Kind::Optional,
                 &[is(GPU, &["cpu"])],
             ),
@@ -978,8 +978,11 @@ fn agent(document: &Value) -> String {
 fn host(document: &Value) -> String {
     let isa = text_at(document, "host.isa");
     let isa = if isa.is_empty() { "AVX2 assumed".to_owned() } else { isa };
-    match number(document, "host.threads") {
-        0 => isa,
-        threads => format!("{isa}, {threads} threads"),
-    }
+    let threads = match number(document, "host.threads") {
+        0 => String::new(),
+        threads => format!(", {threads} threads"),
+    };
+    let caches = ["host.l1d_cache_kib", "host.l2_cache_kib", "host.l3_cache_kib"];
+    let said = if caches.iter().any(|path| number(document, path) > 0) { ", its caches" } else { "" };
+    format!("{isa}{threads}{said}")
 }

@@ -167,10 +167,11 @@ struct Rested {
 const REST: Duration = Duration::from_millis(150);
 
 /// In the browser, at rest: makes the address the plan's link and computes what takes longer, in two parts, between which the
-/// next change can come.
+/// next change can come. The first change after a rest is in the address at once.
 fn follow(plan: RwSignal<Plan>, href: Memo<String>, rested: RwSignal<Rested>) {
     let waiting = StoredValue::new(None::<TimeoutHandle>);
     let draw = move || {
+        waiting.set_value(None);
         let ground = plan.with_untracked(ground);
         if rested.with_untracked(|rested| rested.ground != ground) {
             let line = engine::load_line(&ground.0, &ground.1);
@@ -181,9 +182,8 @@ fn follow(plan: RwSignal<Plan>, href: Memo<String>, rested: RwSignal<Rested>) {
         #[cfg(feature = "hydrate")]
         replace_address(&href.get_untracked());
         let now = plan.get_untracked();
-        if rested.with_untracked(|rested| rested.solved.plan != now)
-            && let Some(solved) = engine::solve(&now)
-        {
+        if rested.with_untracked(|rested| rested.solved.plan != now) {
+            let solved = engine::solve(&now);
             rested.update(|rested| rested.solved = solved);
         }
         waiting.set_value(set_timeout_with_handle(draw, Duration::ZERO).ok());
@@ -191,8 +191,12 @@ fn follow(plan: RwSignal<Plan>, href: Memo<String>, rested: RwSignal<Rested>) {
     Effect::new(move |before: Option<String>| {
         let now = href.get();
         if before.is_some_and(|before| before != now) {
-            if let Some(handle) = waiting.get_value() {
-                handle.clear();
+            match waiting.get_value() {
+                Some(handle) => handle.clear(),
+                #[cfg(feature = "hydrate")]
+                None => replace_address(&now),
+                #[cfg(not(feature = "hydrate"))]
+                None => {}
             }
             waiting.set_value(set_timeout_with_handle(at_rest, REST).ok());
         }
@@ -298,6 +302,9 @@ fn advice(answer: &Answer, solved: &Solved, board: Board) -> Option<AnyView> {
             let href = board.against.with_value(|against| link::compare_href(&advised, against.as_ref()));
             let take = move |event: leptos::ev::MouseEvent| {
                 event.prevent_default();
+                if stale {
+                    return;
+                }
                 let advised = advised.clone();
                 board.engine.then(move || board.plan.set(advised));
             };
@@ -322,7 +329,7 @@ fn advice(answer: &Answer, solved: &Solved, board: Board) -> Option<AnyView> {
     let heading = if enough { "To make it fit, one of" } else { "What helps, and is not enough alone" };
     (!rows.is_empty()).then(|| {
         view! {
-            <section class="card flush" class:stale=stale inert=stale>
+            <section class="card flush" class:stale=stale aria-busy=stale.then_some("true")>
                 <header>
                     <h2>{heading}</h2>
                     <small>"each computed anew"</small>

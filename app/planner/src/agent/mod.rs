@@ -62,18 +62,20 @@ impl Agent {
 
     /// As an estimate shows it; `fits` says whether a context of so many tokens is held.
     pub(crate) fn estimate(&self, fits: impl Fn(u64) -> bool) -> AgentEstimate {
-        // Contexts repeat and mostly grow: only a new longest one is asked about.
-        let mut longest = 0;
-        let mut exhausted_turn = None;
+        // Contexts repeat and mostly grow: only a new longest one can be the first that is too long, and memory grows with it.
+        let mut longest = Vec::<(u32, u64)>::new();
         for (turn, &tokens) in (1u32..).zip(&self.tokens) {
-            if tokens > longest {
-                longest = tokens;
-                if !fits(tokens) {
-                    exhausted_turn = Some(turn);
-                    break;
-                }
+            if longest.last().is_none_or(|(_, before)| tokens > *before) {
+                longest.push((turn, tokens));
             }
         }
+        let exhausted_turn = match longest.last() {
+            Some((_, most)) if !fits(*most) => {
+                let held = longest.partition_point(|(_, tokens)| fits(*tokens));
+                longest.get(held).map(|(turn, _)| *turn)
+            }
+            _ => None,
+        };
         AgentEstimate {
             tokens_after_turn: self.tokens.clone(),
             exhausted_turn,

@@ -738,13 +738,13 @@ pub struct Host {
     /// Threads that compute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
-    /// A core's level 1 data cache in KiB: what products are cut by, so the size of their workspaces.
+    /// Level 1 data cache in KiB, divided by the hardware threads that share it: products are cut by it, so their workspaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l1d_cache_kib: Option<u32>,
-    /// A core's share of the level 2 cache in KiB: as much stays with each thread that multiplied.
+    /// Level 2 cache in KiB, divided by the hardware threads that share it: as much stays with each thread that multiplied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2_cache_kib: Option<u32>,
-    /// The level 3 cache in KiB, as one core sees it.
+    /// Level 3 cache in KiB, undivided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l3_cache_kib: Option<u32>,
 }

@@ -147,24 +147,25 @@ fn resolve_gpu(reference: &GpuRef) -> Result<Option<&'static Gpu>, PlanError> {
     })
 }
 
-/// Numbers that must be numbers, whether the engine uses them or not.
+/// Numbers of the processor, whether the engine uses them or not.
 fn check_host(host: &Host) -> Result<(), PlanError> {
     if host.threads == Some(0) {
         return Err(out_of_range("host.threads", 0, "at least 1, or leave it out"));
     }
     let caches = [
-        ("host.l1d_cache_kib", host.l1d_cache_kib, 8, 1 << 10),
-        ("host.l2_cache_kib", host.l2_cache_kib, 64, 1 << 18),
-        ("host.l3_cache_kib", host.l3_cache_kib, 256, 1 << 22),
+        ("host.l1d_cache_kib", host.l1d_cache_kib, 1 << 10),
+        ("host.l2_cache_kib", host.l2_cache_kib, 1 << 18),
+        ("host.l3_cache_kib", host.l3_cache_kib, 1 << 22),
     ];
-    for (field, size, least, most) in caches {
-        if let Some(size) = size.filter(|size| !(least..=most).contains(size)) {
-            return Err(out_of_range(field, size, &format!("{least} to {most}, or leave it out")));
+    for (field, size, most) in caches {
+        if let Some(size) = size.filter(|size| !(1..=most).contains(size)) {
+            return Err(out_of_range(field, size, &format!("1 to {most}, or leave it out")));
         }
     }
     Ok(())
 }
 
+/// Numbers that must be numbers, whether the engine uses them or not.
 fn check_gpu_facts(plan: &Plan) -> Result<(), PlanError> {
     for (field, value) in [("gpu.price_per_hour", plan.gpu.price_per_hour), ("gpu.power_w", plan.gpu.power_w)]
     {

@@ -301,9 +301,9 @@ fn what_is_refused_names_its_field() {
             "1 to",
         ),
         (json!({ "host": { "threads": 0 } }), "host.threads", Invalid, "at least 1"),
-        (json!({ "host": { "l1d_cache_kib": 0 } }), "host.l1d_cache_kib", Invalid, "8 to 1024"),
-        (json!({ "host": { "l2_cache_kib": 63 } }), "host.l2_cache_kib", Invalid, "64 to 262144"),
-        (json!({ "host": { "l3_cache_kib": 1 } }), "host.l3_cache_kib", Invalid, "256 to 4194304"),
+        (json!({ "host": { "l1d_cache_kib": 0 } }), "host.l1d_cache_kib", Invalid, "1 to 1024"),
+        (json!({ "host": { "l2_cache_kib": 262_145 } }), "host.l2_cache_kib", Invalid, "1 to 262144"),
+        (json!({ "host": { "l3_cache_kib": 0 } }), "host.l3_cache_kib", Invalid, "1 to 4194304"),
         (
             json!({ "model": { "id": "sentence-transformers/all-MiniLM-L6-v2" } }),
             "workload.kind",

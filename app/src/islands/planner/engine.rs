@@ -118,9 +118,9 @@ pub(super) fn answer(plan: &Plan) -> Answer {
     })
 }
 
-/// What of a plan takes tens of estimates.
-pub(super) fn solve(plan: &Plan) -> Option<Solved> {
-    asked(&Question::Solve(plan.clone()))
+/// What of a plan takes tens of estimates; nothing where the module gives no answer.
+pub(super) fn solve(plan: &Plan) -> Solved {
+    asked(&Question::Solve(plan.clone())).unwrap_or_else(|| Solved::nothing(plan))
 }
 
 /// The load line of a plan.

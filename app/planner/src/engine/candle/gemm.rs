@@ -22,17 +22,20 @@ impl Caches {
     /// Sizes in KiB that are assumed where a plan does not say them: AMD Zen 2 and 3, close to other server processors.
     const ASSUMED: [u32; 3] = [32, 512, 32 << 10];
 
-    /// Caches of these sizes in KiB, levels 1 (data), 2 and 3.
+    /// Caches of these sizes in KiB, levels 1 (data), 2 and 3: of the first two a hardware thread's share, as `cache_info`
+    /// divides them by the threads of a core, leaving their ways.
     ///
-    /// A plan has no ways. A level 1 cache of x86 has 64 sets, for its index lies within a page of 4 KiB; of level 2, 1024
-    /// sets are AMD's since Zen and Intel's of Skylake-SP and Ice Lake-SP; level 3 is taken to have 16 ways.
+    /// A plan has no ways. A level 1 cache of x86 has 64 sets, for its index lies within a page of 4 KiB, and none since 2008
+    /// is smaller than 32 KiB: what is, is half of one; of level 2, 1024 sets are AMD's since Zen and Intel's of Skylake-SP
+    /// and Ice Lake-SP; level 3 is taken to have 16 ways.
     pub(super) fn of(sizes: [Option<u32>; 3]) -> Self {
         let mut sizes =
             sizes.into_iter().zip(Self::ASSUMED).map(|(said, assumed)| u64::from(said.unwrap_or(assumed)));
         let mut next = || sizes.next().unwrap_or(1).max(1);
-        let (l1, l2, l3) = (next().max(32), next(), next());
+        let (l1, l2, l3) = (next(), next(), next());
+        let l1_ways = if l1 < 32 { l1 / 2 } else { l1 / 4 };
         Self([
-            Cache { ways: (l1 / 4).clamp(2, 16), bytes: l1 << 10 },
+            Cache { ways: l1_ways.clamp(2, 16), bytes: l1.max(32) << 10 },
             Cache { ways: (l2 / 64).clamp(2, 32), bytes: l2 << 10 },
             Cache { ways: 16, bytes: l3 << 10 },
         ])
@@ -231,13 +234,14 @@ fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// As `kernel_params` computes it: 12 ways of a level 1 cache allow panels of 1024, 8 ways of 512.
+    /// As `kernel_params` computes it: 12 ways of a level 1 cache allow panels of 1024, 8 ways of 512, and 12 ways whose size is
+    /// raised to 32 KiB, for two threads share it, of 672, which are seven to 4096.
     #[test]
     fn a_larger_level_1_cache_cuts_products_deeper() {
         let (m, n, k) = (128, 4096, 4096);
         let lhs = Strides { row: k, column: 1 };
         let rhs = Strides { row: 1, column: k };
-        for (kib, depth) in [(None, 512), (Some(32), 512), (Some(48), 1024)] {
+        for (kib, depth) in [(None, 512), (Some(32), 512), (Some(48), 1024), (Some(24), 586)] {
             let caches = Caches::of([kib, None, None]);
             let found = workspace(caches, Kernel::FMA, Element::F32, 2, Product { m, n, k, lhs, rhs });
             let columns = m.next_multiple_of(6);
