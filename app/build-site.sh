@@ -43,7 +43,7 @@ module() { # NAME BUILT
 module plimsoll hydrate
 module planner planner
 cp app/style/plimsoll.css "$work/plimsoll.css"
-cp app/public/favicon.svg app/public/planner.js app/public/plots.js "$work/"
+cp app/public/favicon.svg app/public/planner.js app/public/planner-worker.js app/public/plots.js "$work/"
 [ ! -d "$work/pkg/snippets" ] || fail "the bundle has snippets, which the server does not serve"
 node app/compress.mjs "$work"
 

@@ -11,7 +11,7 @@ const BUDGET = 350_000;
 const EVERY = ['plimsoll.css', 'planner.js', 'pkg/plimsoll.js', 'pkg/plimsoll_bg.wasm'];
 const PAGES = { 'every page': EVERY, 'pages with plots': [...EVERY, 'plots.js'] };
 // What the planner's page loads besides, when a reader turns to its controls.
-const LATER = ['pkg/planner.js', 'pkg/planner_bg.wasm'];
+const LATER = ['planner-worker.js', 'pkg/planner.js', 'pkg/planner_bg.wasm'];
 
 const site = process.argv[2];
 const sizes = {};

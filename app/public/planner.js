@@ -1,19 +1,86 @@
 // The planner's module, which the planner's page loads when a reader turns to the controls (app/src/islands/planner/engine.rs).
 let module, loading, tries = 0;
+// What takes tens of estimates is asked of the module in a worker, so that the page's own thread stays with its reader; where
+// a browser has no such worker, or that fails, of the module on the page's thread.
+let worker;
+const waiting = [];
 
-/** Loads it. A browser may remember that an address failed, so that each further try asks another. */
+/** Loads it. */
 export function load() {
-  loading ??= import(`/pkg/planner.js${tries++ ? `?${tries}` : ''}`)
-    .then(async (loaded) => {
-      await loaded.default({ module_or_path: '/pkg/planner_bg.wasm' });
-      module = loaded;
-    })
-    .catch((error) => {
-      loading = undefined;
-      throw error;
-    });
+  loading ??= begin().catch((error) => {
+    loading = undefined;
+    throw error;
+  });
   return loading;
 }
 
+/** A browser may remember that a script's address failed, so that each further try asks another. */
+async function begin() {
+  const [loaded, code] = await Promise.all([
+    import(`/pkg/planner.js${tries++ ? `?${tries}` : ''}`),
+    WebAssembly.compileStreaming(fetch('/pkg/planner_bg.wasm')),
+    hire(),
+  ]);
+  await loaded.default({ module_or_path: code });
+  module = loaded;
+  worker?.postMessage(code);
+}
+
+/** How long the worker is waited for, in milliseconds. */
+const PATIENCE = 3000;
+
+/** Starts the worker; done when it is there, or will not be. */
+function hire() {
+  return new Promise((done) => {
+    worker?.terminate();
+    let mine;
+    const dismiss = () => {
+      done();
+      // Not the one that was hired since.
+      if (worker !== mine) return;
+      worker?.terminate();
+      worker = undefined;
+      for (const { question, answered } of waiting.splice(0)) answered(here(question));
+    };
+    try {
+      worker = mine = new Worker('/planner-worker.js', { type: 'module' });
+    } catch {
+      worker = undefined;
+      return dismiss();
+    }
+    const late = setTimeout(dismiss, PATIENCE);
+    mine.onerror = dismiss;
+    mine.onmessage = ({ data }) => {
+      if (data === null || worker !== mine) return dismiss();
+      if (data !== true) return waiting.shift().answered(data);
+      clearTimeout(late);
+      done();
+    };
+  });
+}
+
+/** The answer of the page's own thread, which first does what else waits. */
+const here = (question) =>
+  new Promise((answered, failed) => {
+    setTimeout(() => {
+      try {
+        answered(module.ask(question));
+      } catch (error) {
+        failed(error);
+      }
+    });
+  });
+
+/** The answer to a question, at once. */
 export const ask = (question) => module.ask(question);
+
+/** The answer to a question that takes long. */
+export function work(question) {
+  if (!worker) return here(question);
+  return new Promise((answered) => {
+    waiting.push({ question, answered });
+    worker.postMessage(question);
+  });
+}
+
 export const files = (plan, files) => module.files(plan, files);

@@ -3,7 +3,7 @@
 
 use planner::agent::presets;
 use planner::document::estimate::Advice;
-use planner::document::plan::{ModelRef, Plan};
+use planner::document::plan::{EngineName, ModelRef, Plan};
 use planner::solve::{self, LoadPoint};
 use planner::{Compiled, Estimate, Model, PlanError};
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ impl Answer {
     }
 }
 
-/// What of a plan takes tens of estimates: the board asks it when a change has come to rest.
+/// The most that fits of a plan, which takes tens of estimates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Solved {
     /// The plan.
@@ -54,15 +54,13 @@ pub struct Solved {
     pub most_sequences: Option<u64>,
     /// The longest sequences that fit, in tokens.
     pub longest_context: Option<u64>,
-    /// Single changes that help where it does not fit.
-    pub advice: Vec<Advice>,
 }
 
 impl Solved {
     /// Of a plan of which nothing is known.
     #[must_use]
     pub fn nothing(plan: &Plan) -> Self {
-        Self { plan: plan.clone(), most_sequences: None, longest_context: None, advice: Vec::new() }
+        Self { plan: plan.clone(), most_sequences: None, longest_context: None }
     }
 
     /// Of a plan.
@@ -70,14 +68,32 @@ impl Solved {
     pub fn of(plan: &Plan) -> Self {
         let nothing = Self::nothing(plan);
         let Ok(compiled) = Compiled::new(plan) else { return nothing };
-        let Ok(breakdown) = compiled.breakdown(&compiled.numbers()) else { return nothing };
+        if compiled.breakdown(&compiled.numbers()).is_err() {
+            return nothing;
+        }
         Self {
             most_sequences: solve::largest_batch_of(&compiled).ok(),
             longest_context: solve::longest_context_of(&compiled).ok().map(|tokens| tokens.0),
-            advice: if breakdown.fits { Vec::new() } else { compiled.advice() },
             ..nothing
         }
     }
+}
+
+/// Single changes that help a plan that does not fit; none where it fits.
+#[must_use]
+pub fn advice(plan: &Plan) -> Vec<Advice> {
+    let advice = |compiled: &Compiled| {
+        let fits = compiled.breakdown(&compiled.numbers())?.fits;
+        Ok(if fits { Vec::new() } else { compiled.advice() })
+    };
+    Compiled::new(plan).and_then(|compiled| advice(&compiled)).unwrap_or_default()
+}
+
+/// Whether tens of estimates of a plan are nothing beside drawing its answer: formulas are (0.1 ms in a browser), the walk of
+/// Candle's allocations is not (100 ms for a model of 8B).
+#[must_use]
+pub fn quick(plan: &Plan) -> bool {
+    plan.engine.name != EngineName::Candle
 }
 
 /// Parameters of a model; 0 where its configuration is not known.
@@ -133,8 +149,10 @@ pub fn with_model(plan: &Plan, model: ModelRef) -> Plan {
 pub enum Question {
     /// What a plan takes: an [`Answer`].
     Answer(Plan),
-    /// What of a plan takes tens of estimates: [`Solved`].
+    /// The most that fits of a plan: [`Solved`].
     Solve(Plan),
+    /// Single changes that help a plan: a `Vec<Advice>`.
+    Advice(Plan),
     /// The load line of a plan at some batches: an `Option<Vec<LoadPoint>>`.
     LoadLine(Plan, Vec<u64>),
     /// The plan with the field at a path set, and with it whatever depends on it: a `Result<Plan, PlanError>`.
@@ -151,6 +169,7 @@ pub fn reply(question: Question) -> Value {
     match question {
         Question::Answer(plan) => serde_json::to_value(Answer::of(&plan)),
         Question::Solve(plan) => serde_json::to_value(Solved::of(&plan)),
+        Question::Advice(plan) => serde_json::to_value(advice(&plan)),
         Question::LoadLine(plan, batches) => serde_json::to_value(load_line(&plan, &batches)),
         Question::Set(plan, path, value) => serde_json::to_value(set(&plan, &path, value)),
         Question::Preset(plan, name) => serde_json::to_value(preset(&plan, &name)),
@@ -203,18 +222,18 @@ mod tests {
             let plan = plan(query);
             let answer: Answer = asked(&Question::Answer(plan.clone()));
             let solved: Solved = asked(&Question::Solve(plan.clone()));
+            let advised: Vec<Advice> = asked(&Question::Advice(plan.clone()));
             let whole = planner::estimate(&plan);
             let advice = whole.as_ref().map_or(Vec::new(), |estimate| estimate.advice.clone());
-            let advised =
-                answer.estimate.clone().map(|estimate| Estimate { advice: advice.clone(), ..estimate });
-            assert_eq!(advised, whole, "{query}");
+            assert_eq!(advised, advice, "{query}");
+            let with_advice = answer.estimate.clone().map(|estimate| Estimate { advice, ..estimate });
+            assert_eq!(with_advice, whole, "{query}");
             assert_eq!(answer, Answer::of(&plan), "{query}");
             let fits = |found: Option<u64>| whole.is_ok().then_some(found).flatten();
             let expected = Solved {
                 plan: plan.clone(),
                 most_sequences: fits(solve::largest_batch(&plan).ok()),
                 longest_context: fits(solve::longest_context(&plan).ok().map(|tokens| tokens.0)),
-                advice,
             };
             assert_eq!(solved, expected, "{query}");
             let line: Option<Vec<LoadPoint>> = asked(&Question::LoadLine(plan.clone(), vec![1, 2, 64]));

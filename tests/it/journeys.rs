@@ -444,6 +444,73 @@ async fn choose(page: &WebDriver, field: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
+/// A plan whose estimates are walks of Candle's allocations, tens of which take longer than a frame.
+const WALKED: &str =
+    "model=meta-llama/Llama-3.2-1B&gpu=rtx-4090-24gb&engine=candle&weights=bf16&context=2048&out=256&batch=4";
+
+/// A browser's workers, counted in what they answer.
+const COUNTED: &str = "
+    const Browsers = Worker; window.__answers = 0;
+    window.Worker = class extends Browsers {
+        constructor(...from) {
+            super(...from);
+            this.addEventListener('message', ({ data }) => { window.__answers += typeof data === 'string'; });
+        }
+    };";
+
+/// Such that cannot be had, that do not come, that never say that they are there, and that fail at their first question.
+const OTHER_WORKERS: [(&str, &str); 4] = [
+    ("none", "window.Worker = class { constructor() { throw new Error('there is none'); } };"),
+    (
+        "missing",
+        "const Browsers = Worker;
+         window.Worker = class extends Browsers { constructor() { super('/nothing.js', { type: 'module' }); } };",
+    ),
+    ("silent", "window.Worker = class { postMessage() {} terminate() {} };"),
+    (
+        "failing",
+        "const Browsers = Worker;
+         window.Worker = class extends Browsers {
+             postMessage(what) { typeof what === 'string' ? this.onmessage({ data: null }) : super.postMessage(what); }
+         };",
+    ),
+];
+
+/// Changes a plan's weights to fp32 on a page with such workers, and fails where what follows is not what the server answers.
+async fn changed_with(site: &Site, page: &WebDriver, query: &str, workers: (&str, &str)) -> Result<u64> {
+    plan(site, page, query).await?;
+    let before = solved(page).await?;
+    page.execute(workers.1, vec![]).await?;
+    choose(page, "weights", "fp32").await?;
+    asks(page, "weights", "fp32").await?;
+    holds(page, "document.querySelector('.stale') === null").await?;
+    let found = solved(page).await?;
+    assert_ne!(found, before, "{}", workers.0);
+    still_the_same_page(page).await?;
+    let answers =
+        page.execute("return window.__answers ?? 0", vec![]).await?.json().as_u64().unwrap_or_default();
+    page.refresh().await?;
+    alive(page).await?;
+    assert_eq!(solved(page).await?, found, "{}", workers.0);
+    Ok(answers)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_longer_is_answered_whether_a_browser_has_workers_or_not() -> Result<()> {
+    let site = Site::shared()?;
+    let driver = Driver::start()?;
+    let page = driver.open(Profile::default()).await?;
+    let answers = changed_with(&site, &page, WALKED, ("counted", COUNTED)).await?;
+    assert_eq!(answers, 8, "the most that fits, and seven points of the load line");
+    let answers = changed_with(&site, &page, FITS, ("not needed", COUNTED)).await?;
+    assert_eq!(answers, 0, "formulas are answered on the page's thread");
+    for workers in OTHER_WORKERS {
+        changed_with(&site, &page, WALKED, workers).await?;
+    }
+    page.quit().await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_is_changed_taken_back_helped_and_compared() -> Result<()> {
     let site = Site::shared()?;

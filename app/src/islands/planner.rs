@@ -9,9 +9,10 @@ mod undo;
 
 use std::time::Duration;
 
+use ::planner::document::estimate::Advice;
 use ::planner::document::plan::Workload;
 use ::planner::solve::LoadPoint;
-use ::planner::{Estimate, Plan};
+use ::planner::{Estimate, Plan, Tokens};
 use leptos::leptos_dom::helpers::TimeoutHandle;
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use serde_json::Value;
 use crate::components::{
     Agent, Basis, Costs, Difference, Facts, LoadLine, Measured, Summary, WhereItGoes, batches,
 };
-use crate::engine::{Answer, Solved};
+use crate::engine::{Answer, Solved, quick};
 use crate::fields::Offered;
 use crate::{fields, format, link, words};
 use controls::{Board, Controls};
@@ -34,8 +35,10 @@ use undo::Undo;
 pub struct Start {
     /// The plan, answered.
     answer: Answer,
-    /// The most that fits, and what would make it fit.
+    /// The most that fits.
     solved: Solved,
+    /// What would make it fit.
+    advice: Vec<Advice>,
     /// Its load line.
     line: Option<Vec<LoadPoint>>,
     /// The plan that it is compared with.
@@ -54,6 +57,7 @@ impl Start {
         Self {
             answer: Answer::of(plan),
             solved: Solved::of(plan),
+            advice: crate::engine::advice(plan),
             line: crate::engine::load_line(&ground, &batches),
             against: against.map(Answer::of),
             measured,
@@ -84,7 +88,7 @@ pub fn PlannerBoard(
 }
 
 fn board(start: Start) -> AnyView {
-    let Start { answer: first, solved, line, against, measured, models } = start;
+    let Start { answer: first, solved, advice, line, against, measured, models } = start;
     fields::offer(models);
     // The cases are marked while the plan is of what they are of.
     let kind = |plan: &Plan| (plan.model.clone(), plan.gpu.id.clone(), plan.precision.weights);
@@ -92,8 +96,11 @@ fn board(start: Start) -> AnyView {
     let neighbours = move |plan: &Plan| {
         measured.with_value(|(of, cases)| if *of == kind(plan) { cases.clone() } else { Vec::new() })
     };
-    // The line is the same wherever on it the plan stands, so that it is drawn anew only when something else changes.
-    let rested = RwSignal::new(Rested { solved, ground: ground(&first.plan), line });
+    let rested = RwSignal::new(Rested {
+        solved,
+        advised: (first.plan.clone(), advice),
+        line: (ground(&first.plan), line),
+    });
     let plan = RwSignal::new(first.plan.clone());
     let pinned = StoredValue::new(against.as_ref().and_then(Answer::whole));
     let second = StoredValue::new(against.map(|against| against.plan));
@@ -105,9 +112,31 @@ fn board(start: Start) -> AnyView {
         plan.with(|plan| second.with_value(|second| link::compare_href(plan, second.as_ref())))
     });
     let estimate = Memo::new(move |_| answer.with(|answer| answer.estimate.clone().ok()));
+    // What formulas answer follows each change; what Candle's walk answers, a rest.
+    let solved = Memo::new(move |_| {
+        plan.with(|plan| {
+            rested.with(|rested| {
+                let known = rested.solved.plan == *plan || !quick(plan);
+                if known { rested.solved.clone() } else { engine::solve(plan) }
+            })
+        })
+    });
+    let asked = Memo::new(move |_| plan.with(ground));
+    let line = Memo::new(move |_| {
+        asked.with(|asked| {
+            rested.with(|rested| {
+                let known = rested.line.0 == *asked || !quick(&asked.0);
+                if known {
+                    rested.line.clone()
+                } else {
+                    (asked.clone(), engine::load_line(&asked.0, &asked.1))
+                }
+            })
+        })
+    });
     let board = Board::new(plan, second, answer, Engine::new());
     let hydrated = RwSignal::new(false);
-    follow(plan, href, rested);
+    follow(answer, href, rested);
     #[cfg(feature = "hydrate")]
     Effect::new(move |_| hydrated.set(true));
     view! {
@@ -128,14 +157,12 @@ fn board(start: Start) -> AnyView {
             </div>
             <div class="answer stack">
                 {move || Some(compared(answer.with(Answer::whole)?, pinned.get_value()?))}
-                {move || answer.with(|answer| rested.with(|rested| facts(answer, &rested.solved)))}
-                {move || answer.with(|answer| rested.with(|rested| advice(answer, &rested.solved, board)))}
+                {move || answer.with(|answer| solved.with(|solved| facts(answer, solved)))}
+                {move || answer.with(|answer| rested.with(|rested| advised(answer, &rested.advised, board)))}
                 {move || estimate.get().and_then(|estimate| estimate.command).map(command)}
                 <div class="cards">
                     <div class="stack">
-                        {move || {
-                            plan.with(|plan| rested.with(|rested| load_line(plan, rested, neighbours(plan))))
-                        }}
+                        {move || plan.with(|plan| line.with(|line| load_line(plan, line, neighbours(plan))))}
                         {move || estimate.get().map(|estimate| view! { <Agent estimate /> })}
                         {move || estimate.get().map(|estimate| view! { <Basis estimate /> })}
                         {move || estimate.get().map(|estimate| view! { <Costs estimate /> })}
@@ -154,39 +181,104 @@ fn board(start: Start) -> AnyView {
     .into_any()
 }
 
-/// What is computed when a change has come to rest, for it takes tens of estimates: as it was for the last plan that rested.
+/// A load line and what it is of. It is the same wherever on it a plan stands.
+type Line = ((Plan, Vec<u64>), Option<Vec<LoadPoint>>);
+
+/// What takes tens of estimates, of the last plan that has come to rest.
 #[derive(Debug, Clone, PartialEq)]
 struct Rested {
     solved: Solved,
-    /// What the line is drawn for.
-    ground: (Plan, Vec<u64>),
-    line: Option<Vec<LoadPoint>>,
+    /// Single changes that help, and the plan that they help.
+    advised: (Plan, Vec<Advice>),
+    line: Line,
+}
+
+impl Rested {
+    /// Of the plan that rests now. A worker is asked in steps, between which `stands` says whether the plan still does; none
+    /// where it was overtaken.
+    async fn next(mut self, answer: &Answer, stands: impl Fn() -> bool) -> Option<Self> {
+        let plan = &answer.plan;
+        let quick = quick(plan);
+        if self.solved.plan != *plan {
+            let solved = if quick { engine::solve(plan) } else { engine::solve_aside(plan).await };
+            self.solved = Solved { plan: plan.clone(), ..solved };
+        }
+        if self.advised.0 != *plan && stands() {
+            let short = answer.estimate.as_ref().is_ok_and(|estimate| !estimate.fits);
+            self.advised = (plan.clone(), if short { engine::advice_aside(plan).await } else { Vec::new() });
+        }
+        let asked = ground(plan);
+        if self.line.0 != asked {
+            let line = if quick {
+                engine::load_line(&asked.0, &asked.1)
+            } else {
+                line_aside(asked.clone(), &stands).await
+            };
+            self.line = (asked, line);
+        }
+        stands().then_some(self)
+    }
+}
+
+/// A load line of a worker, point after point while `stands`.
+async fn line_aside(
+    (mut ground, batches): (Plan, Vec<u64>),
+    stands: impl Fn() -> bool,
+) -> Option<Vec<LoadPoint>> {
+    let mut points = Vec::new();
+    for batch in batches {
+        if !stands() {
+            return None;
+        }
+        let point = engine::load_point_aside(&ground, batch).await?;
+        if let Workload::Serve(serve) = &mut ground.workload {
+            // Where the next point is looked for first: twice the batch holds about half the context.
+            let all = point.context.0.saturating_mul(point.batch);
+            serve.prompt_tokens = Tokens(all.saturating_sub(serve.output_tokens.0).max(1));
+        }
+        points.push(point);
+    }
+    Some(points)
 }
 
 /// How long a change stands before it has come to rest: longer than from one move of a slider to the next.
 const REST: Duration = Duration::from_millis(150);
 
-/// In the browser, at rest: makes the address the plan's link and computes what takes longer, in two parts, between which the
-/// next change can come. The first change after a rest is in the address at once.
-fn follow(plan: RwSignal<Plan>, href: Memo<String>, rested: RwSignal<Rested>) {
+/// In the browser, at rest: makes the address the plan's link, and computes what takes longer. The first change after a rest is
+/// in the address at once.
+fn follow(answer: Memo<Answer>, href: Memo<String>, rested: RwSignal<Rested>) {
+    // What ends the wait for a rest.
     let waiting = StoredValue::new(None::<TimeoutHandle>);
-    let draw = move || {
-        waiting.set_value(None);
-        let ground = plan.with_untracked(ground);
-        if rested.with_untracked(|rested| rested.ground != ground) {
-            let line = engine::load_line(&ground.0, &ground.1);
-            rested.update(|rested| (rested.ground, rested.line) = (ground, line));
+    let computing = StoredValue::new(false);
+    let rests = move || waiting.try_with_value(Option::is_none) == Some(true);
+    let catch_up = move || {
+        if computing.get_value() {
+            return;
         }
+        computing.set_value(true);
+        leptos::task::spawn_local(async move {
+            // Nothing of it is there any more when the reader has left.
+            while rests() {
+                let (Some(now), Some(before)) = (answer.try_get_untracked(), rested.try_get_untracked())
+                else {
+                    return;
+                };
+                let stands =
+                    || rests() && answer.try_with_untracked(|answer| answer.plan == now.plan) == Some(true);
+                match before.clone().next(&now, stands).await {
+                    None => {}
+                    Some(next) if next == before => break,
+                    Some(next) => drop(rested.try_set(next)),
+                }
+            }
+            computing.try_set_value(false);
+        });
     };
     let at_rest = move || {
+        waiting.set_value(None);
         #[cfg(feature = "hydrate")]
         replace_address(&href.get_untracked());
-        let now = plan.get_untracked();
-        if rested.with_untracked(|rested| rested.solved.plan != now) {
-            let solved = engine::solve(&now);
-            rested.update(|rested| rested.solved = solved);
-        }
-        waiting.set_value(set_timeout_with_handle(draw, Duration::ZERO).ok());
+        catch_up();
     };
     Effect::new(move |before: Option<String>| {
         let now = href.get();
@@ -211,7 +303,7 @@ fn ground(plan: &Plan) -> (Plan, Vec<u64>) {
     if let Workload::Serve(serve) = &mut ground.workload {
         own = serve.concurrent_sequences;
         serve.concurrent_sequences = 1;
-        serve.prompt_tokens = ::planner::Tokens(1);
+        serve.prompt_tokens = Tokens(1);
         serve.max_model_len = None;
     }
     (ground, batches(own))
@@ -243,11 +335,11 @@ fn facts(answer: &Answer, solved: &Solved) -> Option<AnyView> {
     Some(view! { <Facts plan estimate solved /> }.into_any())
 }
 
-fn load_line(plan: &Plan, rested: &Rested, measured: Vec<Measured>) -> Option<AnyView> {
+fn load_line(plan: &Plan, line: &Line, measured: Vec<Measured>) -> Option<AnyView> {
     let Workload::Serve(serve) = &plan.workload else { return None };
-    let points = rested.line.clone()?;
+    let points = line.1.clone()?;
     let (batch, context) = (serve.concurrent_sequences, serve.sequence_tokens().0);
-    let stale = rested.ground != ground(plan);
+    let stale = line.0 != ground(plan);
     let view = view! {
         <figure class="card" class:stale=stale>
             <header>
@@ -288,17 +380,17 @@ fn compared(a: (Plan, Estimate), b: (Plan, Estimate)) -> AnyView {
 
 /// Single changes that help: links, and in the browser buttons in place. While a plan that does not fit is being changed, those of
 /// the plan before stand there and cannot be taken.
-fn advice(answer: &Answer, solved: &Solved, board: Board) -> Option<AnyView> {
+fn advised(answer: &Answer, advised: &(Plan, Vec<Advice>), board: Board) -> Option<AnyView> {
     let estimate = answer.estimate.as_ref().ok()?;
     if estimate.fits {
         return None;
     }
-    let stale = answer.plan != solved.plan;
-    let rows: Vec<_> = solved
-        .advice
+    let (of, advice) = advised;
+    let stale = answer.plan != *of;
+    let rows: Vec<_> = advice
         .iter()
         .filter_map(|advice| {
-            let advised = link::advised(&solved.plan, &advice.change)?;
+            let advised = link::advised(of, &advice.change)?;
             let href = board.against.with_value(|against| link::compare_href(&advised, against.as_ref()));
             let take = move |event: leptos::ev::MouseEvent| {
                 event.prevent_default();
@@ -325,7 +417,7 @@ fn advice(answer: &Answer, solved: &Solved, board: Board) -> Option<AnyView> {
             })
         })
         .collect();
-    let enough = solved.advice.iter().any(|advice| advice.fits);
+    let enough = advice.iter().any(|advice| advice.fits);
     let heading = if enough { "To make it fit, one of" } else { "What helps, and is not enough alone" };
     (!rows.is_empty()).then(|| {
         view! {

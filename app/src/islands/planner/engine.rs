@@ -1,6 +1,7 @@
 //! The planner as the board asks it: on the server the crate itself, in the browser its module, which is loaded when the reader
 //! turns to the controls.
 
+use ::planner::document::estimate::Advice;
 use ::planner::solve::LoadPoint;
 use ::planner::{Plan, PlanError};
 use leptos::prelude::*;
@@ -118,14 +119,30 @@ pub(super) fn answer(plan: &Plan) -> Answer {
     })
 }
 
-/// What of a plan takes tens of estimates; nothing where the module gives no answer.
+/// The most that fits of a plan whose estimates are quick; nothing where the module gives no answer.
 pub(super) fn solve(plan: &Plan) -> Solved {
     asked(&Question::Solve(plan.clone())).unwrap_or_else(|| Solved::nothing(plan))
 }
 
-/// The load line of a plan.
+/// The load line of a plan whose estimates are quick.
 pub(super) fn load_line(plan: &Plan, batches: &[u64]) -> Option<Vec<LoadPoint>> {
     asked(&Question::LoadLine(plan.clone(), batches.to_vec())).flatten()
+}
+
+/// As [`solve`], in a worker.
+pub(super) async fn solve_aside(plan: &Plan) -> Solved {
+    worked(&Question::Solve(plan.clone())).await.unwrap_or_else(|| Solved::nothing(plan))
+}
+
+/// Single changes that help a plan, of a worker; none where the module gives no answer.
+pub(super) async fn advice_aside(plan: &Plan) -> Vec<Advice> {
+    worked(&Question::Advice(plan.clone())).await.unwrap_or_default()
+}
+
+/// The point of a plan's load line at a batch, of a worker.
+pub(super) async fn load_point_aside(plan: &Plan, batch: u64) -> Option<LoadPoint> {
+    let points: Option<Vec<LoadPoint>> = worked(&Question::LoadLine(plan.clone(), vec![batch])).await?;
+    points?.pop()
 }
 
 /// The plan with a field set.
@@ -156,6 +173,17 @@ fn asked<T: DeserializeOwned>(question: &Question) -> Option<T> {
 #[cfg(not(feature = "hydrate"))]
 fn asked<T: DeserializeOwned>(question: &Question) -> Option<T> {
     serde_json::from_value(crate::engine::reply(question.clone())).ok()
+}
+
+/// What takes long is asked of the module in a worker.
+#[cfg(feature = "hydrate")]
+async fn worked<T: DeserializeOwned>(question: &Question) -> Option<T> {
+    module::worked(question).await
+}
+
+#[cfg(not(feature = "hydrate"))]
+fn worked<T: DeserializeOwned>(question: &Question) -> impl Future<Output = Option<T>> {
+    std::future::ready(asked(question))
 }
 
 /// The plan for the model of files that a reader has; the error is a sentence.
@@ -190,12 +218,23 @@ mod module {
         #[wasm_bindgen(catch)]
         fn ask(question: &str) -> Result<String, JsValue>;
         #[wasm_bindgen(catch)]
+        async fn work(question: &str) -> Result<JsValue, JsValue>;
+        #[wasm_bindgen(catch)]
         pub(super) async fn files(plan: &str, files: &Array) -> Result<JsValue, JsValue>;
     }
 
     /// What the module answers.
     pub(super) fn asked<T: DeserializeOwned>(question: &Question) -> Option<T> {
-        read(&ask(&serde_json::to_value(question).ok()?.to_string()).ok()?)
+        read(&ask(&written(question)?).ok()?)
+    }
+
+    /// What the module answers in a worker.
+    pub(super) async fn worked<T: DeserializeOwned>(question: &Question) -> Option<T> {
+        read(&work(&written(question)?).await.ok()?.as_string()?)
+    }
+
+    fn written(question: &Question) -> Option<String> {
+        Some(serde_json::to_value(question).ok()?.to_string())
     }
 
     /// A document through a `Value`, so that there is one reader of every type.
