@@ -16,22 +16,30 @@ export function load() {
 
 /** A browser may remember that a script's address failed, so that each further try asks another. */
 async function begin() {
+  const hired = hire();
   const [loaded, code] = await Promise.all([
     import(`/pkg/planner.js${tries++ ? `?${tries}` : ''}`),
-    WebAssembly.compileStreaming(fetch('/pkg/planner_bg.wasm')),
-    hire(),
+    compiled('/pkg/planner_bg.wasm'),
   ]);
   await loaded.default({ module_or_path: code });
   module = loaded;
+  await hired(PATIENCE);
   worker?.postMessage(code);
 }
 
-/** How long the worker is waited for, in milliseconds. */
+async function compiled(path) {
+  const sent = await fetch(path);
+  const streams = sent.headers.get('content-type') === 'application/wasm';
+  return streams ? WebAssembly.compileStreaming(sent) : WebAssembly.compile(await sent.arrayBuffer());
+}
+
+/** How long the worker is waited for once the module is there, in milliseconds. */
 const PATIENCE = 3000;
 
-/** Starts the worker; done when it is there, or will not be. */
+/** Starts the worker. What it returns waits until that is there, or will not be; a late one is let go. */
 function hire() {
-  return new Promise((done) => {
+  let late;
+  const there = new Promise((done) => {
     worker?.terminate();
     let mine;
     const dismiss = () => {
@@ -48,15 +56,19 @@ function hire() {
       worker = undefined;
       return dismiss();
     }
-    const late = setTimeout(dismiss, PATIENCE);
+    late = dismiss;
     mine.onerror = dismiss;
     mine.onmessage = ({ data }) => {
       if (data === null || worker !== mine) return dismiss();
       if (data !== true) return waiting.shift().answered(data);
-      clearTimeout(late);
+      late = undefined;
       done();
     };
   });
+  return (patience) => {
+    setTimeout(() => late?.(), patience);
+    return there;
+  };
 }
 
 /** The answer of the page's own thread, which first does what else waits. */

@@ -116,7 +116,7 @@ const loaded = async () => {
 };
 const rested = async () => {
   const moved = performance.now();
-  while (document.querySelector('.stale')) {
+  while (document.querySelector('.answer[aria-busy]')) {
     if (performance.now() > moved + 20000) throw new Error('what is computed at rest did not come');
     await frame();
   }

@@ -425,10 +425,14 @@ async fn plan(site: &Site, page: &WebDriver, query: &str) -> Result<u64> {
     planned_bytes(page).await
 }
 
-/// The facts of the plan that is shown, and its load line in words.
-async fn solved(page: &WebDriver) -> Result<(String, Option<String>)> {
+/// The facts of the plan that is shown, its load line in words, and what would make it fit.
+async fn solved(page: &WebDriver) -> Result<(String, Option<String>, String)> {
     let line = select(page, "svg[aria-label^='Load line']").await?;
-    Ok((text(page, "dl.facts").await?, line.attr("aria-label").await?))
+    let advice = page
+        .execute("return document.querySelector('[aria-label=Advice]')?.textContent ?? ''", vec![])
+        .await?;
+    let advice = advice.json().as_str().unwrap_or_default().to_owned();
+    Ok((text(page, "dl.facts").await?, line.attr("aria-label").await?, advice))
 }
 
 /// Fails where the page was loaded anew since [`plan`].
@@ -454,36 +458,57 @@ const COUNTED: &str = "
     window.Worker = class extends Browsers {
         constructor(...from) {
             super(...from);
+            window.__hired = true;
             this.addEventListener('message', ({ data }) => { window.__answers += typeof data === 'string'; });
         }
     };";
 
 /// Such that cannot be had, that do not come, that never say that they are there, and that fail at their first question.
 const OTHER_WORKERS: [(&str, &str); 4] = [
-    ("none", "window.Worker = class { constructor() { throw new Error('there is none'); } };"),
+    (
+        "none",
+        "window.Worker = class { constructor() { window.__hired = true; throw new Error('there is none'); } };",
+    ),
     (
         "missing",
         "const Browsers = Worker;
-         window.Worker = class extends Browsers { constructor() { super('/nothing.js', { type: 'module' }); } };",
+         window.Worker = class extends Browsers {
+             constructor() { super('/nothing.js', { type: 'module' }); window.__hired = true; }
+         };",
     ),
-    ("silent", "window.Worker = class { postMessage() {} terminate() {} };"),
+    (
+        "silent",
+        "window.Worker = class { constructor() { window.__hired = true; } postMessage() {} terminate() {} };",
+    ),
     (
         "failing",
         "const Browsers = Worker;
          window.Worker = class extends Browsers {
-             postMessage(what) { typeof what === 'string' ? this.onmessage({ data: null }) : super.postMessage(what); }
+             postMessage(what) {
+                 if (typeof what !== 'string') return super.postMessage(what);
+                 window.__hired = true;
+                 this.onmessage({ data: null });
+             }
          };",
     ),
 ];
 
-/// Changes a plan's weights to fp32 on a page with such workers, and fails where what follows is not what the server answers.
-async fn changed_with(site: &Site, page: &WebDriver, query: &str, workers: (&str, &str)) -> Result<u64> {
+/// Changes a plan's weights on a page with such workers, and fails where what follows is not what the server answers. Returns how
+/// many answers came of a worker that is counted.
+async fn changed_with(
+    site: &Site,
+    page: &WebDriver,
+    query: &str,
+    weights: &str,
+    workers: (&str, &str),
+) -> Result<u64> {
     plan(site, page, query).await?;
     let before = solved(page).await?;
     page.execute(workers.1, vec![]).await?;
-    choose(page, "weights", "fp32").await?;
-    asks(page, "weights", "fp32").await?;
-    holds(page, "document.querySelector('.stale') === null").await?;
+    choose(page, "weights", weights).await?;
+    asks(page, "weights", weights).await?;
+    holds(page, "document.querySelector('.answer').getAttribute('aria-busy') === null").await?;
+    holds(page, "document.querySelector('.stale') === null && window.__hired").await?;
     let found = solved(page).await?;
     assert_ne!(found, before, "{}", workers.0);
     still_the_same_page(page).await?;
@@ -500,12 +525,15 @@ async fn what_takes_longer_is_answered_whether_a_browser_has_workers_or_not() ->
     let site = Site::shared()?;
     let driver = Driver::start()?;
     let page = driver.open(Profile::default()).await?;
-    let answers = changed_with(&site, &page, WALKED, ("counted", COUNTED)).await?;
+    let counted = ("counted", COUNTED);
+    let answers = changed_with(&site, &page, WALKED, "fp32", counted).await?;
     assert_eq!(answers, 8, "the most that fits, and seven points of the load line");
-    let answers = changed_with(&site, &page, FITS, ("not needed", COUNTED)).await?;
+    let answers = changed_with(&site, &page, FITS, "fp8", counted).await?;
     assert_eq!(answers, 0, "formulas are answered on the page's thread");
+    let answers = changed_with(&site, &page, FITS, "fp32", counted).await?;
+    assert_eq!(answers, 1, "what would make it fit");
     for workers in OTHER_WORKERS {
-        changed_with(&site, &page, WALKED, workers).await?;
+        changed_with(&site, &page, WALKED, "fp32", workers).await?;
     }
     page.quit().await?;
     Ok(())

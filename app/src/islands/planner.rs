@@ -121,22 +121,22 @@ fn board(start: Start) -> AnyView {
             })
         })
     });
-    let asked = Memo::new(move |_| plan.with(ground));
+    let ground = Memo::new(move |_| plan.with(ground));
     let line = Memo::new(move |_| {
-        asked.with(|asked| {
+        ground.with(|ground| {
             rested.with(|rested| {
-                let known = rested.line.0 == *asked || !quick(&asked.0);
+                let known = rested.line.0 == *ground || !quick(&ground.0);
                 if known {
                     rested.line.clone()
                 } else {
-                    (asked.clone(), engine::load_line(&asked.0, &asked.1))
+                    (ground.clone(), engine::load_line(&ground.0, &ground.1))
                 }
             })
         })
     });
     let board = Board::new(plan, second, answer, Engine::new());
     let hydrated = RwSignal::new(false);
-    follow(answer, href, rested);
+    let busy = follow(Shown { answer, solved, line, ground }, href, rested);
     #[cfg(feature = "hydrate")]
     Effect::new(move |_| hydrated.set(true));
     view! {
@@ -155,7 +155,7 @@ fn board(start: Start) -> AnyView {
                 <Controls board />
                 <Share plan query href />
             </div>
-            <div class="answer stack">
+            <div class="answer stack" aria-busy=move || busy.get().then_some("true")>
                 {move || Some(compared(answer.with(Answer::whole)?, pinned.get_value()?))}
                 {move || answer.with(|answer| solved.with(|solved| facts(answer, solved)))}
                 {move || answer.with(|answer| rested.with(|rested| advised(answer, &rested.advised, board)))}
@@ -193,33 +193,6 @@ struct Rested {
     line: Line,
 }
 
-impl Rested {
-    /// Of the plan that rests now. A worker is asked in steps, between which `stands` says whether the plan still does; none
-    /// where it was overtaken.
-    async fn next(mut self, answer: &Answer, stands: impl Fn() -> bool) -> Option<Self> {
-        let plan = &answer.plan;
-        let quick = quick(plan);
-        if self.solved.plan != *plan {
-            let solved = if quick { engine::solve(plan) } else { engine::solve_aside(plan).await };
-            self.solved = Solved { plan: plan.clone(), ..solved };
-        }
-        if self.advised.0 != *plan && stands() {
-            let short = answer.estimate.as_ref().is_ok_and(|estimate| !estimate.fits);
-            self.advised = (plan.clone(), if short { engine::advice_aside(plan).await } else { Vec::new() });
-        }
-        let asked = ground(plan);
-        if self.line.0 != asked {
-            let line = if quick {
-                engine::load_line(&asked.0, &asked.1)
-            } else {
-                line_aside(asked.clone(), &stands).await
-            };
-            self.line = (asked, line);
-        }
-        stands().then_some(self)
-    }
-}
-
 /// A load line of a worker, point after point while `stands`.
 async fn line_aside(
     (mut ground, batches): (Plan, Vec<u64>),
@@ -244,9 +217,10 @@ async fn line_aside(
 /// How long a change stands before it has come to rest: longer than from one move of a slider to the next.
 const REST: Duration = Duration::from_millis(150);
 
-/// In the browser, at rest: makes the address the plan's link, and computes what takes longer. The first change after a rest is
-/// in the address at once.
-fn follow(answer: Memo<Answer>, href: Memo<String>, rested: RwSignal<Rested>) {
+/// In the browser, at rest: makes the address the plan's link, and has a worker compute what takes longer, part after part. The
+/// first change after a rest is in the address at once. What it returns is whether anything is still to come.
+fn follow(shown: Shown, href: Memo<String>, rested: RwSignal<Rested>) -> RwSignal<bool> {
+    let busy = RwSignal::new(false);
     // What ends the wait for a rest.
     let waiting = StoredValue::new(None::<TimeoutHandle>);
     let computing = StoredValue::new(false);
@@ -259,17 +233,14 @@ fn follow(answer: Memo<Answer>, href: Memo<String>, rested: RwSignal<Rested>) {
         leptos::task::spawn_local(async move {
             // Nothing of it is there any more when the reader has left.
             while rests() {
-                let (Some(now), Some(before)) = (answer.try_get_untracked(), rested.try_get_untracked())
-                else {
-                    return;
-                };
-                let stands =
-                    || rests() && answer.try_with_untracked(|answer| answer.plan == now.plan) == Some(true);
-                match before.clone().next(&now, stands).await {
-                    None => {}
-                    Some(next) if next == before => break,
+                let Some(before) = rested.try_get_untracked() else { return };
+                match shown.next(before).await {
                     Some(next) => drop(rested.try_set(next)),
+                    None => break,
                 }
+            }
+            if rests() {
+                busy.try_set(false);
             }
             computing.try_set_value(false);
         });
@@ -283,6 +254,7 @@ fn follow(answer: Memo<Answer>, href: Memo<String>, rested: RwSignal<Rested>) {
     Effect::new(move |before: Option<String>| {
         let now = href.get();
         if before.is_some_and(|before| before != now) {
+            busy.set(true);
             match waiting.get_value() {
                 Some(handle) => handle.clear(),
                 #[cfg(feature = "hydrate")]
@@ -294,6 +266,47 @@ fn follow(answer: Memo<Answer>, href: Memo<String>, rested: RwSignal<Rested>) {
         }
         now
     });
+    busy
+}
+
+/// What is shown of the plan as it is now.
+#[derive(Clone, Copy)]
+struct Shown {
+    answer: Memo<Answer>,
+    solved: Memo<Solved>,
+    line: Memo<Line>,
+    /// What the line is asked of.
+    ground: Memo<(Plan, Vec<u64>)>,
+}
+
+impl Shown {
+    /// What has rested, with the next part of it that is of the plan as it is now; none where all is.
+    async fn next(self, mut rested: Rested) -> Option<Rested> {
+        let (now, ground) = (self.answer.try_get_untracked()?, self.ground.try_get_untracked()?);
+        let (plan, quick) = (now.plan, quick(&ground.0));
+        if rested.solved.plan != plan {
+            let solved =
+                if quick { self.solved.try_get_untracked()? } else { engine::solve_aside(&plan).await };
+            rested.solved = Solved { plan, ..solved };
+        } else if rested.advised.0 != plan {
+            let short = now.estimate.is_ok_and(|estimate| !estimate.fits);
+            let advice = if short { engine::advice_aside(&plan).await } else { Vec::new() };
+            rested.advised = (plan, advice);
+        } else if rested.line.0 != ground {
+            if quick {
+                rested.line = (ground, self.line.try_get_untracked()?.1);
+            } else {
+                let stands = || self.ground.try_with_untracked(|now| *now == ground) == Some(true);
+                let line = line_aside(ground.clone(), stands).await;
+                if stands() {
+                    rested.line = (ground, line);
+                }
+            }
+        } else {
+            return None;
+        }
+        Some(rested)
+    }
 }
 
 /// The plan without its place on the load line, and the batches that the line is drawn for.
@@ -567,4 +580,26 @@ fn replace_address(url: &str) {
         .history()
         .and_then(|history| history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(url)));
     drop(replaced);
+}
+
+#[cfg(all(test, feature = "ssr"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_point_after_point_is_the_line() {
+        for query in [
+            "engine=candle&model=HuggingFaceTB/SmolLM2-135M&gpu=l4-24gb&batch=4",
+            "engine=candle&model=HuggingFaceTB/SmolLM2-135M&gpu=cpu",
+            "engine=vllm&context=3072&batch=100",
+            "engine=vllm&context=3072&workload.shared_prefix_tokens=1024",
+            "engine=vllm&model=meta-llama/Llama-3.1-70B&gpu=l4-24gb",
+            "engine=deepspeed&workload.kind=train&workload.method=full",
+        ] {
+            let ground = ground(&link::read(query).unwrap());
+            let whole = crate::engine::load_line(&ground.0, &ground.1);
+            assert_eq!(line_aside(ground.clone(), || true).await, whole, "{query}");
+            assert_eq!(line_aside(ground, || false).await, None, "{query}");
+        }
+    }
 }
