@@ -422,6 +422,8 @@ async fn plan(site: &Site, page: &WebDriver, query: &str) -> Result<u64> {
     alive(page).await?;
     // Gone where the page is loaded anew.
     page.execute("window.__same_document = true;", vec![]).await?;
+    // A link that cannot be read shows an example instead.
+    assert!(!page.source().await?.contains("This plan cannot be read"), "{query}");
     planned_bytes(page).await
 }
 
@@ -449,8 +451,7 @@ async fn choose(page: &WebDriver, field: &str, value: &str) -> Result<()> {
 }
 
 /// A plan whose estimates are walks of Candle's allocations, tens of which take longer than a frame.
-const WALKED: &str =
-    "model=meta-llama/Llama-3.2-1B&gpu=rtx-4090-24gb&engine=candle&weights=bf16&context=2048&out=256&batch=4";
+const WALKED: &str = "model=meta-llama/Llama-3.2-1B&gpu=rtx-4090-24gb&engine=candle&weights=bf16&context=2048&output=256&batch=4";
 
 /// A browser's workers, counted in what they answer.
 const COUNTED: &str = "
