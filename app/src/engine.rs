@@ -43,6 +43,12 @@ impl Answer {
     pub fn whole(&self) -> Option<(Plan, Estimate)> {
         Some((self.plan.clone(), self.estimate.clone().ok()?))
     }
+
+    /// Whether it is known not to fit, so that advice is worth asking for.
+    #[must_use]
+    pub fn short(&self) -> bool {
+        self.estimate.as_ref().is_ok_and(|estimate| !estimate.fits)
+    }
 }
 
 /// The most that fits of a plan, which takes tens of estimates.

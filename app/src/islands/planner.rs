@@ -54,10 +54,11 @@ impl Start {
     /// Of a plan, the plan that it is compared with, and measured cases of the first's model, weights and GPU.
     pub fn of(plan: &Plan, against: Option<&Plan>, measured: Vec<Measured>) -> Self {
         let (ground, batches) = ground(plan);
+        let answer = Answer::of(plan);
         Self {
-            answer: Answer::of(plan),
             solved: Solved::of(plan),
-            advice: crate::engine::advice(plan),
+            advice: if answer.short() { crate::engine::advice(plan) } else { Vec::new() },
+            answer,
             line: crate::engine::load_line(&ground, &batches),
             against: against.map(Answer::of),
             measured,
@@ -283,13 +284,12 @@ impl Shown {
     /// What has rested, with the next part of it that is of the plan as it is now; none where all is.
     async fn next(self, mut rested: Rested) -> Option<Rested> {
         let (now, ground) = (self.answer.try_get_untracked()?, self.ground.try_get_untracked()?);
-        let (plan, quick) = (now.plan, quick(&ground.0));
+        let (short, plan, quick) = (now.short(), now.plan, quick(&ground.0));
         if rested.solved.plan != plan {
             let solved =
                 if quick { self.solved.try_get_untracked()? } else { engine::solve_aside(&plan).await };
             rested.solved = Solved { plan, ..solved };
         } else if rested.advised.0 != plan {
-            let short = now.estimate.is_ok_and(|estimate| !estimate.fits);
             let advice = if short { engine::advice_aside(&plan).await } else { Vec::new() };
             rested.advised = (plan, advice);
         } else if rested.line.0 != ground {
@@ -587,7 +587,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_line_point_after_point_is_the_line() {
+    async fn a_line_point_after_point_is_the_line() -> Result<(), ::planner::PlanError> {
         for query in [
             "engine=candle&model=HuggingFaceTB/SmolLM2-135M&gpu=l4-24gb&batch=4",
             "engine=candle&model=HuggingFaceTB/SmolLM2-135M&gpu=cpu",
@@ -596,10 +596,11 @@ mod tests {
             "engine=vllm&model=meta-llama/Llama-3.1-70B&gpu=l4-24gb",
             "engine=deepspeed&workload.kind=train&workload.method=full",
         ] {
-            let ground = ground(&link::read(query).unwrap());
+            let ground = ground(&link::read(query)?);
             let whole = crate::engine::load_line(&ground.0, &ground.1);
             assert_eq!(line_aside(ground.clone(), || true).await, whole, "{query}");
             assert_eq!(line_aside(ground, || false).await, None, "{query}");
         }
+        Ok(())
     }
 }
